@@ -1,0 +1,1 @@
+"""The shared machinery of Encore: it knows no paper by name."""
