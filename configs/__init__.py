@@ -1,0 +1,1 @@
+"""Settings of every run: the defaults, one page per paper, and the tracking groups."""

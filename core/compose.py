@@ -1,0 +1,242 @@
+"""From the words of a command line to typed settings: Hydra composes, the scale is laid on, everything is checked.
+
+Nothing here writes a file. Every fault is one `BadInput` line with the nearest valid name.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from core.errors import BadInput, nearest, unknown
+from core.pages import SCALES, Page, Study, checked_page, overlaid, slugs
+from core.roots import project_root
+
+AXES = ("auto", "loop", "vmap", "pmap")
+DEVICES = ("auto", "cpu", "accelerator")
+SHARED_WORDS = ("paper", "scale", "study", "replicates", "first_replicate", "device", "workers", "axis", "budget.minutes")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A study with the settings it will run with."""
+
+    study: Study
+    settings: Any
+    overridden: tuple[str, ...]
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One checked command: a paper, its selected studies, and how to run them."""
+
+    page: Page
+    scale: str
+    studies: tuple[Selected, ...]
+    first_replicate: int
+    tracking: Mapping[str, Any]
+    device: str
+    workers: int | None
+    axis: str
+    budget_minutes: float
+
+    def printable(self) -> str:
+        """The final settings as YAML, scale and overrides included."""
+        return OmegaConf.to_yaml(
+            {
+                "paper": self.page.slug,
+                "scale": self.scale,
+                "first_replicate": self.first_replicate,
+                "device": self.device,
+                "workers": self.workers,
+                "axis": self.axis,
+                "budget": {"minutes": self.budget_minutes},
+                "tracking": dict(self.tracking),
+                "studies": {
+                    chosen.study.name: {
+                        "replicates": chosen.replicates,
+                        "settings": dataclasses.asdict(chosen.settings),
+                    }
+                    for chosen in self.studies
+                },
+            }
+        )
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """The overrides of a command line, by Hydra's grammar."""
+    parser = OverridesParser.create()
+    overrides = []
+    for word in words:
+        try:
+            overrides.append(parser.parse_override(word))
+        except HydraException:
+            raise BadInput(f"'{word}' is not an override: write key=value, such as settings.learning_rate=3e-4") from None
+    return overrides
+
+
+def prepare_launch(words: Sequence[str]) -> Launch:
+    """Compose and check one (unswept) command line."""
+    overrides = parse(words)
+    for override in overrides:
+        if override.is_sweep_override():
+            raise BadInput(f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list")
+    slug = _paper(overrides)
+    _check_words(overrides, slug)
+    config = _composed([o for o in overrides if not _is_setting(o)])
+    page = checked_page(slug, {key: config[key] for key in ("paper", "studies", "claims", "notes") if key in config})
+    return _launch(page, config, overrides)
+
+
+def _paper(overrides: Sequence[Override]) -> str:
+    for override in overrides:
+        if override.key_or_group == "paper":
+            slug = str(override.value())
+            if slug not in slugs():
+                raise unknown("paper", slug, slugs())
+            return slug
+    raise BadInput("which paper? write paper=<name>; `encore list` shows all of them")
+
+
+def _is_setting(override: Override) -> bool:
+    key = override.key_or_group
+    return key.startswith("settings.") or (key.startswith("studies.") and ".settings." in key)
+
+
+def _check_words(overrides: Sequence[Override], slug: str) -> None:
+    """Refuse every key that is none of a run's, before Hydra sees it."""
+    for override in overrides:
+        key = override.key_or_group
+        if _is_setting(override) or key in SHARED_WORDS or key.split(".")[0] in ("tracking", "hydra"):
+            continue
+        if override.is_delete() or override.is_add():
+            raise BadInput(f"'{override.input_line}': keys of a run cannot be added or removed")
+        raise BadInput(f"unknown key '{key}': {nearest(key, [*SHARED_WORDS, 'settings.', 'tracking', f'studies.{slug}'])}")
+
+
+def _composed(overrides: Sequence[Override]) -> dict[str, Any]:
+    """Hydra's composition as plain values; its errors become one line."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(project_root() / "configs"), version_base="1.3"):
+            config = compose("run", overrides=[_plain(o) for o in overrides])
+        values = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(_one_line(str(error))) from None
+    if not isinstance(values, dict):
+        raise BadInput("configs/run.yaml is not a group of keys")
+    return {str(key): value for key, value in values.items()}
+
+
+def _plain(override: Override) -> str:
+    return str(override.input_line)
+
+
+def _one_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith(("Check that", "To append", "full_key", "object_type"))]
+    return "; ".join(useful[:2]).replace("\t", " ")
+
+
+def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]) -> Launch:
+    scale = _choice("scale", config["scale"], SCALES)
+    studies = page.select(config["study"])
+    replicates = config["replicates"]
+    if replicates is not None:
+        replicates = _whole("replicates", replicates, 1)
+    workers = config["workers"]
+    budget = config["budget"]["minutes"]
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget <= 0:
+        raise BadInput(f"budget.minutes={budget!r} must be a positive number of minutes")
+    return Launch(
+        page=page,
+        scale=scale,
+        studies=tuple(_selected(page, study, studies, scale, replicates, overrides) for study in studies),
+        first_replicate=_whole("first_replicate", config["first_replicate"], 0),
+        tracking=config["tracking"],
+        device=_choice("device", config["device"], DEVICES),
+        workers=None if workers is None else _whole("workers", workers, 1),
+        axis=_choice("axis", config["axis"], AXES),
+        budget_minutes=float(budget),
+    )
+
+
+def _choice(key: str, value: Any, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise unknown(key, str(value), choices)
+    return value
+
+
+def _whole(key: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadInput(f"{key}={value!r} must be a whole number from {least} on")
+    return value
+
+
+def _selected(
+    page: Page, study: Study, selected: Sequence[Study], scale: str, replicates: int | None, overrides: Sequence[Override]
+) -> Selected:
+    """Settings of one study: the page, then the scale, then the command line."""
+    values, names = study.values(scale), []
+    for override in filter(_is_setting, overrides):
+        name = _setting_name(page, study, selected, override)
+        if name is not None:
+            values = overlaid(values, _nested(name, override.value()))
+            names.append(name)
+    count = replicates if replicates is not None else study.replicates(scale)
+    return Selected(study, study.build(values), tuple(names), count)
+
+
+def _setting_name(page: Page, study: Study, selected: Sequence[Study], override: Override) -> str | None:
+    """The setting of `study` that an override speaks to, or None when it speaks to other studies."""
+    key = override.key_or_group
+    if override.is_delete():
+        raise BadInput(f"'{override.input_line}': a setting cannot be removed")
+    if key.startswith("settings."):
+        name = key.removeprefix("settings.")
+        if _known(study, name):
+            return name
+        if not any(_known(other, name) for other in selected):
+            raise BadInput(f"unknown setting '{name}': {nearest(name, {n for s in selected for n in _setting_names(s)})}")
+        return None
+    target, _, name = key.removeprefix("studies.").partition(".settings.")
+    if target not in page.studies:
+        raise unknown(f"study of {page.slug}", target, page.studies)
+    if all(other.name != target for other in selected):
+        raise BadInput(f"study '{target}' is not selected: add study={target}")
+    if not _known(page.studies[target], name):
+        raise BadInput(f"unknown setting '{name}': {nearest(name, _setting_names(page.studies[target]))}")
+    return name if target == study.name else None
+
+
+def _setting_names(study: Study) -> list[str]:
+    return list(_leaf_names(study.settings_class))
+
+
+def _leaf_names(cls: type, prefix: str = "") -> list[str]:
+    names = []
+    for described in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(described.type):
+            names += _leaf_names(described.type, f"{prefix}{described.name}.")
+        else:
+            names.append(prefix + described.name)
+    return names
+
+
+def _known(study: Study, name: str) -> bool:
+    names = _setting_names(study)
+    return name in names or any(known.startswith(f"{name}.") for known in names)
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    first, _, rest = dotted.partition(".")
+    return {first: _nested(rest, value) if rest else value}

@@ -1,0 +1,139 @@
+"""Pages: what a paper claims and how it is run here, read from `configs/paper/<slug>.yaml`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from core.errors import BadInput, nearest, unknown
+from core.roots import pages_folder, sheet_path
+from core.settings import StudyNames, build, read_settings_class, read_studies
+
+SCALES = ("smoke", "laptop", "paper")
+SMOKE_REPLICATES = 2
+LAPTOP_REPLICATES = 6
+
+PAGE_KEYS = {"paper", "studies", "claims", "notes"}
+PAPER_KEYS = {"title", "authors", "year", "venue", "arxiv", "code", "fields", "idea"}
+STUDY_KEYS = {"says", "default", "replicates", "x64", "alone", "threads", "settings", "scales", "arms", "deviations"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study of a page."""
+
+    paper: str
+    name: str
+    data: Mapping[str, Any]
+    names: StudyNames
+
+    @property
+    def default(self) -> bool:
+        """Whether `encore run` takes it when no study is named."""
+        return self.data.get("default", True)
+
+    def replicates(self, scale: str) -> int:
+        """The planned number of replicates."""
+        planned = self.data.get("replicates", {})
+        if isinstance(planned, int):
+            return min(planned, SMOKE_REPLICATES) if scale == "smoke" else planned
+        return planned.get(scale, SMOKE_REPLICATES if scale == "smoke" else LAPTOP_REPLICATES)
+
+    def values(self, scale: str) -> dict[str, Any]:
+        """The page's settings at a scale: the laptop's, with the block of the scale laid over them."""
+        return overlaid(self.data["settings"], self.data.get("scales", {}).get(scale, {}))
+
+    @cached_property
+    def settings_class(self) -> type:
+        """The typed settings of the study, from the source of the sheet."""
+        return read_settings_class(sheet_path(self.paper), self.names.settings)
+
+    def build(self, values: Mapping[str, Any]) -> Any:
+        """Typed settings from plain values."""
+        return build(self.settings_class, values)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of one paper."""
+
+    slug: str
+    data: Mapping[str, Any]
+
+    @property
+    def paper(self) -> Mapping[str, Any]:
+        """Reference and idea."""
+        return self.data["paper"]
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The claims by their ids, as written."""
+        return self.data.get("claims", {})
+
+    @cached_property
+    def studies(self) -> dict[str, Study]:
+        """The studies by name, in the order of the page."""
+        names = read_studies(sheet_path(self.slug))
+        for name in self.data["studies"]:
+            if name not in names:
+                raise BadInput(f"{self.slug}: the sheet has no study '{name}' in STUDIES; {nearest(name, names)}")
+        return {name: Study(self.slug, name, data, names[name]) for name, data in self.data["studies"].items()}
+
+    def select(self, wanted: str | Iterable[str] | None) -> list[Study]:
+        """The studies called `wanted` ("all", one name, or several), by default the default ones."""
+        if wanted is None:
+            return [study for study in self.studies.values() if study.default]
+        if wanted == "all":
+            return list(self.studies.values())
+        names = [wanted] if isinstance(wanted, str) else list(wanted)
+        for name in names:
+            if name not in self.studies:
+                raise unknown(f"study of {self.slug}", str(name), [*self.studies, "all"])
+        return [self.studies[name] for name in names]
+
+
+def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` laid over it, group by group."""
+    merged = dict(base)
+    for name, value in over.items():
+        under = merged.get(name)
+        merged[name] = overlaid(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def slugs() -> list[str]:
+    """Every paper that has a page."""
+    return sorted(path.stem for path in pages_folder().glob("*.yaml"))
+
+
+def load_page(slug: str) -> Page:
+    """Read and check one page; `BadInput` names the nearest paper or the key that is wrong."""
+    if slug not in slugs():
+        raise unknown("paper", slug, slugs())
+    from omegaconf import OmegaConf
+
+    data = OmegaConf.to_container(OmegaConf.load(pages_folder() / f"{slug}.yaml"))
+    if not isinstance(data, dict):
+        raise BadInput(f"configs/paper/{slug}.yaml is not a page")
+    return checked_page(slug, data)
+
+
+def checked_page(slug: str, data: Mapping[str, Any]) -> Page:
+    """The page made of `data`, refused when a key is unknown or missing."""
+    page = {key: value for key, value in data.items() if key in PAGE_KEYS}
+    _check_keys(f"configs/paper/{slug}.yaml", data, PAGE_KEYS, {"paper", "studies", "claims"})
+    _check_keys(f"{slug}: paper", data["paper"], PAPER_KEYS, {"title", "authors", "year", "fields", "idea"})
+    for name, study in data["studies"].items():
+        _check_keys(f"{slug}: studies.{name}", study, STUDY_KEYS, {"says", "settings", "arms"})
+        _check_keys(f"{slug}: studies.{name}.scales", study.get("scales", {}), set(SCALES) - {"laptop"}, set())
+    return Page(slug, page)
+
+
+def _check_keys(where: str, mapping: Any, known: set[str], needed: set[str]) -> None:
+    if not isinstance(mapping, Mapping):
+        raise BadInput(f"{where} must be a group of keys")
+    for key in mapping:
+        if key not in known:
+            raise BadInput(f"{where} has an unknown key '{key}': {nearest(str(key), known)}")
+    if missing := sorted(needed - set(mapping)):
+        raise BadInput(f"{where} lacks {', '.join(missing)}")

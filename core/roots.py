@@ -1,0 +1,35 @@
+"""Where things are: pages, sheets, results, caches. Every location can be moved by an environment variable."""
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The checkout with `configs/` and `experiments/` (`ENCORE_ROOT`, by default the one this package stands in)."""
+    return Path(os.environ.get("ENCORE_ROOT") or Path(__file__).resolve().parents[1])
+
+
+def pages_folder() -> Path:
+    """Folder with one page per paper."""
+    return project_root() / "configs" / "paper"
+
+
+def sheet_path(slug: str) -> Path:
+    """The sheet of a paper: a module, or the `__init__` of a folder when one module would be too long."""
+    folder = project_root() / "experiments" / slug
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+def results_folder() -> Path:
+    """Published results, with local runs below `runs/` (`ENCORE_RESULTS`)."""
+    return Path(os.environ.get("ENCORE_RESULTS") or project_root() / "results")
+
+
+def runs_folder() -> Path:
+    """Local runs, one folder per identity; ignored by git."""
+    return results_folder() / "runs"
+
+
+def cache_folder() -> Path:
+    """Fetched data and compiled programs (`ENCORE_CACHE`, by default `~/.cache/encore`)."""
+    return Path(os.environ.get("ENCORE_CACHE") or Path.home() / ".cache" / "encore")

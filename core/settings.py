@@ -1,0 +1,173 @@
+"""Typed settings of a study: frozen dataclasses whose fields carry a help line, a unit and a valid range.
+
+The values stand on the page; a Settings class says what they mean. The classes are read from the source of a sheet
+without importing it, so that help and refusals need no numerical library.
+"""
+
+import ast
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput, nearest, unknown
+
+LIGHT_IMPORTS = ("core.errors", "dataclasses", "typing")
+
+
+def setting(
+    help: str,
+    *,
+    unit: str = "",
+    within: str = "",
+    choices: tuple[str, ...] = (),
+    data: bool = False,
+    default: Any = dataclasses.MISSING,
+) -> Any:
+    """Declare one field of a settings class.
+
+    Args:
+      help: one line for `encore show`.
+      unit: the unit of the value.
+      within: valid range of a number, or of every number of a tuple, in interval notation: "(0, 1)", "[1, inf)".
+      choices: valid values of a string.
+      data: the value names a data set, whose checksum becomes part of the identity of a run.
+      default: only for fields that most pages leave out.
+    """
+    return field(default=default, metadata={"help": help, "unit": unit, "within": within, "choices": choices, "data": data})
+
+
+@dataclass(frozen=True)
+class StudyNames:
+    """What the sheet calls the parts of one study; `prepare` may be absent."""
+
+    settings: str
+    trial: str
+    prepare: str | None = None
+
+
+def read_studies(sheet: Path) -> dict[str, StudyNames]:
+    """The `STUDIES` table of a sheet, read from its syntax tree."""
+    tree = ast.parse(sheet.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "STUDIES" for t in node.targets):
+            return {_constant(k): _study_names(v) for k, v in zip(_dict(node).keys, _dict(node).values, strict=True)}
+    raise BadInput(f"{sheet.name} has no table STUDIES = {{name: Study(settings=…, trial=…)}}")
+
+
+def _dict(node: ast.Assign) -> ast.Dict:
+    if not isinstance(node.value, ast.Dict):
+        raise BadInput("STUDIES must be written as one dictionary")
+    return node.value
+
+
+def _constant(node: ast.expr | None) -> str:
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        raise BadInput("the keys of STUDIES must be written as strings")
+    return node.value
+
+
+def _study_names(node: ast.expr) -> StudyNames:
+    if not isinstance(node, ast.Call):
+        raise BadInput("the values of STUDIES must be written as Study(settings=…, trial=…)")
+    return StudyNames(**{k.arg: k.value.id for k in node.keywords if k.arg and isinstance(k.value, ast.Name)})
+
+
+def read_settings_class(sheet: Path, name: str) -> type:
+    """Build the settings class `name` from the source of `sheet`, executing nothing else of it."""
+    tree = ast.parse(sheet.read_text(encoding="utf-8"))
+    wanted = [node for node in tree.body if _is_light_import(node) or _is_settings_class(node)]
+    namespace: dict[str, Any] = {"__name__": f"settings of {sheet.stem}"}
+    exec(compile(ast.Module(body=wanted, type_ignores=[]), str(sheet), "exec"), namespace)  # noqa: S102
+    if name not in namespace:
+        raise BadInput(f"{sheet.name} has no settings class {name}")
+    return namespace[name]
+
+
+def _is_light_import(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.ImportFrom) or node.module is None:
+        return False
+    return node.module in LIGHT_IMPORTS or node.module.split(".")[-1] == "settings"
+
+
+def _is_settings_class(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ClassDef) and node.name.endswith("Settings")
+
+
+def build(cls: type, values: Mapping[str, Any], where: str = "settings") -> Any:
+    """An instance of the settings class `cls` from plain values, or `BadInput` with one line about the first fault."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for name in values:
+        if name not in fields:
+            raise BadInput(f"unknown setting '{where}.{name}': {nearest(name, fields)}")
+    hints = typing.get_type_hints(cls)
+    typed = {}
+    for name, described in fields.items():
+        if name in values:
+            typed[name] = _typed(values[name], hints[name], described.metadata, f"{where}.{name}")
+        elif described.default is dataclasses.MISSING:
+            raise BadInput(f"{where}.{name} is missing: {described.metadata.get('help', '')}")
+    return cls(**typed)
+
+
+def _typed(value: Any, hint: Any, about: Mapping[str, Any], name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise BadInput(f"{name}={value!r} must be a group of settings, such as {name}.{dataclasses.fields(hint)[0].name}=…")
+        return build(typing.cast(type, hint), value, name)
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, list | tuple):
+            raise BadInput(f"{name}={value!r} must be a list, such as {name}=[…]")
+        return tuple(_scalar(v, item, about, name) for v in value)
+    return _scalar(value, hint, about, name)
+
+
+def _scalar(value: Any, kind: type, about: Mapping[str, Any], name: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+        raise BadInput(f"{name}={value!r} must be {words.get(kind, kind.__name__)}")
+    if about.get("choices") and value not in about["choices"]:
+        raise BadInput(f"{name}={value!r} is not a valid choice: {nearest(str(value), about['choices'])}")
+    if about.get("data"):
+        _known_data_set(value, name)
+    if about.get("within") and not inside(value, about["within"]):
+        raise BadInput(f"{name}={value!r} is out of range: it must lie in {about['within']}")
+    return value
+
+
+def _known_data_set(value: str, name: str) -> None:
+    from core.data import catalogue
+
+    if value not in catalogue.names():
+        raise unknown(f"data set in {name}", value, catalogue.names())
+
+
+def inside(value: float, interval: str) -> bool:
+    """Whether a number lies in an interval such as "(0, 1]"; NaN and, unless closed there, infinity do not."""
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    return above and below and not math.isnan(value)
+
+
+def data_sets(settings: Any) -> list[str]:
+    """Names of the data sets that typed settings refer to."""
+    return [getattr(settings, f.name) for f in dataclasses.fields(settings) if f.metadata.get("data")]
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Typed settings as JSON-ready values."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(settings).items()
+    }
