@@ -21,6 +21,8 @@ PROJECT = ("core", "experiments")
 MACHINERY = ("core.lab",)  # all that a trial sees of the machinery: in every run's identity
 VERDICTS = ("core.claims", "core.stats")
 FIGURES = ("core.figures",)
+# Messages, places and files, the typing of settings (their values count), addresses of data (its checksums count).
+NEUTRAL = frozenset({"core.errors", "core.files", "core.roots", "core.settings", "core.data.catalogue"})
 NUMERICAL = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")  # distributions in every run's identity
 
 # Import names met often; asking the metadata of everything that is installed costs 0.1 s.
@@ -87,24 +89,25 @@ def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list
     return found + [f"{name} {before} -> {now}" for name, before, now in libraries]
 
 
-def code(sheet: Path, roots: Iterable[str]) -> Code:
+def code(sheet: Path, roots: Iterable[str], also: Iterable[str] = ()) -> Code:
     """What a trial is made of: what `roots` reach in the sheet (a file or a folder) and the modules imported there.
 
-    The machinery's modules always count. Its distributions do not, as those for tables or progress have no say in a
+    `also` names modules that work for the trial without being imported by it, such as the readers of its data. The
+    machinery's modules always count. Its distributions do not, as those for tables or progress have no say in a
     result: the numerical ones count, and what the sheet's side imports. Raises BadInput for a root or a project
     module that does not exist.
     """
-    return _read(sheet, roots, MACHINERY)
+    return _read(sheet, roots, (*MACHINERY, *also))
 
 
-def code_fingerprint(sheet: Path, roots: Iterable[str]) -> str:
+def code_fingerprint(sheet: Path, roots: Iterable[str], also: Iterable[str] = ()) -> str:
     """SHA-256 over the syntax trees that `roots` of the sheet reach."""
-    return code(sheet, roots).fingerprint
+    return code(sheet, roots, also).fingerprint
 
 
-def closure(sheet: Path, roots: Iterable[str]) -> set[str]:
+def closure(sheet: Path, roots: Iterable[str], also: Iterable[str] = ()) -> set[str]:
     """Names of the project modules, other than the sheet, whose code is in the fingerprint."""
-    return set(code(sheet, roots).modules)
+    return set(code(sheet, roots, also).modules)
 
 
 def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -> str:
@@ -177,7 +180,7 @@ def _modules(repository: Path, names: Iterable[str], sheet: str | None) -> dict[
     pending, found = list(names), {}
     while pending:
         name = pending.pop()
-        if name in found:
+        if name in found or name in NEUTRAL:
             continue
         file = _module_file(repository, name)
         found[name] = _source(file) if file else ()

@@ -11,6 +11,7 @@ import pytest
 
 from core import identity, syntax
 from core.errors import BadInput
+from core.settings import read_studies
 
 ROOTS = ("Settings", "trial")
 SHEET = '''
@@ -198,6 +199,26 @@ def test_what_does_not_exist_is_named(tree):
         identity.code(sheet, ROOTS)
 
 
+def test_messages_and_places_are_not_part_of_a_result(tree):
+    before = fingerprint(tree)
+    (tree / "core" / "errors.py").write_text("class BadInput(Exception):\n    pass\n")
+    edit(tree, "core/lab.py", "from core.keys", "from core.errors import BadInput\nfrom core.keys")
+    imported = fingerprint(tree)
+    assert imported != before
+    edit(tree, "core/errors.py", "Exception", "ValueError")
+    assert fingerprint(tree) == imported
+
+
+def test_modules_that_work_for_a_trial_unseen_can_be_named(tree):
+    sheet = tree / "experiments" / "demo.py"
+    (tree / "core" / "readers.py").write_text("from core.models import conv\n")
+    also = ["core.readers"]
+    assert identity.closure(sheet, ROOTS, also) - identity.closure(sheet, ROOTS) == {"core.readers", "core.models.conv"}
+    before = identity.code_fingerprint(sheet, ROOTS, also)
+    edit(tree, "core/models/conv.py", "1", "2")
+    assert identity.code_fingerprint(sheet, ROOTS, also) != before
+
+
 def test_distributions_come_from_the_sheet_and_not_from_the_machinery(tree):
     edit(tree, "core/lab.py", "from core.keys", "import pandas\nfrom core.keys")
     edit(tree, "core/models/mlp.py", "Mlp = 1", "import sklearn.svm\nimport hydra\nimport math\nMlp = 1")
@@ -209,14 +230,11 @@ def test_distributions_come_from_the_sheet_and_not_from_the_machinery(tree):
     assert versions["jax"] == pytest.importorskip("jax").__version__
 
 
-def sample(**changes):
-    parts = {
-        "settings": {"b": 0.1, "a": [1, "é"]},
-        "code": "c0de",
-        "data": {"mnist": "ab"},
-        "libraries": {"jax": "1.0", "numpy": "2.0"},
-    }
-    return identity.run_identity("demo", "lenet", "laptop", **{**parts, **changes})
+def sample(settings=None, code="c0de", data=None, libraries=None):
+    settings = {"b": 0.1, "a": [1, "é"]} if settings is None else settings
+    data = {"mnist": "ab"} if data is None else data
+    libraries = {"jax": "1.0", "numpy": "2.0"} if libraries is None else libraries
+    return identity.run_identity("demo", "lenet", "laptop", settings, code, data, libraries)
 
 
 def test_a_run_is_named_after_its_parts():
@@ -305,7 +323,7 @@ def test_no_presentation_is_in_the_identity_of_a_trial():
         pytest.skip("no sheet yet")
     outside = {"cli", "plan", "tracking", "stats", "claims", "report", "figures", "publishing", "provenance"}
     for sheet in sheets:
-        bound = {name for piece in syntax.pieces(sheet.read_text(encoding="utf-8")) for name in piece.binds}
-        roots = {name for name in bound if name == "trial" or name.endswith("_trial")}
-        words = {word for name in identity.closure(sheet, roots) for word in name.split(".")}
-        assert not words & outside, sheet.stem
+        for names in read_studies(sheet).values():
+            roots = [name for name in (names.settings, names.trial, names.prepare) if name]
+            words = {word for name in identity.closure(sheet, roots) for word in name.split(".")}
+            assert not words & outside, sheet.stem
