@@ -1,0 +1,5 @@
+"""Mirrors of a run for dashboards: fed from the run's files by a process of their own, never on the path of training."""
+
+from core.tracking.mirror import Mirror
+
+__all__ = ["Mirror"]
