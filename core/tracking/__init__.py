@@ -1,4 +1,4 @@
-"""Mirrors of a run for dashboards: fed from the run's files by a process of their own, never on the path of training."""
+"""A mirror of a run for dashboards: fed from the run's files by a process of its own, never on the path of training."""
 
 from core.tracking.mirror import Mirror
 

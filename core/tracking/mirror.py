@@ -1,4 +1,4 @@
-"""The side of tracking that a run sees: start a mirror process, tell it when the verdict is there, never depend on it."""
+"""The side of tracking that a run sees: start a mirror process, tell it the verdict, never depend on it."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ class Mirror:
         """Start mirroring the run in `folder`.
 
         `tracking` is the chosen tracking group (name, mode, project, entity, group, tags, notes).
-        `about` names the replicates (`first_replicate`, `replicates`); all of it becomes part of the dashboard's config.
+        `about` names the replicates (`first_replicate`, `replicates`); all of it goes into the dashboard's config.
         """
         check(tracking)
         if tracking["mode"] == "disabled":

@@ -33,7 +33,7 @@ def curve_points(rows: Iterable[Row]) -> list[Row]:
 
 
 def final_table(rows: Iterable[Row]) -> tuple[list[str], list[list[Any]]]:
-    """Column names and cells of the measurements that belong to no curve; None where a condition does not apply, "inf" for never."""
+    """Column names and cells of the measurements that belong to no curve; None where a condition does not apply."""
     final = [row for row in rows if row.get("step") is None]
     ends = ("replicate", "arm", "metric", "value", "step")
     conditions = sorted({name for row in final for name in row} - set(ends))
@@ -92,7 +92,7 @@ def claims_table(claims: list[Row]) -> tuple[list[str], list[list[Any]]]:
 
 
 def series_name(row: Row) -> str:
-    """A name such as `validation_loss/ticket, density 21.1, replicate 0`: dashboards group by what precedes the slash."""
+    """Such as `validation_loss/ticket, density 21.1, replicate 0`: dashboards group by what precedes the slash."""
     hidden = ("metric", "value", "step", "arm", "replicate")
     conditions = [f"{name} {row[name]}" for name in sorted(row) if name not in hidden and row[name] is not None]
     parts = [

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json
+from core.provenance import private_findings
 from core.tracking import rows
 
 POLL_SECONDS = 1.0
@@ -48,7 +50,7 @@ SILENT: dict[str, Any] = {"quiet": True, "silent": True, "symlink": False}
 
 
 def main() -> None:
-    """Mirror one run until its verdict or its end; a failure here is a line in the run's tracking log and nothing else."""
+    """Mirror one run until its verdict or its end; a failure shows in the run's tracking log and nowhere else."""
     os.nice(10)
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # else wandb sends telemetry of its own, even from offline runs
     logging.disable(logging.CRITICAL)  # wandb's own log would hold absolute paths
@@ -89,7 +91,7 @@ def open_run(folder: Path, tracking: Mapping[str, Any], about: Mapping[str, Any]
     import wandb
 
     trouble = None
-    config = json.loads((folder / "settings.json").read_text(encoding="utf-8")) | dict(about)
+    config = without_private(read_json(folder / "settings.json") | dict(about))
     keywords: dict[str, Any] = {
         "project": tracking["project"],
         "entity": tracking["entity"],
@@ -123,6 +125,15 @@ def unreachable(base_url: str) -> str | None:
     return None
 
 
+def without_private(value: Any) -> Any:
+    """The same plain data with every text that tells where or by whom it was made replaced."""
+    if isinstance(value, Mapping):
+        return {name: without_private(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_private(item) for item in value]
+    return "(private)" if any(private_findings(value)) else value
+
+
 def _log_curves(run: Any, new: Iterable[rows.Row]) -> None:
     points = rows.curve_points(new)
     for name in sorted({name for point in points for name in point} - {"step"}):
@@ -139,10 +150,10 @@ def _log_end(run: Any, done: list[rows.Row], verdict: Path | None) -> None:
         run.summary.update(rows.final_means(done))
     if verdict is None:
         return
-    claims = json.loads((verdict / "claims.json").read_text(encoding="utf-8"))
+    claims = read_json(verdict / "claims.json")
     _log_table(run, "claims", *rows.claims_table(claims))
     run.summary.update({f"verdict/{claim['id']}": claim["verdict"] for claim in claims})
-    run.config.update({"provenance": json.loads((verdict / "provenance.json").read_text(encoding="utf-8"))})
+    run.config.update({"provenance": without_private(read_json(verdict / "provenance.json"))})
     for figure in sorted((verdict / "figures").glob("*.svg")):
         run.log({f"figures/{figure.stem}": wandb.Html(figure.read_text(encoding="utf-8"), inject=False)})
 

@@ -258,9 +258,11 @@ def check_offline_records(records: list[Any]) -> None:
         ["a_paper", "lenet", "laptop", "mine"],
         "",
     )
-    assert not run.git.remote_url and not run.git.commit
+    assert not run.git.remote_url
+    assert not run.git.commit
     config = entries(run.config.update)
-    assert config["settings"] == {"learning_rate": 0.001} and config["identity"] == {"data": "ba89"}
+    assert config["settings"] == {"learning_rate": 0.001}
+    assert config["identity"] == {"data": "ba89"}
     history = [entries(record.history.item) for record in records if record.HasField("history")]
     curves = [row for row in history if "step" in row]
     assert [row["step"] for row in curves] == [0, 100, 200, 0, 100, 200]
@@ -272,7 +274,8 @@ def check_offline_records(records: list[Any]) -> None:
     summary = entries([item for record in records if record.HasField("summary") for item in record.summary.update])
     assert summary["verdict/C1"] == "holds"
     assert summary["test_accuracy/ticket, density 21.1"] == pytest.approx(98.0)  # draws and replicates averaged
-    assert summary["measurements/nrows"] == 12 and summary["claims/nrows"] == 1
+    assert summary["measurements/nrows"] == 12
+    assert summary["claims/nrows"] == 1
     updates = [entries(record.config.update) for record in records if record.HasField("config")]
     assert {"provenance": {"commit": "abc123", "dirty": False}} in updates
 
@@ -285,7 +288,8 @@ def test_offline_run_is_complete_private_and_silent(tmp_path: Path, monkeypatch:
         monkeypatch.setenv("WANDB_BASE_URL", address)
         line = Mirror.start(folder, TRACKING, ABOUT).finish(verdict)
     assert handler.received == b""  # not even telemetry
-    assert line is not None and "offline" in line
+    assert line is not None
+    assert "offline" in line
     [written] = (folder / "wandb").glob("offline-run-*/run-*.wandb")
     assert str(written.parent) in line
     check_offline_records(read_records(written))
@@ -320,7 +324,8 @@ def test_online_run_sends_measurements_and_nothing_private(tmp_path: Path, monke
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         line = Mirror.start(folder, TRACKING | {"mode": "online"}, ABOUT).finish(verdict)
-    assert line is not None and line.startswith(f"wandb: {address}/someone/encore/runs/")
+    assert line is not None
+    assert line.startswith(f"wandb: {address}/someone/encore/runs/")
     for text in (
         b"validation_loss/ticket, density 21.1, replicate 1",
         b"first_crossing",
@@ -351,7 +356,8 @@ def test_killed_mirror_does_no_harm(tmp_path: Path) -> None:
     assert mirror._process is not None
     os.kill(mirror._process.pid, signal.SIGKILL)
     line = mirror.finish(verdict)
-    assert line is not None and "ended early" in line
+    assert line is not None
+    assert "ended early" in line
     assert mirror.finish(verdict) is None
 
 
@@ -363,7 +369,8 @@ def test_mirror_that_hangs_is_stopped_after_the_bound(tmp_path: Path) -> None:
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     line = mirror.finish(verdict, wait_seconds=0.1)
-    assert line is not None and "not finished within" in line
+    assert line is not None
+    assert "not finished within" in line
     assert process.poll() == -signal.SIGKILL
 
 
@@ -380,7 +387,8 @@ def test_refusing_server_falls_back_once_and_the_mirror_ends_with_its_run(
     assert output.count("tracking is offline: server unreachable") == 1
     [written] = (folder / "wandb").glob("offline-run-*/run-*.wandb")
     kinds = [record.WhichOneof("record_type") for record in read_records(written)]
-    assert kinds.count("history") == 7 and kinds[-1] == "exit"  # six points of curves and the table, closed properly
+    assert kinds.count("history") == 7
+    assert kinds[-1] == "exit"
 
 
 def test_disabled_starts_nothing(tmp_path: Path) -> None:
