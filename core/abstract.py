@@ -1,0 +1,154 @@
+"""A lab that computes nothing: it follows a trial with shapes only and counts steps, operations and bytes.
+
+It answers what a run would cost, and whether a configuration of any size can be built, without allocating it.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core.data import catalogue
+from core.lab import Iterated, watched_steps
+from core.replicas import identity_of
+
+Tree = Any
+
+
+@dataclass
+class Cost:
+    """What one replicate of a trial takes.
+
+    Attributes:
+      steps: steps of all loops.
+      flops: floating-point operations as XLA counts them.
+      peak_bytes: arrays alive in the largest loop (data, state, arguments), a lower bound of the memory needed.
+      parameters: values in the state of the largest loop.
+    """
+
+    steps: int = 0
+    flops: float = 0.0
+    peak_bytes: int = 0
+    parameters: int = 0
+    stages: list[str] = field(default_factory=list)
+
+
+def size_in_bytes(tree: Tree) -> int:
+    """Bytes of all arrays of a pytree of arrays or their shapes."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _one(tree: Tree) -> Tree:
+    """Shapes of one replicate."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+
+
+def _batched(tree: Tree) -> Tree:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), tree)
+
+
+@dataclass
+class AbstractLab:
+    """Stands in for `core.lab.Lab` with one replicate; arrays are `jax.ShapeDtypeStruct`."""
+
+    prepared: Tree = None
+    count_flops: bool = True
+    cost: Cost = field(default_factory=Cost)
+    measured: list[tuple[str, dict]] = field(default_factory=list)
+    _counted: dict = field(default_factory=dict)
+    _data_bytes: int = 0
+
+    def data(self, name: str) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes of a data set, from the catalogue."""
+        arrays = catalogue.describe(name).arrays
+        shapes = {key: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for key, (shape, dtype) in arrays.items()}
+        self._data_bytes = max(self._data_bytes, size_in_bytes(shapes))
+        return shapes
+
+    def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
+        """Shapes of the result."""
+        self.cost.stages.append(name)
+        return jax.eval_shape(compute)
+
+    def map(self, function: Callable, *each: Tree, shared: Sequence[Tree] = ()) -> Tree:
+        """Shapes of the result; its operations are counted."""
+        one = tuple(_one(tree) for tree in each)
+        self.cost.flops += self._flops(("map", identity_of(function)), function, *one, *shared)
+        return _batched(jax.eval_shape(function, *one, *shared))
+
+    def iterate(
+        self,
+        name: str,
+        step: Callable,
+        keys: jax.Array,
+        state: Tree,
+        *,
+        steps: int,
+        each: Sequence[Tree] = (),
+        shared: Sequence[Tree] = (),
+        every: int | None = None,
+        watch: Callable | None = None,
+        finish: Callable | None = None,
+    ) -> Iterated:
+        """Shapes of result and curves; steps, operations and bytes are counted."""
+        marks = watched_steps(steps, every or steps)
+        inputs = _one((state, keys, tuple(each)))
+        key, rest = inputs[1], (*inputs[2], *shared)
+        index = jax.ShapeDtypeStruct((), jnp.int32)
+        after = jax.eval_shape(step, inputs[0], key, index, *rest)
+        _same_shapes(name, inputs[0], after)
+        flops = steps * self._flops(("step", identity_of(step)), step, after, key, index, *rest)
+        curves: dict[str, Any] = {}
+        if watch is not None:
+            _, seen = jax.eval_shape(watch, after, index, *rest)
+            curves = {metric: jax.ShapeDtypeStruct((1, len(marks)), jnp.float32) for metric in seen}
+            flops += len(marks) * self._flops(("watch", identity_of(watch)), watch, after, index, *rest)
+        result = after
+        if finish is not None:
+            result = jax.eval_shape(finish, after, *rest)
+            flops += self._flops(("finish", identity_of(finish)), finish, after, *rest)
+        self._count(name, steps, flops, after, rest)
+        return Iterated(_batched(result), curves, marks)
+
+    def measure(self, metrics: Mapping[str, Any], *, along: Mapping[str, Sequence] | None = None, **conditions: Any) -> None:
+        """Check shapes and note what would be measured."""
+        shape = (1, *(len(labels) for labels in (along or {}).values()))
+        for metric, values in metrics.items():
+            if tuple(np.shape(values)) != shape:
+                raise ValueError(f"metric '{metric}' has shape {np.shape(values)}, expected {shape}")
+            self.measured.append((metric, conditions))
+
+    def keep(self, name: str, array: Any) -> None:
+        """Nothing is kept."""
+
+    def time(self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5) -> dict[str, list[float]]:
+        """Seconds of a run that did not take place."""
+        return {arm: [1.0] * rounds for arm in arms}
+
+    def _count(self, name: str, steps: int, flops: float, state: Tree, rest: tuple) -> None:
+        self.cost.stages.append(name)
+        self.cost.steps += steps
+        self.cost.flops += flops
+        # The new state stands beside the old one while a step runs.
+        self.cost.peak_bytes = max(self.cost.peak_bytes, self._data_bytes + 2 * size_in_bytes(state) + size_in_bytes(rest))
+        self.cost.parameters = max(self.cost.parameters, sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state)))
+
+    def _flops(self, name: tuple, function: Callable, *arguments: Tree) -> float:
+        """Operations of one call, counted once per function and shapes; nothing is compiled."""
+        if not self.count_flops:
+            return 0.0
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
+        if (*name, shapes) not in self._counted:
+            analysis = jax.jit(functools.partial(function)).lower(*arguments).cost_analysis()
+            self._counted[(*name, shapes)] = float((analysis or {}).get("flops", 0.0))
+        return self._counted[(*name, shapes)]
+
+
+def _same_shapes(name: str, before: Tree, after: Tree) -> None:
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"loop '{name}': a step changes the shapes or dtypes of its state")

@@ -1,0 +1,133 @@
+"""Entry of the command line: one parser per sub-command, whose work is imported only when it is asked for."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from core.errors import BadInput, EncoreError, nearest
+
+COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "publish", "check", "new", "completion")
+
+ABOUT = """\
+Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
+
+  encore list                               every paper with its verdicts
+  encore show lottery_ticket                what a paper claims and which settings it has
+  encore run paper=lottery_ticket           perform it at laptop scale
+"""
+
+RUN = """\
+Perform the experiments of a paper and judge its claims.
+
+  encore run paper=lottery_ticket                          the page's default studies at laptop scale
+  encore run paper=lottery_ticket scale=smoke              seconds instead of minutes; decides nothing
+  encore run paper=lottery_ticket study=conv               one study; study=[lenet,conv] several; study=all every one
+  encore run paper=lottery_ticket settings.iterations=2000 another value for a setting (encore show lists them)
+  encore run paper=lottery_ticket first_replicate=1000     the same on fresh random replicates
+  encore run paper=lottery_ticket replicates=11            more replicates; those already computed are reused
+  encore run -m paper=lottery_ticket settings.optimizer.learning_rate=6e-4,1.2e-3   a sweep
+
+keys of a run
+  paper=<name>             required
+  scale=laptop             smoke | laptop | paper (the published setting, for accelerators)
+  study=<name>             one study, a list, or all
+  settings.<name>=<value>  a setting of every selected study that has it; it wins over the scale
+  studies.<study>.settings.<name>=<value>   a setting of one study
+  replicates=<n>           how many; first_replicate=<k> where they start (0 for published results)
+  device=auto              auto | cpu | accelerator; workers=<n> processes on a CPU; axis=auto | loop | vmap | pmap
+  tracking=wandb           wandb | none; tracking.mode=offline | online | disabled, tracking.project=…, tracking.tags=[…]
+  budget.minutes=120       refuse to start when the forecast is longer
+
+exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
+command again to go on
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line with the nearest valid choice."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into `BadInput`."""
+        raise BadInput(f"{message}; `{self.prog} --help` explains")
+
+
+def parser() -> Parser:
+    """The parser of all sub-commands."""
+    root = Parser(prog="encore", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = root.add_subparsers(dest="command", metavar="command", parser_class=Parser)
+
+    def command(name: str, help: str, about: str = "") -> Parser:
+        return commands.add_parser(
+            name, help=help, description=about or help, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    run = command("run", "perform a paper's experiments and judge its claims", RUN)
+    run.add_argument("overrides", nargs="*", metavar="key=value")
+    run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
+    run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
+
+    listing = command("list", "every paper with field, claims, verdicts and minutes")
+    listing.add_argument("--field", help="only papers of this field")
+
+    show = command("show", "a paper's reference, idea, studies, arms, settings, claims and deviations")
+    show.add_argument("paper")
+
+    plan = command(
+        "plan",
+        "what a run would do and cost, computing nothing",
+        "What a run would do and cost: minutes, memory and operations, from shapes alone.\n"
+        "Takes the same keys as `encore run`, e.g. encore plan paper=lottery_ticket scale=paper study=all",
+    )
+    plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("--on", metavar="ACCELERATOR", help="forecast for a named accelerator, e.g. h100")
+    plan.add_argument("--efficiency", type=float, default=0.3, help="share of its peak that is reached (default 0.3)")
+
+    fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
+    fetch.add_argument("papers", nargs="+", metavar="paper", help="names of papers, or all")
+    fetch.add_argument("--every-study", action="store_true", help="also the data of studies and scales not run by default")
+
+    report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--no-local", action="store_true", help="only published results, no local runs")
+
+    publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
+    publish.add_argument("paper")
+    publish.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
+    publish.add_argument("--study", action="append", help="only this study (repeatable); by default every finished one")
+
+    check = command("check", "which published results are current, stale or edited by hand")
+    check.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
+    check.add_argument("--spot", action="store_true", help="compute one published replicate again and compare")
+    check.add_argument("--remake", action="store_true", help="make verdicts and figures again where only their logic changed")
+
+    new = command("new", "write the page, the sheet and the maths test of a new paper")
+    new.add_argument("paper")
+
+    completion = command(
+        "completion", "tab completion for bash: eval \"$(encore completion)\"", 'Add to ~/.bashrc: eval "$(encore completion)"'
+    )
+    completion.add_argument("--line", help=argparse.SUPPRESS)
+    return root
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; every expected error is one line on stderr and an exit code."""
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise BadInput(f"unknown command '{words[0]}': {nearest(words[0], COMMANDS)}")
+        parsed, rest = parser().parse_known_intermixed_args(words) if words[:1] == ["run"] else (parser().parse_args(words), [])
+        if rest:
+            raise BadInput(f"unknown option '{rest[0]}'; `encore {words[0]} --help` explains")
+        if parsed.command is None:
+            parser().print_help()
+            return 0
+        return importlib.import_module(f"core.cli.{parsed.command}").main(parsed)
+    except EncoreError as error:
+        print(f"encore: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,110 @@
+"""What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.roots import results_folder
+
+# Share of a core's matrix-product throughput that a trial reaches when nothing was recorded about it.
+TYPICAL_EFFICIENCY = 0.4
+CALIBRATION_SECONDS = 0.3
+BYTES_PER_WORKER = 0.7 * 2**30  # libraries and compiled programs of one worker, before any array
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a study of a run is expected to take.
+
+    Attributes:
+      minutes: wall-clock time on `workers` processes.
+      gib: peak memory of all workers together.
+      source: where the estimate comes from, in words.
+    """
+
+    minutes: float
+    gib: float
+    workers: int
+    source: str
+
+
+def calibrate() -> float:
+    """Single-core matrix-product throughput of this machine now, in GFLOP/s, at the shapes of a small network."""
+    import numpy as np
+
+    a, b = np.ones((60, 784), np.float32), np.ones((784, 300), np.float32)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < CALIBRATION_SECONDS:
+        for _ in range(20):
+            a @ b
+        count += 20
+    return count * 2 * 60 * 784 * 300 / (time.perf_counter() - started) / 1e9
+
+
+def recorded(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
+    """What the published run of a study says about its cost, if there is one."""
+    path = results_folder() / slug / scale / "provenance.json"
+    try:
+        return files.read_json(path)["studies"][study]["cost"]
+    except (FileNotFoundError, KeyError, ValueError):
+        return None
+
+
+def forecast(
+    replicates: int, workers: int, gflops: float, cost: Mapping[str, Any] | None, shapes: Mapping[str, Any] | None
+) -> Forecast:
+    """Expected minutes: from a recorded cost scaled by this machine's speed, else from counted operations.
+
+    Args:
+      replicates: how many have to be computed.
+      workers: processes that compute one replicate each at a time.
+      gflops: this machine's single-core throughput by `calibrate`.
+      cost: as recorded by a published run with the same settings.
+      shapes: as counted by `abstract_cost`.
+    """
+    rounds = -(-replicates // workers)
+    if cost is not None:
+        seconds = cost["seconds_per_replicate"] * cost["calibration_gflops"] / gflops
+        return Forecast(rounds * seconds / 60, workers * cost["peak_gib"], workers, "the published run")
+    if shapes is None:
+        return Forecast(0.0, 0.0, workers, "nothing is known yet")
+    seconds = shapes["flops"] / (TYPICAL_EFFICIENCY * gflops * 1e9)
+    gib = workers * (BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
+    return Forecast(rounds * seconds / 60, gib, workers, "counted operations")
+
+
+def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
+    """Cut replicates into units of work: one each on a CPU, all together on accelerators."""
+    if accelerator:
+        return [list(replicates)] if replicates else []
+    return [[number] for number in replicates]
+
+
+def abstract_cost(slug: str, name: str, study: Any, settings: Any, count_flops: bool = True) -> dict[str, Any]:
+    """Follow the trial of one replicate with shapes only; see `core.abstract.Cost`."""
+    import jax
+
+    from core.abstract import AbstractLab
+    from core.keys import replicate_keys
+
+    keys = jax.eval_shape(lambda: replicate_keys(slug, name, [0]))
+    lab = AbstractLab(count_flops=count_flops)
+    if study.prepare is not None:
+        preparing = AbstractLab(count_flops=count_flops)
+        lab.prepared = study.prepare(settings.prepared, keys, preparing)
+        lab.cost.flops += preparing.cost.flops
+    study.trial(settings, keys, lab)
+    return {**dataclasses.asdict(lab.cost), "measured": len(lab.measured)}
+
+
+def memory_gib() -> float:
+    """Memory that is free for new work, in GiB (infinite where the system does not say)."""
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return float("inf")
+    fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    return int(fields["MemAvailable"].split()[0]) / 2**20
