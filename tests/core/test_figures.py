@@ -1,0 +1,98 @@
+"""The style of figures: what is drawn is what the numbers say, and files are the same every time."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from core import figures
+
+
+def example() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"arm": arm, "replicate": replicate, "density": density, "value": 95 + rng.normal() + (arm == "ticket")}
+        for arm in ("dense", "ticket")
+        for replicate in range(5)
+        for density in (3.6, 21.1, 100.0)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_interval_is_the_t_interval_over_replicates() -> None:
+    frame = example().query("arm == 'dense'")
+    table = figures.mean_intervals(frame, "density", "value")
+    values = frame.query("density == 21.1")["value"]
+    expected = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    np.testing.assert_allclose(table.loc[21.1, ["low", "high"]], expected, rtol=1e-12)
+    assert table.index.tolist() == [3.6, 21.1, 100.0]
+    assert table["n"].tolist() == [5, 5, 5]
+
+
+def test_draws_of_one_replicate_count_once() -> None:
+    frame = pd.DataFrame({"density": 1.0, "replicate": [0, 0, 0, 1], "value": [1.0, 2.0, 3.0, 6.0]})
+    row = figures.mean_intervals(frame, "density", "value").loc[1.0]
+    assert row["mean"] == pytest.approx(4.0)
+    assert row["n"] == 2
+
+
+def test_single_replicate_has_a_line_and_no_width() -> None:
+    frame = pd.DataFrame({"density": [1.0, 2.0], "replicate": 0, "value": [1.0, 2.0]})
+    table = figures.mean_intervals(frame, "density", "value")
+    np.testing.assert_array_equal(table["low"], table["high"])
+
+
+def test_infinite_values_are_refused() -> None:
+    frame = pd.DataFrame({"density": [1.0, 1.0], "replicate": [0, 1], "value": [1.0, np.inf]})
+    with pytest.raises(ValueError, match="not finite"):
+        figures.mean_intervals(frame, "density", "value")
+
+
+def drawn() -> plt.Figure:
+    figure, panels = figures.small_multiples(["accuracy", "again"], columns=2)
+    for axes in panels.values():
+        figures.interval_band(axes, example(), "density", "value", "arm", order=["ticket", "dense"])
+        figures.label(axes, "weights remaining", "test accuracy", "%", "%")
+    figures.shared_legend(figure)
+    return figure
+
+
+def test_bands_hold_means_and_keep_colours_by_order() -> None:
+    figure = drawn()
+    axes = figure.axes[0]
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    expected = example().groupby(["arm", "density"])["value"].mean()
+    for arm, color in (("ticket", figures.PALETTE[0]), ("dense", figures.PALETTE[1])):
+        np.testing.assert_allclose(lines[arm].get_ydata(), expected[arm], rtol=1e-12)
+        assert lines[arm].get_color() == color
+    assert axes.get_xlabel() == "weights remaining (%)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ticket", "dense"]
+    plt.close(figure)
+
+
+def test_files_are_the_same_every_time_and_figures_are_closed(tmp_path: Path) -> None:
+    [first] = figures.save({"accuracy": drawn()}, tmp_path / "first")
+    [second] = figures.save({"accuracy": drawn()}, tmp_path / "second")
+    assert first == tmp_path / "first" / "accuracy.svg"
+    assert first.read_bytes() == second.read_bytes()
+    assert ElementTree.fromstring(first.read_text()).tag.endswith("svg")
+    assert b"<dc:date>" not in first.read_bytes()
+    assert plt.get_fignums() == []
+
+
+def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
+    figure, panels = figures.small_multiples(["a", "b", "c", "d"], columns=3)
+    assert list(panels) == ["a", "b", "c", "d"]
+    assert len(figure.axes) == 4
+    plt.close(figure)
+
+
+def test_style_does_not_leak() -> None:
+    before = plt.rcParams["axes.grid"]
+    figures.draw(lambda: {"one": drawn()})
+    plt.close("all")
+    assert plt.rcParams["axes.grid"] == before
