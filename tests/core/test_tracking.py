@@ -30,6 +30,7 @@ TRACKING: dict[str, Any] = {
 }
 TRACKING |= {"tags": ["mine"], "notes": "a note"}
 ABOUT = {"first_replicate": 0, "replicates": 2}
+SETTINGS = {"learning_rate": 0.001, "place": [str(Path.home() / "data")]}
 STEPS = (0, 100, 200)
 
 
@@ -83,7 +84,7 @@ def write_run(folder: Path) -> Path:
         "paper": "a_paper",
         "study": "lenet",
         "scale": "laptop",
-        "settings": {"learning_rate": 0.001},
+        "settings": SETTINGS,
     }
     (folder / "settings.json").write_text(json.dumps(settings | {"overridden": [], "identity": {"data": "ba89"}}))
     for replicate in range(2):
@@ -261,7 +262,7 @@ def check_offline_records(records: list[Any]) -> None:
     assert not run.git.remote_url
     assert not run.git.commit
     config = entries(run.config.update)
-    assert config["settings"] == {"learning_rate": 0.001}
+    assert config["settings"] == {"learning_rate": 0.001, "place": ["(private)"]}
     assert config["identity"] == {"data": "ba89"}
     history = [entries(record.history.item) for record in records if record.HasField("history")]
     curves = [row for row in history if "step" in row]
