@@ -1,4 +1,4 @@
-"""The surroundings of every test: eight virtual CPU devices, no network, nothing read from or left in the user's folders.
+"""The surroundings of every test: eight virtual CPU devices, no network, no folder of the user read or written.
 
 All of it is set before jax is first imported, and in environment variables, so that started processes inherit it.
 """
