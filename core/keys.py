@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import numpy as np
 
 
 def _word(name: str) -> int:
@@ -19,3 +21,8 @@ def replicate_keys(slug: str, study: str, replicates: Sequence[int]) -> jax.Arra
     """One typed key per replicate, shape (replicates,): a function of paper, study and replicate number only."""
     root = jax.random.key(_word(f"{slug}/{study}"))
     return jax.vmap(lambda number: jax.random.fold_in(root, number))(jax.numpy.asarray(replicates, "uint32"))
+
+
+def named_keys(lab: Any, keys: jax.Array, name: str) -> jax.Array:
+    """The keys of the draw called `name` for a batch of replicates, by `core.lab.Lab.map` (one program for all names)."""
+    return lab.map(jax.random.fold_in, keys, shared=(np.uint32(_word(name)),))

@@ -16,7 +16,7 @@ from typing import Any
 
 from core.errors import BadInput, nearest, unknown
 
-LIGHT_IMPORTS = ("core.errors", "dataclasses", "typing")
+LIGHT_IMPORTS = ("core.data.catalogue", "core.errors", "dataclasses", "typing")
 
 
 def setting(

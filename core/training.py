@@ -1,4 +1,4 @@
-"""Steps of gradient training, and the resumable loop that runs them.
+"""The forms of a loop of steps, and what happens when one diverges.
 
 The loop takes the form that is fastest on the backend: blocks of steps inside one compiled `scan` in general, one
 compiled step per dispatch where convolutions run on a CPU (a convolution inside `scan` is about twelve times slower
@@ -10,30 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 Tree = Any
-
-
-class TrainState(NamedTuple):
-    """Parameters under training and the state of their optimizer."""
-
-    params: Tree
-    moments: Tree
-
-
-def gradient_step(loss: Callable[..., jax.Array], optimizer: optax.GradientTransformation) -> Callable:
-    """The usual step: `step(state, *batch)` moves parameters along the optimizer's update of the loss gradient.
-
-    `loss(params, *batch)` is a scalar. Returns a function from `TrainState` to `TrainState`.
-    """
-
-    def step(state: TrainState, *batch: Any) -> TrainState:
-        gradient = jax.grad(loss)(state.params, *batch)
-        updates, moments = optimizer.update(gradient, state.moments, state.params)
-        return TrainState(optax.apply_updates(state.params, updates), moments)
-
-    return step
 
 
 def has_convolution(function: Callable, *arguments: Any) -> bool:

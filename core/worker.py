@@ -114,7 +114,7 @@ class Worker:
         self.events.send("finished", replicates=replicates)
 
     def _lab(self, task: dict[str, Any], replicates: list[int]) -> Any:
-        from core.data import store
+        from core.data import loading
         from core.lab import Lab
         from core.replicas import Axis, Lifter
         from core.runs import Run
@@ -124,7 +124,7 @@ class Worker:
             replicates=replicates,
             folders=[run.replicate(number) for number in replicates],
             checkpoints=run.checkpoints,
-            load_data=store.load,
+            load_data=loading.load,
             axis=axis,
             alone=task["alone"],
             advanced=self.events.advanced,

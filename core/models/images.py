@@ -1,0 +1,89 @@
+"""Image classifiers: perceptrons and plain convolutional networks, VGG and the CIFAR variant of ResNet.
+
+Inputs are float arrays (batch, height, width, channels), outputs logits (batch, classes). Weights are drawn from the
+Gaussian Glorot distribution (variance 2 / (fan in + fan out), truncated at two standard deviations), biases are zero.
+The last layer is called `output` in all of them.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import flax.linen as nn
+import jax
+
+glorot = nn.initializers.glorot_normal()
+Dense = partial(nn.Dense, kernel_init=glorot)
+Conv3x3 = partial(nn.Conv, kernel_size=(3, 3), kernel_init=glorot)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2 x 2 maximum pooling of (batch, height, width, channels), by reshaping: its gradient is cheaper on a CPU."""
+    n, h, w, c = x.shape
+    return x[:, : h - h % 2, : w - w % 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+class PlainNetwork(nn.Module):
+    """Pairs of 3 x 3 convolutions, each pair followed by pooling, then dense layers; all with ReLU.
+
+    `channels=()` and `hidden=(300, 100)` is LeNet-300-100; `channels=(64, 64)` and `hidden=(256, 256)` is Conv-2.
+    """
+
+    channels: Sequence[int]
+    hidden: Sequence[int]
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits of a batch of images."""
+        for number, width in enumerate(self.channels):
+            x = nn.relu(Conv3x3(width, name=f"conv_{number}")(x))
+            if number % 2:
+                x = max_pool(x)
+        x = x.reshape(len(x), -1)
+        for number, width in enumerate(self.hidden):
+            x = nn.relu(Dense(width, name=f"dense_{number}")(x))
+        return Dense(self.classes, name="output")(x)
+
+
+class Vgg19(nn.Module):
+    """VGG-19 for small images: 16 normalised convolutions in five blocks, average pooling, one dense layer."""
+
+    classes: int
+    blocks: Sequence[tuple[int, int]] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits of a batch of images."""
+        for block, (count, width) in enumerate(self.blocks):
+            if block:
+                x = max_pool(x)
+            for number in range(count):
+                x = Conv3x3(width, use_bias=False, name=f"conv_{block}_{number}")(x)
+                x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"norm_{block}_{number}")(x))
+        return Dense(self.classes, name="output")(x.mean(axis=(1, 2)))
+
+
+class ResNet18(nn.Module):
+    """The 20-layer residual network for CIFAR that the lottery-ticket literature calls ResNet-18."""
+
+    classes: int
+    widths: Sequence[int] = (16, 32, 64)
+    blocks: int = 3
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Logits of a batch of images."""
+        norm = partial(nn.BatchNorm, use_running_average=not train)
+        x = nn.relu(norm(name="norm_in")(Conv3x3(self.widths[0], use_bias=False, name="conv_in")(x)))
+        for stage, width in enumerate(self.widths):
+            for number in range(self.blocks):
+                name, stride = f"{stage}_{number}", 2 if stage and not number else 1
+                y = Conv3x3(width, strides=stride, use_bias=False, name=f"conv_{name}_a")(x)
+                y = nn.relu(norm(name=f"norm_{name}_a")(y))
+                y = Conv3x3(width, use_bias=False, name=f"conv_{name}_b")(y)
+                y = norm(name=f"norm_{name}_b")(y)
+                if stride == 2:
+                    x = nn.Conv(width, (1, 1), stride, use_bias=False, kernel_init=glorot, name=f"skip_{name}")(x)
+                    x = norm(name=f"norm_{name}_skip")(x)
+                x = nn.relu(x + y)
+        return Dense(self.classes, name="output")(x.mean(axis=(1, 2)))
