@@ -1,0 +1,37 @@
+"""The data sets there are, without reading any: every module of `core/data/sets/` lists its own in DATA_SETS."""
+
+import functools
+import hashlib
+import importlib
+import pkgutil
+
+from core.data import sets
+from core.data.dataset import DataSet
+from core.errors import unknown
+
+
+@functools.cache
+def data_sets() -> dict[str, DataSet]:
+    """Every data set by its name."""
+    modules = [
+        importlib.import_module(f"{sets.__name__}.{entry.name}") for entry in pkgutil.iter_modules(sets.__path__)
+    ]
+    return {data.name: data for module in modules for data in module.DATA_SETS}
+
+
+def names() -> list[str]:
+    """Names of all data sets, sorted."""
+    return sorted(data_sets())
+
+
+def describe(name: str) -> DataSet:
+    """The description of one data set; BadInput with the nearest name when there is none."""
+    if name not in data_sets():
+        raise unknown("data set", name, names())
+    return data_sets()[name]
+
+
+def checksum(name: str) -> str:
+    """One sha256 over the declared checksums of a data set's files; no file is touched."""
+    declared = "".join(f"{file.name} {file.sha256}\n" for file in describe(name).files)
+    return hashlib.sha256(declared.encode()).hexdigest()

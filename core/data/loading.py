@@ -1,0 +1,161 @@
+"""From a name to verified arrays: what is at hand first, then every source in turn, one clear line if none delivers."""
+
+import contextlib
+import gzip
+import importlib.util
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.data.catalogue import describe
+from core.data.dataset import Contents, DataSet, File
+from core.errors import DataMissing
+from core.roots import cache_folder
+
+Say = Callable[[str], object]
+
+
+def load(name: str, say: Say = print) -> dict[str, Any]:
+    """The numpy arrays of a data set, each of its files verified by sha256; fetched first where they are missing.
+
+    Image sets: `train_images` and `test_images` uint8 (N, H, W) or (N, H, W, 3), `train_labels` and `test_labels` int32
+    (N,). Arrays may be read-only. Raises BadInput for an unknown name and DataMissing where no source delivers.
+    """
+    data = describe(name)
+    _, contents = _verified(data, say)
+    return data.read(contents)
+
+
+def fetch(name: str, say: Say = print) -> Path:
+    """Make sure that a data set is at hand and verified; returns the folder with its files, `say` gets the progress."""
+    folder, contents = _verified(describe(name), say)
+    count, size = len(contents), sum(map(len, contents.values())) / 1e6
+    say(f"{name}: {count} file{'s' * (count > 1)}, {size:.1f} MB, verified in {folder}")
+    return folder
+
+
+def data_cache(name: str) -> Path:
+    """Folder in the cache for the files of one data set."""
+    return cache_folder().expanduser() / "data" / name
+
+
+def placed_folders(name: str) -> list[Path]:
+    """Where files placed by hand are looked for: `$ENCORE_DATA/<name>/`, then `$ENCORE_DATA/` itself."""
+    root = os.environ.get("ENCORE_DATA")
+    return [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
+
+
+def _verified(data: DataSet, say: Say) -> tuple[Path, Contents]:
+    notes: list[str] = []
+    found = _at_hand(data, notes)
+    for note in notes:
+        say(f"{data.name}: {note}")
+    return found or _obtain(data, notes, say)
+
+
+def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, Contents] | None:
+    """The first folder with all files, each verified, and their contents; `notes` grows by what is wrong with others.
+
+    A damaged file in the cache is set aside, so that it is fetched again; what a user has placed is never touched.
+    """
+    cache = data_cache(data.name)
+    for folder in [cache, *placed_folders(data.name), *_bundled(data)]:
+        contents: Contents = {}
+        for file in data.files:
+            content = _content(folder, file)
+            if content is None:
+                break
+            if files.sha256(content) != file.sha256:
+                notes.append(f"{folder / file.name} is not the declared file (its sha256 differs)")
+                if folder == cache:
+                    notes[-1] += f", set aside as {_set_aside(cache / file.name)}"
+                break
+            contents[file.name] = content
+        else:
+            return folder, contents
+    return None
+
+
+def _bundled(data: DataSet) -> list[Path]:
+    """The folder of an installed package that has the files; the package is found without being imported."""
+    package, _, inside = data.bundled.partition(":")
+    found = importlib.util.find_spec(package) if package else None
+    return [Path(found.origin).parent / inside] if found and found.origin else []
+
+
+def _content(folder: Path, file: File) -> bytes | None:
+    """Bytes of the file, or of its compressed form with .gz at the end; None where there is neither."""
+    with contextlib.suppress(OSError):
+        return (folder / file.name).read_bytes()
+    with contextlib.suppress(OSError, EOFError, zlib.error), gzip.open(folder / f"{file.name}.gz") as packed:
+        return packed.read(file.bytes + 1)
+    return None
+
+
+def _set_aside(path: Path) -> str:
+    aside = path.with_name(f"{path.name}.corrupt")
+    with contextlib.suppress(OSError):
+        path.replace(aside)
+    return aside.name
+
+
+def _obtain(data: DataSet, notes: list[str], say: Say) -> tuple[Path, Contents]:
+    """Ask every source in turn; all files of the first that delivers them verified go to the cache."""
+    from core.data import sources  # network and archives: of no use where the data are at hand
+
+    cache = data_cache(data.name)
+    if data.sources:
+        _writable(cache)
+    tried = list(notes)
+    for source in data.sources:
+        say(f"{data.name}: trying {source.title}")
+        try:
+            with tempfile.TemporaryDirectory(prefix="encore-") as scratch:
+                contents = sources.obtain(source, data, placed_folders(data.name), Path(scratch), say)
+        except (sources.Unavailable, OSError) as error:
+            tried.append(f"{source.title}: {sources.in_words(error)}")
+            say(f"  {sources.in_words(error)}")
+            continue
+        _store(cache, contents)
+        return cache, contents
+    raise DataMissing(_nothing_delivered(data, tried))
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_store(folder, error.strerror) from None
+    if not os.access(folder, os.W_OK):
+        raise _cannot_store(folder, "it is not writable")
+
+
+def _store(folder: Path, contents: Contents) -> None:
+    for name, content in contents.items():
+        try:
+            files.write_bytes(folder / name, content)
+        except OSError as error:
+            raise _cannot_store(folder, error.strerror) from None
+
+
+def _cannot_store(folder: Path, reason: str | None) -> DataMissing:
+    return DataMissing(
+        f"data cannot be stored in {folder} ({reason}): set ENCORE_CACHE to a folder with room that can be written"
+    )
+
+
+def _nothing_delivered(data: DataSet, tried: list[str]) -> str:
+    looked = [str(folder) for folder in [data_cache(data.name), *placed_folders(data.name)]]
+    wanted = ", ".join(file.name for file in data.files)
+    line = f"data set '{data.name}' is not at hand (looked in {', '.join(looked)})"
+    line += f" nor in the package {data.bundled.partition(':')[0]}" if data.bundled else ""
+    line += f" and no source delivered it: {'; '.join(tried)}." if tried else "."
+    line += f" Place {wanted} in the folder {data.name}/ below $ENCORE_DATA by hand"
+    if data.alternatives:
+        others = " or ".join(f"settings.dataset={other}" for other in data.alternatives)
+        line += f", or choose {others}, a deviation that the verdict will carry"
+    return line

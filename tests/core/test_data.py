@@ -1,0 +1,225 @@
+"""The catalogue of data sets and the readers that turn verified files into arrays."""
+
+import gzip
+import hashlib
+import io
+import math
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from core.data import catalogue, idx, load
+from core.data.sets import cifar, mnist
+from core.errors import BadInput
+
+
+def test_the_catalogue_answers_without_numpy_or_network_code():
+    script = (
+        "import sys; from core.data import catalogue; catalogue.describe('mnist'); catalogue.checksum('cifar10');"
+        "print([m for m in ('numpy', 'jax', 'PIL', 'sklearn', 'urllib.request') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(BadInput, match=r"unknown data set 'minst': did you mean 'mnist'\?"):
+        load("minst")
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_each_description_is_complete(name):
+    data = catalogue.describe(name)
+    assert len({file.name for file in data.files}) == len(data.files)
+    assert all(len(file.sha256) == 64 and int(file.sha256, 16) and file.bytes > 0 for file in data.files)
+    assert set(data.alternatives) <= set(catalogue.names()) - {name}
+    assert set(data.arrays) == {"train_images", "train_labels", "test_images", "test_labels"}
+    for part in ("train", "test"):
+        shape, dtype = data.arrays[f"{part}_images"]
+        assert (dtype, data.arrays[f"{part}_labels"]) == ("uint8", ((shape[0],), "int32"))
+    assert len(data.classes) == 10 and data.licence and data.title
+    assert data.sources or data.bundled
+    for source in data.sources:
+        assert source.convert or set(source.members) == {file.name for file in data.files}
+        assert source.kind not in ("web", "archive") or source.address.startswith("https://")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10_jpeg"])
+def test_declared_lengths_agree_with_declared_shapes(name):
+    data = catalogue.describe(name)
+    lengths = {file.name: file.bytes for file in data.files}
+    for array, (shape, _) in data.arrays.items():
+        assert lengths[idx.FILES[array]] == 4 + 4 * len(shape) + math.prod(shape)
+
+
+def test_a_checksum_covers_every_declared_file_and_touches_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "nothing"))
+    data = catalogue.describe("mnist")
+    before = catalogue.checksum("mnist")
+    assert before == catalogue.checksum("mnist") and len(before) == 64
+    for place, file in enumerate(data.files):
+        other = (*data.files[:place], replace(file, sha256="0" * 64), *data.files[place + 1 :])
+        monkeypatch.setitem(catalogue.data_sets(), "mnist", replace(data, files=other))
+        assert catalogue.checksum("mnist") != before
+    assert not (tmp_path / "nothing").exists()
+
+
+# --------------------------------------------------------------------------------------------------------- readers
+
+
+def test_digits_are_scikit_learns_rows_split_once_by_class():
+    arrays, bunch = load("digits"), load_digits()
+    declared = catalogue.describe("digits").arrays
+    assert {name: (array.shape, str(array.dtype)) for name, array in arrays.items()} == dict(declared)
+    grey = np.floor(bunch.images * 255 / 16 + 0.5).astype(np.uint8)
+    rows = {
+        image.tobytes(): (place, label) for place, (image, label) in enumerate(zip(grey, bunch.target, strict=True))
+    }
+    assert len(rows) == 1797
+    places = {}
+    for part in ("train", "test"):
+        found = [rows[image.tobytes()] for image in arrays[f"{part}_images"]]
+        places[part] = [place for place, _ in found]
+        assert [label for _, label in found] == arrays[f"{part}_labels"].tolist()
+        assert places[part] == sorted(places[part])
+    assert sorted(places["train"] + places["test"]) == list(range(1797))
+    fifth = np.bincount(bunch.target) / 5
+    assert np.all(np.abs(np.bincount(arrays["test_labels"]) - fifth) <= 1)
+
+
+def test_digits_need_no_cache(monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ENCORE_DATA", raising=False)
+    assert len(load("digits")["train_images"]) == 1437
+
+
+def test_idx_reads_a_file_written_by_hand():
+    content = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 10, 11, 12, 13, 14, 255])
+    assert idx.decode(content).tolist() == [[[10, 11, 12]], [[13, 14, 255]]]
+    assert idx.encode((2, 1, 3), bytes([10, 11, 12, 13, 14, 255])) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bytes([0, 0, 8, 1, 0, 0, 0, 3, 1, 2]),  # too short
+        bytes([0, 0, 8, 1, 0, 0, 0, 1, 1, 2]),  # too long
+        bytes([0, 0, 13, 1, 0, 0, 0, 1, 1]),  # floats
+        bytes([1, 0, 8, 1, 0, 0, 0, 1, 1]),
+    ],
+)
+def test_idx_refuses_what_does_not_fit_its_header(content):
+    with pytest.raises(ValueError, match="not an idx file"):
+        idx.decode(content)
+
+
+def test_idx_images_are_not_copied_and_labels_are_int32():
+    contents = {
+        idx.FILES[f"{part}_{kind}"]: idx.encode((4, 2, 2) if kind == "images" else (4,), bytes(range(size)))
+        for part in ("train", "test")
+        for kind, size in (("images", 16), ("labels", 4))
+    }
+    arrays = idx.read(contents)
+    assert arrays["train_images"].shape == (4, 2, 2) and arrays["train_images"].dtype == np.uint8
+    source = np.frombuffer(contents[idx.FILES["train_images"]], np.uint8)
+    assert np.shares_memory(arrays["train_images"], source)
+    assert arrays["test_labels"].dtype == np.int32 and arrays["test_labels"].tolist() == [0, 1, 2, 3]
+
+
+def test_the_mnist_sample_deals_its_classes_out_in_turn():
+    lines = [
+        f"{label},{number // 100},{number % 100}," + "0," * 781 + str(label)
+        for label in range(10)
+        for number in range(500)
+    ]
+    arrays = mnist.read_sample({mnist.SAMPLE_FILE: gzip.compress("\n".join(lines).encode())})
+    declared = catalogue.describe("mnist_5k").arrays
+    assert {name: (array.shape, str(array.dtype)) for name, array in arrays.items()} == dict(declared)
+    images = np.concatenate([arrays["train_images"], arrays["test_images"]]).reshape(5000, 784)
+    labels = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
+    assert labels.tolist() == list(range(10)) * 500
+    assert np.array_equal(images[:, 0], labels)
+    assert np.array_equal(images[:, 1].astype(int) * 100 + images[:, 2], np.arange(5000) // 10)
+
+
+def test_cifar_records_become_images_with_colours_last():
+    random = np.random.default_rng(0)
+    records = {f: random.integers(0, 256, (2, 3073), np.uint8) for f in (*cifar.TRAIN_FILES, cifar.TEST_FILE)}
+    arrays = cifar.read_batches({file: record.tobytes() for file, record in records.items()})
+    assert arrays["train_images"].shape == (10, 32, 32, 3) and arrays["test_images"].shape == (2, 32, 32, 3)
+    record = records["data_batch_2.bin"][1]
+    assert arrays["train_labels"][3] == record[0]
+    for row, column, colour in [(0, 0, 0), (5, 31, 1), (31, 7, 2), (16, 16, 0)]:
+        assert arrays["train_images"][3, row, column, colour] == record[1 + 1024 * colour + 32 * row + column]
+
+
+# ---------------------------------------------------------------------------------------------------- CIFAR in JPEG
+
+
+@pytest.fixture
+def jpegs(monkeypatch):
+    """A tiny set, two images a class to train and one to test, each of one colour; declared as the real one is."""
+    made = {}
+    monkeypatch.setattr(cifar, "PER_CLASS", {"train": 2, "test": 1})
+    for part, count in cifar.PER_CLASS.items():
+        for label, name in enumerate(cifar.CLASSES):
+            for number in range(count):
+                file = io.BytesIO()
+                Image.new("RGB", (32, 32), (20 * label, 100 * number, 100 * count)).save(file, "JPEG", quality=95)
+                made[f"{part}/{name}/{number:04d}.jpg"] = file.getvalue()
+    sums = {
+        part: hashlib.sha256(b"".join(made[name] for name in sorted(made) if name.startswith(part))).hexdigest()
+        for part in cifar.PER_CLASS
+    }
+    monkeypatch.setattr(cifar, "JPEG_SHA256", sums)
+    return made
+
+
+def write_pack(folder, jpegs):
+    for part in cifar.PER_CLASS:
+        names = sorted(name for name in jpegs if name.startswith(part))
+        offsets = np.cumsum([0, *(len(jpegs[name]) for name in names)])
+        content = np.frombuffer(b"".join(jpegs[name] for name in names), np.uint8)
+        np.savez(folder / f"{part}.npz", names=np.array(names), offsets=offsets, bytes=content)
+
+
+def test_the_jpeg_pack_is_decoded_with_classes_in_turn(jpegs, tmp_path):
+    write_pack(tmp_path, jpegs)
+    arrays = idx.read(cifar.from_pack(tmp_path))
+    assert arrays["train_images"].shape == (20, 32, 32, 3)
+    assert arrays["train_labels"].tolist() == list(range(10)) * 2
+    for row, (image, label) in enumerate(zip(arrays["train_images"], arrays["train_labels"], strict=True)):
+        assert np.abs(image.mean((0, 1)) - [20 * label, 100 * (row // 10), 200]).max() < 4
+
+
+def test_the_repository_archive_gives_the_same_bytes_as_the_pack(jpegs, tmp_path):
+    write_pack(tmp_path, jpegs)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name, content in {"README.md": b"hello", **dict(reversed(jpegs.items()))}.items():
+            entry = tarfile.TarInfo(f"CIFAR-10-images-d7d0561/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    assert cifar.from_repository(tmp_path / "a.tar.gz") == cifar.from_pack(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["swapped", "altered", "missing"])
+def test_jpegs_other_than_the_declared_ones_reach_no_decoder(jpegs, monkeypatch, change):
+    first, second = "test/cat/0000.jpg", "test/dog/0000.jpg"
+    if change == "swapped":
+        jpegs[first], jpegs[second] = jpegs[second], jpegs[first]
+    elif change == "altered":
+        jpegs[first] = jpegs[first][:-1] + b"\0"
+    else:
+        del jpegs[first]
+    decoded = []
+    monkeypatch.setattr(cifar, "_pixels", lambda jpeg: decoded.append(jpeg) or bytes(3072))
+    with pytest.raises(ValueError, match="test part are not the declared ones"):
+        cifar.from_jpegs(jpegs)
+    assert not set(decoded) & {jpegs.get(first), jpegs[second]}
