@@ -1,0 +1,299 @@
+"""The clause algebra by hand, and pages it must refuse."""
+
+import math
+from itertools import product
+
+import pandas as pd
+import pytest
+
+from core import algebra
+from core.clauses import parse_clause
+from core.errors import BadInput
+
+PLACE = "claim C1, clause 1"
+
+
+def clause_of(**page):
+    return parse_clause({"metric": "m", "in": [0, math.inf]} | page, PLACE, "main")
+
+
+def table_of(rows, **fixed):
+    return pd.DataFrame([{"study": "main", "replicate": 0, "metric": "m"} | fixed | row for row in rows])
+
+
+def number_of(rows, *steps, **page):
+    """The one number of an exact clause."""
+    values = algebra.evaluate(clause_of(number=list(steps), **page), table_of(rows)).values
+    assert values.shape == (1, 1)
+    return values[0, 0]
+
+
+def line(values, column="t", at=None):
+    return [{column: a, "value": v} for a, v in zip(at or range(len(values)), values, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ({"mean": "t"}, 3.0),
+        ({"median": "t"}, 2.25),
+        ({"sd": "t"}, math.sqrt(24.5 / 3)),
+        ({"min": "t"}, 0.5),
+        ({"max": "t"}, 7.0),
+        ({"slope": "t"}, -1.9),
+        ({"rank_correlation": "t"}, -0.8),
+        ({"argmin": "t"}, 2.0),
+        ({"argmax": "t"}, 0.0),
+        ({"crossing": {"along": "t", "below": 3}}, 1.0),
+        ({"crossing": {"along": "t", "below": 3.0001}}, 1.0),
+        ({"crossing": {"along": "t", "below": 2.9}}, 2.0),
+        ({"crossing": {"along": "t", "below": 0.1}}, math.inf),
+        ({"crossing": {"along": "t", "above": 7}}, 0.0),
+        ({"share": {"along": "t", "above": 1.5}}, 0.5),
+        ({"share": {"along": "t", "below": 7}}, 0.75),
+        ({"rank": {"t": 1}}, 2.0),
+    ],
+)
+def test_steps_along_a_column(step, expected):
+    values = line([7.0, 3.0, 0.5, 1.5])
+    assert number_of(values, step) == pytest.approx(expected)
+    assert number_of(values[::-1], step) == pytest.approx(number_of(values, step)), "the order of rows counts"
+
+
+def test_loglog_slope_of_a_power_law():
+    assert number_of(line([3.0, 12.0, 48.0], at=[1, 2, 4]), {"loglog_slope": "t"}) == pytest.approx(2.0)
+
+
+def test_rank_shares_ties():
+    assert number_of(line([5.0, 2.0, 5.0], "arm", ["a", "b", "c"]), {"rank": {"arm": "a"}}) == 1.5
+
+
+def test_contrasts():
+    rows = line([8.0, 2.0, 99.0], "arm", ["a", "b", "other"])
+    assert number_of(rows, {"minus": {"arm": ["a", "b"]}}) == 6.0
+    assert number_of(rows, {"log_ratio": {"arm": ["a", "b"]}}) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "minus", "log_ratio"),
+    [(math.inf, math.inf, 0.0, 0.0), (math.inf, 5.0, math.inf, math.inf), (5.0, math.inf, -math.inf, -math.inf)],
+)
+def test_contrasts_of_what_was_never_reached(first, second, minus, log_ratio):
+    rows = line([first, second], "arm", ["a", "b"])
+    assert number_of(rows, {"minus": {"arm": ["a", "b"]}}) == minus
+    assert number_of(rows, {"log_ratio": {"arm": ["a", "b"]}}) == log_ratio
+
+
+def test_contrast_over_several_columns():
+    rows: list[dict] = [
+        {"arm": "ticket", "density": 13.5, "value": 98.0},
+        {"arm": "ticket", "density": 3.6, "value": 90.0},
+        {"arm": "dense", "density": 100.0, "value": 97.5},
+    ]
+    assert number_of(rows, {"minus": {"arm": ["ticket", "dense"], "density": [13.5, 100]}}) == 0.5
+    rows[2] = {"arm": "dense", "density": None, "value": 97.5}
+    assert number_of(rows, {"minus": {"arm": ["ticket", "dense"], "density": [13.5, None]}}) == 0.5
+
+
+def test_difference_of_differences_per_replicate():
+    values = {("a", 3.6): 90.0, ("b", 3.6): 85.0, ("a", 51.3): 98.0, ("b", 51.3): 97.0}
+    rows = [
+        {"replicate": r, "arm": arm, "density": density, "value": value + (r if arm == "a" and density == 3.6 else 0)}
+        for r in range(3)
+        for (arm, density), value in values.items()
+    ]
+    clause = clause_of(
+        select={"density": [3.6, 51.3]},
+        number=[{"minus": {"arm": ["a", "b"]}}, {"minus": {"density": [3.6, 51.3]}}],
+        over="replicate",
+    )
+    numbers = algebra.evaluate(clause, table_of(rows).sample(frac=1, random_state=0))
+    assert numbers.values[:, 0].tolist() == [4.0, 5.0, 6.0] and numbers.units["replicate"].tolist() == [0, 1, 2]
+
+
+def lottery_rows(replicates=3, draws=3):
+    rows = []
+    for replicate in range(replicates):
+        rows.append({"replicate": replicate, "arm": "ticket", "density": 21.1, "value": 98.0 + replicate})
+        rows += [
+            {"replicate": replicate, "arm": "reinit", "density": 21.1, "draw": draw, "value": 97.0 + draw}
+            for draw in range(draws)
+        ]
+    return rows
+
+
+def test_mean_over_draws_that_only_one_arm_has():
+    clause = clause_of(
+        select={"density": 21.1}, number=[{"mean": "draw"}, {"minus": {"arm": ["ticket", "reinit"]}}], over="replicate"
+    )
+    assert algebra.evaluate(clause, table_of(lottery_rows())).values[:, 0].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_log_ratio_of_first_crossings_over_draws():
+    """The ticket crosses at 200; the re-drawn arms at 400, 800 and never: their median crosses at 800."""
+    crossings = {("ticket", None): 200, ("reinit", 0): 400, ("reinit", 1): 800, ("reinit", 2): None}
+    rows = [
+        {"replicate": r, "arm": arm, "draw": draw, "step": step, "value": 0.05 if at and step >= at else 0.5}
+        for r in range(2)
+        for (arm, draw), at in crossings.items()
+        for step in range(100, 1100, 100)
+    ]
+    table = table_of(rows).astype({"step": "Int64"})
+    table = pd.concat([table, table_of([{"metric": "other", "arm": "ticket", "value": 1.0}])], ignore_index=True)
+    steps = [
+        {"crossing": {"along": "step", "below": 0.1}},
+        {"median": "draw"},
+        {"log_ratio": {"arm": ["reinit", "ticket"]}},
+    ]
+    numbers = algebra.evaluate(clause_of(number=steps, over="replicate", summary="median"), table)
+    assert numbers.values[:, 0] == pytest.approx([math.log(4)] * 2)
+    assert (numbers.infinite, numbers.of) == (2, 8)
+
+
+def test_steps_measured_without_steps_beside_curves():
+    """Rows of another metric leave a step column with missing entries; nothing of it may disturb."""
+    rows = [{"arm": arm, "replicate": r, "value": float(r)} for arm in "ab" for r in range(2)]
+    table = pd.concat([table_of(rows), table_of([{"metric": "loss", "step": 3, "value": 1.0}])], ignore_index=True)
+    table = table.astype({"step": "Int64"})
+    numbers = algebra.evaluate(clause_of(number=[{"minus": {"arm": ["a", "b"]}}], over="replicate"), table)
+    assert numbers.values[:, 0].tolist() == [0.0, 0.0]
+
+
+def test_two_crossed_units():
+    rows = [
+        {"replicate": r, "query": q, "arm": arm, "value": 10.0 * r + q + (arm == "a")}
+        for r, q, arm in product(range(2), range(3), "ab")
+    ]
+    clause = clause_of(number=[{"minus": {"arm": ["a", "b"]}}], over=["replicate", "query"])
+    numbers = algebra.evaluate(clause, table_of(rows))
+    found = algebra.interval(clause, numbers, 0.95)
+    assert (found.estimate, found.low, found.high, found.n) == (1.0, 1.0, 1.0, 2)
+    with pytest.raises(BadInput, match=r"replicate 1 lacks some query"):
+        algebra.interval(clause, algebra.Numbers(numbers.units[:5], numbers.values[:5], 0, 0), 0.95)
+
+
+def test_paired_summary_relates_two_metrics():
+    rows = [
+        {"metric": metric, "item": i, "value": float(value)}
+        for i in range(12)
+        for metric, value in (("predicted", i), ("observed", 3 * i + 1))
+    ]
+    page = {"metric": ["predicted", "observed"], "over": "item"}
+    slope = clause_of(**page, summary={"slope": {"metric": ["predicted", "observed"]}})
+    found = algebra.interval(slope, algebra.evaluate(slope, table_of(rows)), 0.95)
+    assert (found.estimate, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
+    assert slope.metric == "predicted, observed"
+
+
+@pytest.mark.parametrize(
+    ("summary", "share"), [("share", 0.5), ({"share": {"above": 2}}, 0.25), ({"share": {"below": 2}}, 0.5)]
+)
+def test_share_summary(summary, share):
+    clause = clause_of(over="replicate", summary=summary, **{"in": [0.4, 1]})
+    rows = [{"replicate": r, "value": v} for r, v in enumerate([0.0, 2.0, 3.0, -1.0])]
+    assert algebra.interval(clause, algebra.evaluate(clause, table_of(rows)), 0.95).estimate == share
+
+
+def test_numbers_of_the_page_meet_numbers_of_the_table():
+    rows = line([1.0, 2.0], "density", [0.1 + 0.2, 0.5])
+    assert number_of(rows, select={"density": 0.3}) == 1.0
+
+
+MISSING = [
+    ({"select": {"density": 3.6}}, lottery_rows(), r"no rows with density 3.6; there are 21.1"),
+    ({"metric": "n"}, lottery_rows(), r"no rows with metric 'n'; there are m"),
+    ({"number": [{"minus": {"arm": ["ticket", "oneshot"]}}]}, lottery_rows(), r"no rows with arm oneshot"),
+    ({"number": [{"mean": "drow"}]}, lottery_rows(), r"unknown column in .* 'drow': did you mean 'draw'"),
+    ({"select": {"densty": 3}}, lottery_rows(), r"unknown column in .* 'densty': did you mean 'density'"),
+    ({"over": "query"}, lottery_rows(), r"unknown column in .* 'query'"),
+    ({"select": {"arm": "reinit"}}, lottery_rows(), r"'draw' still has 3 values \(0, 1, 2\); select one"),
+    (
+        {"number": [{"minus": {"arm": ["ticket", "reinit"]}}]},
+        lottery_rows(),
+        r"minus pairs arm .* at replicate 0.* with nothing of arm .*; select or reduce",
+    ),
+    (
+        {"number": [{"mean": "draw"}, {"minus": {"arm": ["ticket", "reinit"]}}]},
+        lottery_rows()[:-1],
+        r"no row with replicate 2, arm reinit, density 21.1, draw 2",
+    ),
+    (
+        {"number": [{"mean": "draw"}, {"minus": {"arm": ["ticket", "reinit"]}}]},
+        [*lottery_rows(), {"replicate": 3, "metric": "other", "value": 0.0}],
+        r"replicate 3 has no rows in the selection",
+    ),
+    ({"select": {"arm": "ticket"}}, lottery_rows() * 2, r"several rows with replicate 0, arm ticket, density 21.1"),
+    (
+        {"select": {"arm": "reinit"}, "number": [{"slope": "arm"}]},
+        lottery_rows(),
+        r"slope needs a number in every row's 'arm'",
+    ),
+    ({"select": {"arm": "ticket"}, "number": [{"argmin": "draw"}]}, lottery_rows(), r"argmin needs a number in every"),
+    ({"select": {"arm": "ticket"}, "number": [{"sd": "draw"}]}, lottery_rows(), r"sd along 'draw' needs at least two"),
+]
+
+
+@pytest.mark.parametrize(("page", "rows", "message"), MISSING)
+def test_absent_rows_are_named(page, rows, message):
+    clause = clause_of(**({"over": "replicate"} | page))
+    with pytest.raises(BadInput, match=message) as error:
+        algebra.evaluate(clause, table_of(rows))
+    assert PLACE in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_exact_clause_is_one_number():
+    with pytest.raises(BadInput, match="'replicate' still has 3 values"):
+        algebra.evaluate(clause_of(select={"arm": "ticket"}), table_of(lottery_rows()))
+
+
+@pytest.mark.parametrize("step", [{"log_ratio": {"t": [0, 1]}}, {"loglog_slope": "t"}])
+def test_logarithms_of_negative_values_are_refused(step):
+    with pytest.raises(BadInput, match=r"negative|not positive"):
+        number_of(line([-1.0, 2.0], at=[0, 1]), step)
+
+
+WRONG = [
+    ({"overr": "replicate"}, r"unknown key of claim C1, clause 1 'overr': did you mean 'over'"),
+    ({"in": None}, r"'in' is missing"),
+    ({"in": 3}, r"region of two numbers"),
+    ({"in": [0, 1, 2]}, r"region of two numbers"),
+    ({"in": [0, "wide"]}, r"'wide' is not a number"),
+    ({"in": [0, True]}, r"True is not a number"),
+    ({"in": [0, math.nan]}, r"nan is not a number"),
+    ({"in": [2, 1]}, r"must run upwards"),
+    ({"in": ["-inf", "inf"]}, r"leave something out"),
+    ({"number": {"mean": "draw"}}, r"number is a list of steps"),
+    ({"number": [{"man": "draw"}]}, r"unknown step in .* 'man': did you mean 'mean'"),
+    ({"number": [{"mean": "draw", "max": "t"}]}, r"a step has one name, not 2: mean, max"),
+    ({"number": ["mean"]}, r"expected 'name: value' entries"),
+    ({"number": [{"mean": ["draw"]}]}, r"mean takes one column"),
+    ({"number": [{"minus": {"arm": ["a"]}}]}, r"two values each"),
+    ({"number": [{"minus": {"arm": ["a", "a"]}}]}, r"contrasts a with itself"),
+    ({"number": [{"crossing": {"along": "step"}}]}, r"a column and one bound"),
+    ({"number": [{"crossing": {"along": "step", "bellow": 1}}]}, r"did you mean 'below'"),
+    ({"number": [{"share": {"along": "step", "below": 1, "above": 2}}]}, r"a column and one bound"),
+    ({"number": [{"rank": {"arm": "a", "t": 1}}]}, r"rank takes one column"),
+    ({"over": "arm", "number": [{"minus": {"arm": ["a", "b"]}}]}, r"'arm' is both a unit"),
+    ({"over": ["a", "b", "c"]}, r"one column or two"),
+    ({"over": ["a", "b"], "summary": "median"}, r"only a mean has an interval"),
+    ({"over": "replicate", "summary": "average"}, r"unknown summary in .* 'average'"),
+    ({"over": "replicate", "summary": "slope"}, r"relates two numbers"),
+    ({"over": "replicate", "summary": {"share": {}}}, r"share takes one bound"),
+    ({"over": "replicate", "summary": {"mean": "t"}}, r"only share, slope, rank_correlation take more"),
+    ({"summary": "median"}, r"need units"),
+    ({"matters": 1}, r"need units"),
+    ({"over": "replicate", "matters": 1, "in": [-1, "inf"]}, r"for a region \[0, inf\] or \[-inf, 0\]"),
+    ({"over": "replicate", "matters": 0}, r"other than 0"),
+    ({"select": ["density"]}, r"select: expected 'name: value' entries"),
+]
+
+
+@pytest.mark.parametrize(("page", "message"), WRONG)
+def test_wrong_clauses_are_refused(page, message):
+    with pytest.raises(BadInput, match=message) as error:
+        clause_of(**page)
+    assert PLACE in str(error.value) and "\n" not in str(error.value)
+
+
+def test_infinity_may_be_written_as_a_word_or_as_yaml():
+    assert clause_of(**{"in": ["-inf", 0]}).region == clause_of(**{"in": [-math.inf, 0.0]}).region == (-math.inf, 0.0)
