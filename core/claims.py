@@ -243,6 +243,8 @@ def _note(
     parts = []
     if control and control["verdict"] == HOLDS:
         parts.append("the control holds too, so the claim proves nothing")
+    elif control and verdict == HOLDS and control["passes"] is False:
+        parts.append("the control does not hold, but its effect cannot be told from the claim's")
     if verdict == HOLDS and any(one.small for one in judged if one.verdict == HOLDS):
         parts.append("small: below what matters")
     if verdict == UNDECIDED:
