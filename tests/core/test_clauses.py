@@ -3,6 +3,7 @@
 import math
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -297,3 +298,19 @@ def test_wrong_clauses_are_refused(page, message):
 
 def test_infinity_may_be_written_as_a_word_or_as_yaml():
     assert clause_of(**{"in": ["-inf", 0]}).region == clause_of(**{"in": [-math.inf, 0.0]}).region == (-math.inf, 0.0)
+
+
+def test_paired_interval_of_a_resampled_summary():
+    """Twice the spread: the difference of spreads is that of the first, and resampling keeps the pairs together."""
+    values = np.random.default_rng(0).normal(size=40)
+    clause = clause_of(over="replicate", summary="sd")
+    effect, control = (
+        algebra.evaluate(clause, table_of([{"replicate": r, "value": k * v} for r, v in enumerate(values)]))
+        for k in (2, 1)
+    )
+    found = algebra.paired_interval(clause, effect, control, 0.95)
+    alone = algebra.interval(clause, control, 0.95)
+    assert (found.estimate, found.low, found.high) == pytest.approx((alone.estimate, alone.low, alone.high))
+    fewer = algebra.Numbers(control.units[1:], control.values[1:], 0, 0)
+    with pytest.raises(BadInput, match="not measured on the same replicates"):
+        algebra.paired_interval(clause, effect, fewer, 0.95)
