@@ -1,0 +1,206 @@
+"""What lies in the results folder, read and checked: published results and local runs; anything unfit is named.
+
+Light: reads JSON and SVG text, imports neither jax nor pandas.
+"""
+
+import base64
+import html
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.publishing import edited
+from core.report.claims import Claim, parse_claims
+
+NOT_PAPERS = ("runs", "report")
+SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
+
+_DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
+
+
+class Unfit(ValueError):
+    """A folder that cannot be shown, and why."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing as a data URI, with words for those who cannot see it."""
+
+    name: str
+    caption: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """How one study's numbers came about."""
+
+    name: str
+    replicates: str
+    settings: Mapping[str, Any]
+    overridden: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Claims with verdicts, figures and provenance of one published scale, or of one local verdict."""
+
+    slug: str
+    scale: str
+    place: str
+    published: bool
+    claims: tuple[Claim, ...]
+    studies: tuple[StudyResult, ...]
+    warnings: tuple[str, ...] = ()
+    folder: Path = field(default=Path(), repr=False)
+    age: float = 0.0
+
+    @property
+    def minutes(self) -> float:
+        """Wall time of all its studies."""
+        return sum(_number(study.provenance.get("seconds")) for study in self.studies) / 60
+
+    @property
+    def date(self) -> str:
+        """Day of its latest study, or an empty text."""
+        return max((str(study.provenance.get("date") or "") for study in self.studies), default="")
+
+    def figures(self) -> list[Figure]:
+        """Its drawings, read when asked for."""
+        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
+
+
+def read_published(root: Path, slug: str, scale: str) -> Result:
+    """The published result of a paper at a scale; `Unfit` says why there is none to show."""
+    folder = root / slug / scale
+    provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
+    studies = _mapping(provenance.get("studies"), folder, root)
+    parsed = tuple(_published_study(name, _mapping(data, folder, root)) for name, data in studies.items())
+    warnings = tuple(f"edited by hand: {edit}" for edit in edited(folder))
+    claims = _claims(folder, root)
+    return Result(slug, scale, _place(folder, root), True, claims, parsed, warnings, folder)
+
+
+def read_local(root: Path, folder: Path) -> Result:
+    """The verdict of a local run in `folder`, a run's `verdict/<first>-<count>`."""
+    run = folder.parents[1]
+    about = _mapping(_read(run, root, "settings.json"), run, root)
+    if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
+        raise Unfit(f"{_place(run, root)}: settings.json names no paper, study and scale")
+    if not re.fullmatch(r"\d+-\d+", folder.name):
+        raise Unfit(f"{_place(folder, root)}: not a verdict's folder")
+    first, count = (int(text) for text in folder.name.split("-"))
+    provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
+    study = StudyResult(
+        name=about["study"],
+        replicates=_replicates(first, count),
+        settings=_or_empty(about.get("settings")),
+        overridden=tuple(str(name) for name in about.get("overridden") or ()),
+        provenance=provenance,
+    )
+    claims, age = _claims(folder, root), (folder / "claims.json").stat().st_mtime
+    return Result(about["paper"], about["scale"], _place(folder, root), False, claims, (study,), folder=folder, age=age)
+
+
+def published_folders(root: Path) -> Iterator[tuple[str, str]]:
+    """Slug and scale of every folder that looks published."""
+    for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in NOT_PAPERS):
+        for folder in sorted(path for path in paper.glob("[!.]*") if path.is_dir()):
+            yield paper.name, folder.name
+
+
+def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
+    """Results by paper (published first, then local ones, the newest first), and a line per folder left out."""
+    found: dict[str, list[Result]] = {slug: [] for slug in slugs}
+    skipped: list[str] = []
+    for slug, scale in published_folders(root):
+        if slug in slugs:
+            _collect(found, skipped, lambda slug=slug, scale=scale: read_published(root, slug, scale))
+        else:
+            skipped.append(f"{slug}/{scale}: there is no page for this paper")
+    for run in sorted(path for path in (root / "runs").glob("[!.]*") if path.is_dir()):
+        verdicts = sorted(path for path in (run / "verdict").glob("[!.]*") if path.is_dir())
+        if not verdicts:
+            skipped.append(f"{_place(run, root)}: no verdict yet")
+        for folder in verdicts:
+            _collect(found, skipped, lambda folder=folder: read_local(root, folder))
+    for results in found.values():
+        results.sort(key=lambda result: (not result.published, scale_order(result.scale), -result.age))
+    return found, skipped
+
+
+def _collect(found: dict[str, list[Result]], skipped: list[str], read: Any) -> None:
+    try:
+        result = read()
+    except Unfit as error:
+        skipped.append(str(error))
+        return
+    if result.slug in found:
+        found[result.slug].append(result)
+    else:
+        skipped.append(f"{result.place}: there is no page for '{result.slug}'")
+
+
+def scale_order(scale: str) -> int:
+    """Sorts scales by their interest to a reader."""
+    return SCALES.index(scale) if scale in SCALES else len(SCALES)
+
+
+def _published_study(name: str, data: Mapping[str, Any]) -> StudyResult:
+    count = data.get("replicates")
+    shown = _replicates(0, count) if isinstance(count, int) else ""
+    return StudyResult(name, shown, _or_empty(data.get("settings")), (), data)
+
+
+def _replicates(first: int, count: int) -> str:
+    if count == 1:
+        return f"1 replicate ({first})"
+    return f"{count} replicates ({first} to {first + count - 1})"
+
+
+def _claims(folder: Path, root: Path) -> tuple[Claim, ...]:
+    try:
+        return parse_claims(_read(folder, root, "claims.json"))
+    except Unfit:
+        raise
+    except ValueError as error:
+        raise Unfit(f"{_place(folder, root)}: claims.json: {error}") from None
+
+
+def _figure(path: Path) -> Figure:
+    content = path.read_bytes()
+    described = _DESCRIPTION.search(content.decode("utf-8", errors="replace"))
+    name = path.stem.replace("_", " ").replace("-", ": ", 1)
+    caption = html.unescape(described.group(1)).strip() if described else name
+    return Figure(name, caption, "data:image/svg+xml;base64," + base64.b64encode(content).decode())
+
+
+def _read(folder: Path, root: Path, name: str) -> Any:
+    try:
+        return files.read_json(folder / name)
+    except FileNotFoundError:
+        raise Unfit(f"{_place(folder, root)}: {name} is missing; the result is not finished") from None
+    except (OSError, ValueError, RecursionError):
+        raise Unfit(f"{_place(folder, root)}: {name} cannot be read") from None
+
+
+def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Unfit(f"{_place(folder, root)}: not written by this program")
+    return value
+
+
+def _or_empty(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _place(folder: Path, root: Path) -> str:
+    return folder.relative_to(root).as_posix()

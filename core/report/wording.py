@@ -1,0 +1,193 @@
+"""Numbers, intervals and small plots as a reader sees them."""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.report.claims import Claim, Clause
+
+FOREST_WIDTH, FOREST_MARGIN = 240.0, 12.0
+
+
+def number(value: float | None, decimals: int, signed: bool = False) -> str:
+    """A number with a true minus sign, and a plus sign if it is `signed`."""
+    if value is None:
+        return "never reached"
+    text = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
+    return text.replace(",", "\u202f").replace("-", "−")
+
+
+def decimals_for(*values: float | None) -> int:
+    """Decimals that show two significant digits of the smallest distance between the values, or of the one value."""
+    known = sorted({value for value in values if value is not None})
+    gaps = [high - low for low, high in itertools.pairwise(known)]
+    size = min(gaps, default=abs(known[0]) if known else 1.0)
+    if size == 0:
+        return 0
+    return min(6, max(0, 1 - math.floor(math.log10(size))))
+
+
+def with_interval(clause: Clause) -> str:
+    """`+0.41 [+0.28, +0.55]`, a bare number for exact clauses."""
+    if clause.n is None:
+        return plain(clause.estimate)
+    decimals = decimals_for(clause.estimate, clause.low, clause.high)
+    signed = _is_signed(clause)
+    return f"{number(clause.estimate, decimals, signed)} {interval(clause.low, clause.high, decimals, signed)}"
+
+
+def interval(low: float | None, high: float | None, decimals: int, signed: bool = False) -> str:
+    """`[low, high]`, with infinite bounds where they are None."""
+    shown_low = "−∞" if low is None else number(low, decimals, signed)
+    shown_high = "∞" if high is None else number(high, decimals, signed)
+    return f"[{shown_low}, {shown_high}]"
+
+
+def region(clause: Clause) -> str:
+    """The region in words a reader can hold the interval against."""
+    if clause.region is None:
+        return ""
+    low, high = clause.region
+    if low is None and high is None:
+        return "any value"
+    if high is None:
+        return f"above {plain(low)}"
+    if low is None:
+        return f"below {plain(high)}"
+    if low == high:
+        return f"exactly {plain(low)}"
+    return f"between {plain(low)} and {plain(high)}"
+
+
+def plain(value: Any) -> str:
+    """A number as short as it can be written, anything else as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "never reached" if value is None else str(value)
+    return f"{value:.6g}".replace("-", "−")
+
+
+def printed(claim: Claim) -> str:
+    """The paper's own number, whatever its form."""
+    return with_unit(claim.published, claim.clauses[0].unit if claim.clauses else "")
+
+
+def with_unit(value: Any, unit: str) -> str:
+    """A printed value, which may be a list or words, with its unit; nothing if there is no value."""
+    if value is None:
+        return ""
+    shown = ", ".join(plain(item) for item in listed(value)) if isinstance(value, list) else plain(value)
+    return f"{shown} {unit}" if unit and not isinstance(value, str) else shown
+
+
+def setting(value: Any) -> str:
+    """A setting's value as one would type it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(setting(item) for item in value) + "]"
+    return str(value)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings by dotted name."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = setting(value)
+    return found
+
+
+def deviation(item: Any) -> str:
+    """A deviation in one sentence."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    change = f": {setting(item.get('paper'))} in the paper, {setting(item.get('laptop'))} here"
+    shown = change if "paper" in item or "laptop" in item else ""
+    why = f" ({item['why']})" if item.get("why") else ""
+    return f"{item.get('what', 'deviation')}{shown}{why}"
+
+
+def duration(minutes: float) -> str:
+    """Minutes as a reader plans with them."""
+    if minutes <= 0:
+        return ""
+    if minutes < 1:
+        return "under 1 min"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def listed(value: Any) -> list[str]:
+    """A list of texts from a list or a single value."""
+    if value is None:
+        return []
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Horizontal places, in pixels, of what a clause's small plot shows."""
+
+    region: tuple[float, float] | None
+    interval: tuple[float, float]
+    open_ends: tuple[bool, bool]
+    estimate: float
+    zero: float | None
+    matters: float | None
+    printed: float | None
+
+
+def forest(clause: Clause, claim: Claim) -> Forest | None:
+    """The plot of a clause that has an interval, with the paper's number if it is of the same kind; else None."""
+    if clause.estimate is None or clause.n is None:
+        return None
+    paper = _comparable(clause, claim)
+    known = [clause.estimate, clause.low, clause.high, *(clause.region or ()), clause.matters, paper, _zero(clause)]
+    values = [value for value in known if value is not None]
+    low, high = min(values), max(values)
+    span = (high - low) or abs(high) or 1.0
+
+    def place(value: float) -> float:
+        inner = FOREST_WIDTH - 2 * FOREST_MARGIN
+        return round(FOREST_MARGIN + (value - low) / span * inner, 1)
+
+    def optional(value: float | None) -> float | None:
+        return None if value is None else place(value)
+
+    def bounds(pair: tuple[float | None, float | None]) -> tuple[float, float]:
+        left, right = pair
+        return (0.0 if left is None else place(left), FOREST_WIDTH if right is None else place(right))
+
+    return Forest(
+        region=None if clause.region is None else bounds(clause.region),
+        interval=bounds((clause.low, clause.high)),
+        open_ends=(clause.low is None, clause.high is None),
+        estimate=place(clause.estimate),
+        zero=optional(_zero(clause)),
+        matters=optional(clause.matters),
+        printed=optional(paper),
+    )
+
+
+def _comparable(clause: Clause, claim: Claim) -> float | None:
+    """The paper's number, if it is one number: it belongs to the lead clause, whose unit it shares."""
+    value = claim.published
+    if clause is not claim.clauses[0] or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _is_signed(clause: Clause) -> bool:
+    """Differences and ratios, whose region has an edge at or around zero, are shown with their sign."""
+    return clause.matters is not None or (clause.region is not None and 0.0 in clause.region)
+
+
+def _zero(clause: Clause) -> float | None:
+    return 0.0 if _is_signed(clause) else None
