@@ -21,8 +21,10 @@ PROJECT = ("core", "experiments")
 MACHINERY = ("core.lab",)  # all that a trial sees of the machinery: in every run's identity
 VERDICTS = ("core.claims", "core.stats")
 FIGURES = ("core.figures",)
-# Messages, places and files, the typing of settings (their values count), addresses of data (its checksums count).
-NEUTRAL = frozenset({"core.errors", "core.files", "core.roots", "core.settings", "core.data.catalogue"})
+# Messages, places and files, the typing of settings (their values count), the fetching of data (its checksums count).
+NEUTRAL = frozenset(
+    {"core.errors", "core.files", "core.roots", "core.settings", "core.data.catalogue", "core.data.loading"}
+)
 NUMERICAL = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")  # distributions in every run's identity
 
 # Import names met often; asking the metadata of everything that is installed costs 0.1 s.
@@ -97,7 +99,7 @@ def code(sheet: Path, roots: Iterable[str], also: Iterable[str] = ()) -> Code:
     result: the numerical ones count, and what the sheet's side imports. Raises BadInput for a root or a project
     module that does not exist.
     """
-    return _read(sheet, roots, (*MACHINERY, *also))
+    return _read(sheet, roots, MACHINERY, also)
 
 
 def code_fingerprint(sheet: Path, roots: Iterable[str], also: Iterable[str] = ()) -> str:
@@ -138,7 +140,7 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[st
     return [(name, old, new) for name, old, new in pairs if old != new]
 
 
-def _read(sheet: Path, roots: Iterable[str], seeds: tuple[str, ...]) -> Code:
+def _read(sheet: Path, roots: Iterable[str], seeds: Iterable[str], also: Iterable[str] = ()) -> Code:
     file, roots = _sheet_file(sheet), set(roots)
     repository = _repository(file)
     name = ".".join(file.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
@@ -146,7 +148,7 @@ def _read(sheet: Path, roots: Iterable[str], seeds: tuple[str, ...]) -> Code:
     if absent := roots - {name for piece in found for name in piece.binds}:
         raise BadInput(f"the sheet {name.rpartition('.')[2]} does not define '{min(absent)}'")
     used = reached(found, roots)
-    modules = _modules(repository, [*seeds, *_project_imports(repository, used, name, file)], name)
+    modules = _modules(repository, [*seeds, *also, *_project_imports(repository, used, name, file)], name)
     machinery = _modules(repository, seeds, name)
     own = [*used, *(piece for module in modules.keys() - machinery.keys() for piece in modules[module])]
     fingerprint = digest([[piece.text for piece in used], _texts(modules)])

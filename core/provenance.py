@@ -1,4 +1,4 @@
-"""Where a result comes from: code, locked dependencies, machine, cost; and a guard for what must never leave a machine."""
+"""Where a result comes from: code, locked dependencies, machine, cost; and a guard for what must stay private."""
 
 import getpass
 import importlib.metadata
@@ -82,20 +82,20 @@ def relevant_flags(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: _ABSOLUTE.sub("(path)", text) for name, text in sorted(chosen.items())}
 
 
-def assert_private(value: Any) -> None:
+def assert_private(value: Any, where: str = "") -> None:
     """Raise BadInput when a text or plain data names the host, the user, an absolute path or a command line."""
-    for where, finding in private_findings(value):
-        raise BadInput(f"not fit to be published: {where} holds {finding}; remove it and run again")
+    for place, finding in private_findings(value, where):
+        raise BadInput(f"not fit to be published: {place or 'the text'} holds {finding}; remove it and run again")
 
 
-def private_findings(value: Any, where: str = "the text") -> Iterator[tuple[str, str]]:
+def private_findings(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """What in a text or in nested plain data tells where or by whom it was made: place in the data, kind of finding."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            inner = str(name) if where == "the text" else f"{where}.{name}"
+            inner = f"{where}.{name}" if where else str(name)
             if str(name).lower() in PRIVATE_KEYS:
                 yield inner, "a private field"
-            yield from private_findings(str(name), f"a name in {where}")
+            yield from private_findings(str(name), f"a name in {where or 'the data'}")
             yield from private_findings(item, inner)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):

@@ -211,9 +211,10 @@ def test_messages_and_places_are_not_part_of_a_result(tree):
 
 def test_modules_that_work_for_a_trial_unseen_can_be_named(tree):
     sheet = tree / "experiments" / "demo.py"
-    (tree / "core" / "readers.py").write_text("from core.models import conv\n")
+    (tree / "core" / "readers.py").write_text("import PIL\nfrom core.models import conv\n")
     also = ["core.readers"]
     assert identity.closure(sheet, ROOTS, also) - identity.closure(sheet, ROOTS) == {"core.readers", "core.models.conv"}
+    assert "pillow" in identity.code(sheet, ROOTS, also).distributions
     before = identity.code_fingerprint(sheet, ROOTS, also)
     edit(tree, "core/models/conv.py", "1", "2")
     assert identity.code_fingerprint(sheet, ROOTS, also) != before
