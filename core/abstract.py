@@ -3,7 +3,6 @@
 It answers what a run would cost, and whether a configuration of any size can be built, without allocating it.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +77,7 @@ class AbstractLab:
         """Shapes of the result; its operations are counted."""
         one = tuple(_one(tree) for tree in each)
         self.cost.flops += self._flops(("map", identity_of(function)), function, *one, *shared)
-        return _batched(jax.eval_shape(function, *one, *shared))
+        return _batched(self._shape(("map", identity_of(function)), function, *one, *shared))
 
     def iterate(
         self,
@@ -99,17 +98,17 @@ class AbstractLab:
         inputs = _one((state, keys, tuple(each)))
         key, rest = inputs[1], (*inputs[2], *shared)
         index = jax.ShapeDtypeStruct((), jnp.int32)
-        after = jax.eval_shape(step, inputs[0], key, index, *rest)
+        after = self._shape(("step", identity_of(step)), step, inputs[0], key, index, *rest)
         _same_shapes(name, inputs[0], after)
         flops = steps * self._flops(("step", identity_of(step)), step, after, key, index, *rest)
         curves: dict[str, Any] = {}
         if watch is not None:
-            _, seen = jax.eval_shape(watch, after, index, *rest)
+            _, seen = self._shape(("watch", identity_of(watch)), watch, after, index, *rest)
             curves = {metric: jax.ShapeDtypeStruct((1, len(marks)), jnp.float32) for metric in seen}
             flops += len(marks) * self._flops(("watch", identity_of(watch)), watch, after, index, *rest)
         result = after
         if finish is not None:
-            result = jax.eval_shape(finish, after, *rest)
+            result = self._shape(("finish", identity_of(finish)), finish, after, *rest)
             flops += self._flops(("finish", identity_of(finish)), finish, after, *rest)
         self._count(name, steps, flops, after, rest)
         return Iterated(_batched(result), curves, marks)
@@ -137,15 +136,26 @@ class AbstractLab:
         self.cost.peak_bytes = max(self.cost.peak_bytes, self._data_bytes + 2 * size_in_bytes(state) + size_in_bytes(rest))
         self.cost.parameters = max(self.cost.parameters, sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state)))
 
+    def _shape(self, name: tuple, function: Callable, *arguments: Tree) -> Tree:
+        """Shapes of a result, traced once per function and shapes of its arguments."""
+        return self._once(("shape", *name), lambda: jax.eval_shape(function, *arguments), arguments)
+
     def _flops(self, name: tuple, function: Callable, *arguments: Tree) -> float:
         """Operations of one call, counted once per function and shapes; nothing is compiled."""
         if not self.count_flops:
             return 0.0
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
-        if (*name, shapes) not in self._counted:
-            analysis = jax.jit(functools.partial(function)).lower(*arguments).cost_analysis()
-            self._counted[(*name, shapes)] = float((analysis or {}).get("flops", 0.0))
-        return self._counted[(*name, shapes)]
+
+        def count() -> float:
+            analysis = jax.jit(function).lower(*arguments).cost_analysis() or {}
+            return float(analysis.get("flops", 0.0))
+
+        return self._once(("flops", *name), count, arguments)
+
+    def _once(self, name: tuple, compute: Callable[[], Any], arguments: Tree) -> Any:
+        key = (*name, tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments)))
+        if key not in self._counted:
+            self._counted[key] = compute()
+        return self._counted[key]
 
 
 def _same_shapes(name: str, before: Tree, after: Tree) -> None:

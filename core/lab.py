@@ -77,6 +77,7 @@ class Lab:
     rows: list[list[dict[str, Any]]] = field(default_factory=list)
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     iterating_seconds: float = 0.0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         self.lifter = self.lifter or Lifter(self.axis)
@@ -134,6 +135,7 @@ class Lab:
         A replicate whose state turns non-finite is frozen at its last finite watch and measured as `diverged`.
         """
         loop = Loop(name, step, steps, every or steps, watch, finish)
+        self.steps += steps
         found = self.stage(name, lambda: self._iterate(loop, keys, state, tuple(each), tuple(shared)))
         self._note_divergence(name, found["diverged_at"])
         return Iterated(found["result"], found["curves"], watched_steps(loop.steps, loop.every))

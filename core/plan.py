@@ -1,6 +1,7 @@
 """What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
+from core.pages import Study
 from core.roots import results_folder
 
 # Share of a core's matrix-product throughput that a trial reaches when nothing was recorded about it.
@@ -24,24 +26,28 @@ class Forecast:
       minutes: wall-clock time on `workers` processes.
       gib: peak memory of all workers together.
       source: where the estimate comes from, in words.
+      steps: steps of one replicate.
     """
 
     minutes: float
     gib: float
     workers: int
     source: str
+    steps: int
 
 
 def calibrate() -> float:
     """Single-core matrix-product throughput of this machine now, in GFLOP/s, at the shapes of a small network."""
     import numpy as np
+    from threadpoolctl import threadpool_limits
 
     a, b = np.ones((60, 784), np.float32), np.ones((784, 300), np.float32)
     count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < CALIBRATION_SECONDS:
-        for _ in range(20):
-            a @ b
-        count += 20
+    with threadpool_limits(1):
+        while time.perf_counter() - started < CALIBRATION_SECONDS:
+            for _ in range(20):
+                a @ b
+            count += 20
     return count * 2 * 60 * 784 * 300 / (time.perf_counter() - started) / 1e9
 
 
@@ -69,12 +75,11 @@ def forecast(
     rounds = -(-replicates // workers)
     if cost is not None:
         seconds = cost["seconds_per_replicate"] * cost["calibration_gflops"] / gflops
-        return Forecast(rounds * seconds / 60, workers * cost["peak_gib"], workers, "the published run")
-    if shapes is None:
-        return Forecast(0.0, 0.0, workers, "nothing is known yet")
+        return Forecast(rounds * seconds / 60, workers * cost["peak_gib"], workers, "the published run", cost["steps"])
+    assert shapes is not None
     seconds = shapes["flops"] / (TYPICAL_EFFICIENCY * gflops * 1e9)
     gib = workers * (BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
-    return Forecast(rounds * seconds / 60, gib, workers, "counted operations")
+    return Forecast(rounds * seconds / 60, gib, workers, "counted operations", shapes["steps"])
 
 
 def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
@@ -84,20 +89,24 @@ def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
     return [[number] for number in replicates]
 
 
-def abstract_cost(slug: str, name: str, study: Any, settings: Any, count_flops: bool = True) -> dict[str, Any]:
-    """Follow the trial of one replicate with shapes only; see `core.abstract.Cost`."""
+def shapes_of(slug: str, study: Study, settings: Any) -> dict[str, Any]:
+    """Follow the trial of one replicate with shapes only, see `core.abstract.Cost`; nothing of its size is allocated."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
 
     from core.abstract import AbstractLab
+    from core.contract import load_sheet, studies_of
     from core.keys import replicate_keys
+    from core.settings import build, plain
 
-    keys = jax.eval_shape(lambda: replicate_keys(slug, name, [0]))
-    lab = AbstractLab(count_flops=count_flops)
-    if study.prepare is not None:
-        preparing = AbstractLab(count_flops=count_flops)
-        lab.prepared = study.prepare(settings.prepared, keys, preparing)
-        lab.cost.flops += preparing.cost.flops
-    study.trial(settings, keys, lab)
+    with jax.enable_x64(study.data.get("x64", False)):
+        sheet = studies_of(load_sheet(slug))[study.name]
+        typed = build(sheet.settings, plain(settings))
+        keys = jax.eval_shape(lambda: replicate_keys(slug, study.name, [0]))
+        lab = AbstractLab()
+        if sheet.prepare is not None:
+            lab.prepared = sheet.prepare(typed.prepared, keys, lab)
+        sheet.trial(typed, keys, lab)
     return {**dataclasses.asdict(lab.cost), "measured": len(lab.measured)}
 
 

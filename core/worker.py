@@ -101,6 +101,7 @@ class Worker:
             "seconds": time.perf_counter() - started,
             "compile_seconds": self.compile_seconds - compiled,
             "iterating_seconds": lab.iterating_seconds,
+            "steps": lab.steps,
             "batch": len(replicates),
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }

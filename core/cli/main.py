@@ -49,20 +49,31 @@ command again to go on
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line with the nearest valid choice."""
 
+    summary = ""
+
     def error(self, message: str) -> NoReturn:
         """Turn argparse's complaint into `BadInput`."""
         raise BadInput(f"{message}; `{self.prog} --help` explains")
 
 
 def parser() -> Parser:
-    """The parser of all sub-commands."""
+    """The parser of the bare command, which knows the sub-commands for its help."""
     root = Parser(prog="encore", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = root.add_subparsers(dest="command", metavar="command", parser_class=Parser)
+    listed = root.add_subparsers(dest="command", metavar="command", parser_class=Parser)
+    for name, each in commands().items():
+        listed.add_parser(name, help=each.summary, add_help=False)
+    return root
+
+
+def commands() -> dict[str, Parser]:
+    """The parsers of all sub-commands by name."""
+    made: dict[str, Parser] = {}
 
     def command(name: str, help: str, about: str = "") -> Parser:
-        return commands.add_parser(
-            name, help=help, description=about or help, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        style = argparse.RawDescriptionHelpFormatter
+        made[name] = Parser(prog=f"encore {name}", description=about or help, formatter_class=style)
+        made[name].summary = help
+        return made[name]
 
     run = command("run", "perform a paper's experiments and judge its claims", RUN)
     run.add_argument("overrides", nargs="*", metavar="key=value")
@@ -109,22 +120,21 @@ def parser() -> Parser:
         "completion", "tab completion for bash: eval \"$(encore completion)\"", 'Add to ~/.bashrc: eval "$(encore completion)"'
     )
     completion.add_argument("--line", help=argparse.SUPPRESS)
-    return root
+    return made
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; every expected error is one line on stderr and an exit code."""
     words = list(sys.argv[1:] if words is None else words)
     try:
-        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise BadInput(f"unknown command '{words[0]}': {nearest(words[0], COMMANDS)}")
-        parsed, rest = parser().parse_known_intermixed_args(words) if words[:1] == ["run"] else (parser().parse_args(words), [])
-        if rest:
-            raise BadInput(f"unknown option '{rest[0]}'; `encore {words[0]} --help` explains")
-        if parsed.command is None:
+        if not words or words[0].startswith("-"):
+            parser().parse_args(words)
             parser().print_help()
             return 0
-        return importlib.import_module(f"core.cli.{parsed.command}").main(parsed)
+        if words[0] not in COMMANDS:
+            raise BadInput(f"unknown command '{words[0]}': {nearest(words[0], COMMANDS)}")
+        parsed = commands()[words[0]].parse_intermixed_args(words[1:])
+        return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
     except EncoreError as error:
         print(f"encore: {error}", file=sys.stderr)
         return error.exit_code
