@@ -142,14 +142,20 @@ def draw(make: Callable[..., Mapping[str, Figure]], *arguments: Any) -> dict[str
         return dict(make(*arguments))
 
 
+def describe(figure: Figure, text: str) -> None:
+    """What a reader sees in the figure, in a sentence or two: kept in its file, shown as its caption."""
+    figure.set_label(text)
+
+
 def save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write `<folder>/<name>.svg` for every figure, atomically and reproducibly, and close them all."""
     written = []
     try:
         for name, figure in figures.items():
             content = io.BytesIO()
+            metadata = {"Date": None, "Creator": None, "Description": str(figure.get_label()) or None}
             with plt.rc_context(STYLE):
-                figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
+                figure.savefig(content, format="svg", metadata=metadata)
             path = folder / f"{name}.svg"
             write_bytes(path, content.getvalue())
             written.append(path)

@@ -1,6 +1,5 @@
 """Numbers, intervals and small plots as a reader sees them."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ def number(value: float | None, decimals: int, signed: bool = False) -> str:
 
 
 def decimals_for(*values: float | None) -> int:
-    """Decimals that show two significant digits of the smallest distance between the values, or of the one value."""
-    known = sorted({value for value in values if value is not None})
-    gaps = [high - low for low, high in itertools.pairwise(known)]
-    size = min(gaps, default=abs(known[0]) if known else 1.0)
+    """Decimals that show two significant digits of the distance the values span, or of the one value."""
+    known = [value for value in values if value is not None]
+    size = (max(known) - min(known) or abs(known[0])) if known else 0.0
     if size == 0:
         return 0
     return min(6, max(0, 1 - math.floor(math.log10(size))))

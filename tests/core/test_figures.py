@@ -84,6 +84,15 @@ def test_files_are_the_same_every_time_and_figures_are_closed(tmp_path: Path) ->
     assert plt.get_fignums() == []
 
 
+def test_description_is_kept_in_the_file(tmp_path: Path) -> None:
+    figure = drawn()
+    figures.describe(figure, "Tickets stay level & the dense network too.")
+    [path] = figures.save({"accuracy": figure}, tmp_path)
+    description = ElementTree.fromstring(path.read_text()).find(".//{http://purl.org/dc/elements/1.1/}description")
+    assert description is not None
+    assert description.text == "Tickets stay level & the dense network too."
+
+
 def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
     figure, panels = figures.small_multiples(["a", "b", "c", "d"], columns=3)
     assert list(panels) == ["a", "b", "c", "d"]

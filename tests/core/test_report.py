@@ -152,6 +152,15 @@ def test_paper_page_shows_every_part(tmp_path: Path) -> None:
     assert image["alt"] == "lenet: test accuracy"
 
 
+def test_descriptions_of_figures_become_captions(tmp_path: Path) -> None:
+    described = SVG.format(n=1, text="a").replace("<text", "<dc:description>Up &amp; down</dc:description><text")
+    publish(tmp_path, "a_paper", [claim("C1")], **{"lenet-a": described})
+    build(tmp_path, [page("a_paper")], tmp_path)
+    reader = Reader(tmp_path / "a_paper.html")
+    assert reader.all("img")[0]["alt"] == "Up & down"
+    assert "Up & down" in reader.text
+
+
 def test_index_lists_papers_with_verdicts_in_words(tmp_path: Path) -> None:
     root = tmp_path / "results"
     publish(root, "a_paper", [claim("C1"), claim("C2", "undecided")])
