@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -84,9 +84,9 @@ def publish(
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
     with _opened(results, slug, scale) as folder:
         new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
-        kept = [study for study in published.provenance_of(folder) if study in page["studies"] and study not in new]
-        known = published.read(folder) if kept else {}
-        parts = {**known, **new}
+        earlier = published.provenance_of(folder)
+        replaced = earlier and all(study in new or study not in page["studies"] for study in earlier)
+        parts = {**({} if replaced else published.read(folder)), **new}
         ordered = {study: parts[study] for study in page["studies"] if study in parts}
         published.replace(folder, ordered, list(page["claims"]))
     return folder
@@ -191,7 +191,7 @@ def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _opened(results: Path, slug: str, scale: str) -> Iterator[Path]:
+def _opened(results: Path, slug: str, scale: str) -> Generator[Path]:
     """The published folder of a paper at a scale, for one writer at a time."""
     busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
     with files.held_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):

@@ -1,0 +1,380 @@
+"""Publishing: what is refused, what is merged, that it is all or nothing, and that edits and changes are seen."""
+
+import dataclasses
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from core import files, published, records
+from core.errors import BadInput, Interrupted
+from core.identity import run_identity
+from core.publishing import (
+    CURRENT,
+    EDITED,
+    VERDICTS_CHANGED,
+    Candidate,
+    Standing,
+    check,
+    ledger_entries,
+    publish,
+    remake,
+    spot,
+)
+
+PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
+
+
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0") -> Standing:
+    found = run_identity("demo", study, "laptop", {"rate": 0.1}, code, {"digits": "aa"}, {"jax": jax})
+    return Standing(found, verdicts, figures)
+
+
+def rows(study: str, replicates: int, **conditions: Any) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"study": study, "replicate": number, "arm": arm, **conditions, "metric": "accuracy", "value": value + number}
+        for number in range(replicates)
+        for arm, value in (("ticket", 90.1), ("dense", np.inf))
+    )
+
+
+def candidate(
+    results: Path,
+    study="lenet",
+    replicates=2,
+    claims=("C2", "C1"),
+    overridden=(),
+    dirty: bool | None = False,
+    **now: str,
+) -> Candidate:
+    """A finished run in the runs folder."""
+    current = standing(study, **now)
+    folder = results / "runs" / current.identity.name
+    settings = {"paper": "demo", "study": study, "scale": "laptop", "settings": {"rate": 0.1}}
+    files.write_json(
+        folder / "settings.json", {**settings, "overridden": list(overridden), "identity": current.identity.parts}
+    )
+    for number in range(replicates):
+        files.write_json(folder / "replicates" / f"{number:06d}" / "done.json", {"seconds": 1.0})
+    verdict = folder / "verdict" / f"0-{replicates}"
+    records.write_measurements(verdict / "measurements.csv.gz", rows(study, replicates, density=21.1))
+    records.write_arrays(verdict / "arrays.npz", {"mask": np.arange(3.0)})
+    files.write_json(verdict / "claims.json", [{"id": name, "study": study, "verdict": "holds"} for name in claims])
+    files.write_bytes(verdict / "figures" / "accuracy.svg", SVG)
+    logic = {"verdict_identity": current.verdicts, "figures_identity": current.figures}
+    files.write_json(
+        verdict / "provenance.json", {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", **logic}
+    )
+    return Candidate(study, folder, replicates, current)
+
+
+def published_run(results: Path, **options: Any) -> Path:
+    return publish("demo", "laptop", [candidate(results, **options)], PAGE, results, dirty=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def state(results: Path, **now: str) -> list[tuple[str, str, str]]:
+    return [tuple(status[1:]) for status in check(results, "demo", lambda scale, study: standing(study, **now))]
+
+
+def test_a_finished_run_is_published(tmp_path):
+    folder = published_run(tmp_path)
+    assert folder == tmp_path / "demo" / "laptop"
+    assert [path.name for path in folder.parent.iterdir()] == ["laptop"]
+    assert set(contents(folder)) == {
+        "measurements.csv.gz", "arrays.npz", "claims.json", "provenance.json", "figures/lenet-accuracy.svg",
+    }  # fmt: skip
+    pd.testing.assert_frame_equal(
+        records.read_measurements(folder / "measurements.csv.gz"), records.ordered(rows("lenet", 2, density=21.1))
+    )
+    assert list(records.read_arrays(folder / "arrays.npz")) == ["lenet/mask"]
+    assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1", "C2"]
+    about = files.read_json(folder / "provenance.json")
+    assert set(about) == {"studies", "files"}
+    assert about["files"]["figures/lenet-accuracy.svg"] == files.sha256(SVG)
+    study = about["studies"]["lenet"]
+    assert (study["replicates"], study["settings"], study["figures"]) == (2, {"rate": 0.1}, ["accuracy"])
+    assert study["identity"] == standing().identity.parts
+    assert study["commit"] == "ab"
+    assert state(tmp_path) == [("lenet", CURRENT, "")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overridden": ["rate", "width"]}, r"settings were overridden \(rate, width\)"),
+        ({"dirty": True}, "made from uncommitted code"),
+        ({"dirty": None}, "made from uncommitted code"),
+    ],
+)
+def test_a_run_that_was_modified_is_refused(tmp_path, options, message):
+    with pytest.raises(BadInput, match=message) as refusal:
+        published_run(tmp_path, **options)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize("dirty", [True, None])
+def test_a_tree_that_is_not_committed_is_refused(tmp_path, dirty):
+    with pytest.raises(BadInput, match="commit your changes first"):
+        publish("demo", "laptop", [candidate(tmp_path)], PAGE, tmp_path, dirty)
+
+
+def test_nothing_to_publish_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="no run to publish"):
+        publish("demo", "laptop", [], PAGE, tmp_path, dirty=False)
+    absent = Candidate("lenet", tmp_path / "runs" / "x", 2, standing())
+    with pytest.raises(BadInput, match=r"demo lenet: no run to publish; `encore run paper=demo study=lenet"):
+        publish("demo", "laptop", [absent], PAGE, tmp_path, dirty=False)
+
+
+@pytest.mark.parametrize(
+    ("now", "message"),
+    [
+        ({"code": "c2"}, r"no longer current \(code\)"),
+        ({"jax": "1.1"}, r"no longer current \(jax 1\.0 -> 1\.1\)"),
+        ({"verdicts": "v2"}, "made by other code"),
+        ({"figures": "f2"}, "made by other code"),
+    ],
+)
+def test_a_run_of_other_code_is_refused(tmp_path, now, message):
+    stale = dataclasses.replace(candidate(tmp_path), now=standing(**now))
+    with pytest.raises(BadInput, match=message):
+        publish("demo", "laptop", [stale], PAGE, tmp_path, dirty=False)
+
+
+def test_missing_replicates_are_refused(tmp_path):
+    short = dataclasses.replace(candidate(tmp_path), replicates=4)
+    with pytest.raises(BadInput, match=r"of the 4 planned replicates these are missing: 2, 3;"):
+        publish("demo", "laptop", [short], PAGE, tmp_path, dirty=False)
+    for number in (2, 3):
+        files.write_json(short.folder / "replicates" / f"{number:06d}" / "done.json", {})
+    with pytest.raises(BadInput, match="the run is not finished"):
+        publish("demo", "laptop", [short], PAGE, tmp_path, dirty=False)
+
+
+def test_studies_published_earlier_are_kept(tmp_path):
+    published_run(tmp_path, study="conv", claims=["C3"], replicates=3)
+    folder = published_run(tmp_path)
+    table = records.read_measurements(folder / "measurements.csv.gz")
+    assert table.groupby("study", sort=False).size().to_dict() == {"lenet": 4, "conv": 6}
+    assert set(records.read_arrays(folder / "arrays.npz")) == {"lenet/mask", "conv/mask"}
+    assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1", "C2", "C3"]
+    assert {path.name for path in (folder / "figures").iterdir()} == {"lenet-accuracy.svg", "conv-accuracy.svg"}
+    assert state(tmp_path) == [("lenet", CURRENT, ""), ("conv", CURRENT, "")]
+    before = contents(folder)
+    published_run(tmp_path)
+    assert contents(folder) == before  # publishing again changes nothing
+
+
+def test_a_study_that_left_the_page_is_dropped(tmp_path):
+    published_run(tmp_path, study="conv", claims=["C3"])
+    page = {"studies": {"lenet": {}}, "claims": {"C1": {}}}
+    folder = publish("demo", "laptop", [candidate(tmp_path)], page, tmp_path, dirty=False)
+    assert set(files.read_json(folder / "provenance.json")["studies"]) == {"lenet"}
+    assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1"]
+    assert "figures/conv-accuracy.svg" not in contents(folder)
+
+
+def test_conditions_of_one_study_do_not_leak_into_another(tmp_path):
+    other = candidate(tmp_path, study="conv", claims=["C3"])
+    records.write_measurements(other.verdict / "measurements.csv.gz", rows("conv", 2, step=100, query="a"))
+    folder = publish("demo", "laptop", [candidate(tmp_path), other], PAGE, tmp_path, dirty=False)
+    parts = published.read(folder)
+    assert list(parts["lenet"].table.columns) == ["study", "replicate", "arm", "density", "metric", "value"]
+    assert list(parts["conv"].table.columns) == ["study", "replicate", "arm", "query", "step", "metric", "value"]
+    assert parts["conv"].table["step"].tolist() == [100] * 4
+    assert parts["conv"].table["value"].tolist() == [90.1, np.inf, 91.1, np.inf]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", range(11))
+def test_a_killed_publication_leaves_the_old_one_or_the_new_one(tmp_path, monkeypatch, step):
+    folder = published_run(tmp_path)
+    old = contents(folder)
+    run = candidate(tmp_path, code="c2")
+    calls = iter(range(100))
+
+    def dying(original):
+        def call(*args, **kwargs):
+            if next(calls) == step:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_bytes", dying(files.write_bytes))
+        patch.setattr(Path, "rename", dying(Path.rename))
+        patch.setattr(published.shutil, "rmtree", dying(published.shutil.rmtree))
+        killed = False
+        try:
+            publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+        except Killed:
+            killed = True
+    assert killed == (step < 10)  # two removals before, five files, two renames, one removal after
+    published.settle(folder)
+    is_new = files.read_json(folder / "provenance.json")["studies"]["lenet"]["identity"]["code"] == "c2"
+    assert is_new == (step >= 9)
+    assert is_new or contents(folder) == old
+    assert not published.edited(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["laptop"]
+
+
+def test_one_publication_at_a_time(tmp_path):
+    run = candidate(tmp_path)
+    lock = tmp_path / "runs" / ".demo-laptop.publishing"
+    with files.held_lock(lock, ""), pytest.raises(Interrupted, match="being published by another process"):
+        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+
+
+@pytest.mark.parametrize("name", ["claims.json", "arrays.npz", "figures/lenet-accuracy.svg", "measurements.csv.gz"])
+def test_an_edit_by_hand_is_seen(tmp_path, name):
+    folder = published_run(tmp_path)
+    (folder / name).write_bytes((folder / name).read_bytes()[:-1] + b"?")
+    assert state(tmp_path) == [("*", EDITED, f"{name} changed")]
+    (folder / name).unlink()
+    assert state(tmp_path) == [("*", EDITED, f"{name} is missing")]
+
+
+def test_edits_of_names_numbers_and_provenance_are_seen(tmp_path):
+    folder = published_run(tmp_path)
+    table = folder / "measurements.csv.gz"
+    text = gzip.decompress(table.read_bytes())
+    table.write_bytes(gzip.compress(text, compresslevel=1, mtime=7))
+    assert state(tmp_path) == [("lenet", CURRENT, "")]  # compressed again, the same numbers
+    table.write_bytes(gzip.compress(text.replace(b"90.1", b"95.1")))
+    (folder / "figures" / "extra.svg").write_bytes(SVG)
+    assert state(tmp_path) == [("*", EDITED, "measurements.csv.gz changed; figures/extra.svg was added")]
+    about = folder / "provenance.json"
+    about.write_text(about.read_text().replace('"seconds": 130.0', '"seconds": 13.0'))
+    assert "provenance.json changed" in state(tmp_path)[0][2]
+    about.write_text("{")
+    assert state(tmp_path) == [("*", EDITED, "provenance.json is missing or damaged")]
+
+
+def test_what_was_edited_is_not_published_again_as_sound(tmp_path):
+    folder = published_run(tmp_path, study="conv", claims=["C3"])
+    (folder / "claims.json").write_text("[]")
+    with pytest.raises(BadInput, match=r"demo/laptop was edited by hand \(claims.json changed\)"):
+        published_run(tmp_path)
+    assert (folder / "claims.json").read_text() == "[]"
+    published_run(tmp_path, study="conv", claims=["C3"])  # replaces all that is there
+    assert state(tmp_path) == [("conv", CURRENT, "")]
+
+
+@pytest.mark.parametrize(
+    ("now", "expected", "detail"),
+    [
+        ({"verdicts": "v2"}, VERDICTS_CHANGED, "verdicts"),
+        ({"verdicts": "v2", "figures": "f2"}, VERDICTS_CHANGED, "verdicts, figures"),
+        ({"code": "c2", "verdicts": "v2"}, "renew (3 min)", "code"),
+        ({"jax": "1.1"}, "renew (3 min)", "jax 1.0 -> 1.1"),
+    ],
+)
+def test_the_check_says_what_changed(tmp_path, now, expected, detail):
+    published_run(tmp_path)
+    assert state(tmp_path, **now) == [("lenet", expected, detail)]
+
+
+def test_the_check_of_a_study_that_left_the_page(tmp_path):
+    published_run(tmp_path)
+    (status,) = check(tmp_path, "demo", lambda scale, study: None)
+    assert status == ("laptop", "lenet", "renew (3 min)", "the page has no such study")
+    assert check(tmp_path, "other", lambda scale, study: None) == []
+
+
+def test_runs_on_the_published_replicates_are_counted_once(tmp_path):
+    first, second = standing().identity.name, standing(code="c2").identity.name
+    lines = [
+        {"identity": first, "first": 0, "count": 2, "date": "2025-01-01"},
+        {"identity": first, "first": 0, "count": 2, "date": "2025-01-01"},  # the same again
+        {"identity": second, "first": 1, "count": 1, "date": "2025-01-01"},
+        {"identity": second, "first": 1000, "count": 2, "date": "2025-01-01"},  # fresh replicates
+        {"identity": standing("conv").identity.name, "first": 0, "count": 2, "date": "2025-01-01"},
+        {"identity": first.replace("demo-", "demo-lenet-"), "first": 0, "count": 2, "date": "2025-01-01"},
+    ]
+    ledger = tmp_path / "runs" / "ledger.jsonl"
+    ledger.parent.mkdir()
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"identity": "demo')
+    assert ledger_entries(ledger, "demo", "lenet", "laptop", 2) == sorted(
+        [lines[0], lines[2]], key=lambda line: line["identity"]
+    )
+    folder = published_run(tmp_path)
+    assert files.read_json(folder / "provenance.json")["studies"]["lenet"]["times_run"] == 2
+    ledger.unlink()  # another machine: what the earlier publication knew is carried on
+    published_run(tmp_path, code="c3")
+    carried = files.read_json(folder / "provenance.json")["studies"]["lenet"]
+    assert carried["times_run"] == 3
+    assert [entry["date"] for entry in carried["ledger"]] == ["2025-01-01", "2025-01-01", "2025-01-02"]
+
+
+def test_private_content_is_not_published(tmp_path):
+    run = candidate(tmp_path)
+    files.write_bytes(run.verdict / "figures" / "accuracy.svg", b"<text>/home/someone/x</text>")
+    with pytest.raises(BadInput, match="figure accuracy of lenet holds an absolute path"):
+        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+    files.write_json(run.verdict / "claims.json", [{"id": "C1", "study": "lenet", "note": "see /srv/a/b"}])
+    with pytest.raises(BadInput, match=r"claims\.json\[0\]\.note holds an absolute path"):
+        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+    assert not (tmp_path / "demo" / "laptop").exists()
+
+
+def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_path):
+    published_run(tmp_path, study="conv", claims=["C3"])
+    folder = published_run(tmp_path)
+    before = contents(folder)
+
+    def now(scale, study):
+        return standing(study, verdicts="v2" if study == "lenet" else "v1")
+
+    def judge(study, table):
+        assert set(table["study"]) == {"lenet"}
+        return [{"id": "C2", "study": study, "verdict": "fails", "n": len(table)}]
+
+    def draw(study, table, arrays):
+        assert list(arrays) == ["mask"]
+        return {"other": SVG}
+
+    assert remake(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == ["lenet"]
+    after = contents(folder)
+    assert [claim["id"] for claim in json.loads(after["claims.json"])] == ["C2", "C3"]
+    assert json.loads(after["claims.json"])[0]["n"] == 4
+    assert {name for name in after if name.startswith("figures")} == {
+        "figures/lenet-other.svg",
+        "figures/conv-accuracy.svg",
+    }
+    assert after["measurements.csv.gz"] == before["measurements.csv.gz"]
+    assert after["arrays.npz"] == before["arrays.npz"]
+    assert [status.state for status in check(tmp_path, "demo", now)] == [CURRENT, CURRENT]
+    assert remake(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == []
+    assert contents(folder) == after
+
+
+def test_one_replicate_can_be_compared(tmp_path):
+    folder = published_run(tmp_path)
+    table = rows("lenet", 2, density=21.1)
+    again = table[table["replicate"] == 1]
+    assert spot(folder, "lenet", 1, again) == []
+    moved = again.assign(value=again["value"] * (1 + 1e-6))
+    assert spot(folder, "lenet", 1, moved) == [
+        f"accuracy arm=ticket density=21.1: 91.1 published, {float(moved['value'].iloc[0])!r} now"
+    ]
+    assert spot(folder, "lenet", 1, moved, tolerance=1e-5) == []
+    assert spot(folder, "lenet", 1, moved, ignored=["accuracy"]) == []
+    renamed = again.replace({"arm": {"dense": "full"}})
+    assert spot(folder, "lenet", 1, renamed) == [
+        "accuracy arm=dense density=21.1: only published",
+        "accuracy arm=full density=21.1: not published",
+    ]
