@@ -206,7 +206,7 @@ def _setting_name(page: Page, study: Study, selected: Sequence[Study], override:
         if _known(study, name):
             return name
         if not any(_known(other, name) for other in selected):
-            raise BadInput(f"unknown setting '{name}': {nearest(name, {n for s in selected for n in _setting_names(s)})}")
+            raise BadInput(f"unknown setting '{name}': {nearest(name, {n for s in selected for n in s.setting_names()})}")
         return None
     target, _, name = key.removeprefix("studies.").partition(".settings.")
     if target not in page.studies:
@@ -214,26 +214,12 @@ def _setting_name(page: Page, study: Study, selected: Sequence[Study], override:
     if all(other.name != target for other in selected):
         raise BadInput(f"study '{target}' is not selected: add study={target}")
     if not _known(page.studies[target], name):
-        raise BadInput(f"unknown setting '{name}': {nearest(name, _setting_names(page.studies[target]))}")
+        raise BadInput(f"unknown setting '{name}': {nearest(name, page.studies[target].setting_names())}")
     return name if target == study.name else None
 
 
-def _setting_names(study: Study) -> list[str]:
-    return list(_leaf_names(study.settings_class))
-
-
-def _leaf_names(cls: type, prefix: str = "") -> list[str]:
-    names = []
-    for described in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(described.type):
-            names += _leaf_names(described.type, f"{prefix}{described.name}.")
-        else:
-            names.append(prefix + described.name)
-    return names
-
-
 def _known(study: Study, name: str) -> bool:
-    names = _setting_names(study)
+    names = study.setting_names()
     return name in names or any(known.startswith(f"{name}.") for known in names)
 
 

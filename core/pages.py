@@ -7,7 +7,7 @@ from typing import Any
 
 from core.errors import BadInput, nearest, unknown
 from core.roots import pages_folder, sheet_path
-from core.settings import StudyNames, build, read_settings_class, read_studies
+from core.settings import StudyNames, build, leaf_names, read_settings_class, read_studies
 
 SCALES = ("smoke", "laptop", "paper")
 SMOKE_REPLICATES = 2
@@ -47,6 +47,10 @@ class Study:
     def settings_class(self) -> type:
         """The typed settings of the study, from the source of the sheet."""
         return read_settings_class(sheet_path(self.paper), self.names.settings)
+
+    def setting_names(self) -> list[str]:
+        """Dotted names of all settings."""
+        return leaf_names(self.settings_class)
 
     def build(self, values: Mapping[str, Any]) -> Any:
         """Typed settings from plain values."""

@@ -1,6 +1,9 @@
 """Where things are: pages, sheets, results, caches. Every location can be moved by an environment variable."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -33,3 +36,18 @@ def runs_folder() -> Path:
 def cache_folder() -> Path:
     """Fetched data and compiled programs (`ENCORE_CACHE`, by default `~/.cache/encore`)."""
     return Path(os.environ.get("ENCORE_CACHE") or Path.home() / ".cache" / "encore")
+
+
+@contextlib.contextmanager
+def results_elsewhere() -> Iterator[Path]:
+    """Send results to a temporary folder for a while, away from all runs."""
+    before = os.environ.get("ENCORE_RESULTS")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ENCORE_RESULTS"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ["ENCORE_RESULTS"]
+            else:
+                os.environ["ENCORE_RESULTS"] = before

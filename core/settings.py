@@ -161,6 +161,17 @@ def inside(value: float, interval: str) -> bool:
     return above and below and not math.isnan(value)
 
 
+def leaf_names(cls: type, prefix: str = "") -> list[str]:
+    """Dotted names of the settings of a class, groups opened."""
+    names = []
+    for described in dataclasses.fields(cls):
+        if isinstance(described.type, type) and dataclasses.is_dataclass(described.type):
+            names += leaf_names(described.type, f"{prefix}{described.name}.")
+        else:
+            names.append(prefix + described.name)
+    return names
+
+
 def data_sets(settings: Any) -> list[str]:
     """Names of the data sets that typed settings refer to."""
     return [getattr(settings, f.name) for f in dataclasses.fields(settings) if f.metadata.get("data")]

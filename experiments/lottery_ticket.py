@@ -274,7 +274,8 @@ def start(settings: TicketSettings, values: dict[str, Tree], mask: dict[str, jax
     """m ∘ θ0 with a fresh optimizer."""
     values = {**values, "params": masked(values["params"], mask)}
     moments = optimizer(settings.optimizer).init(values["params"])
-    return State(values, moments, Best(values, jnp.float32(jnp.inf), jnp.int32(0)))
+    nothing_yet = jnp.finfo(jnp.float32).max  # finite, since an infinite state counts as diverged
+    return State(values, moments, Best(values, jnp.float32(nothing_yet), jnp.int32(0)))
 
 
 def step(settings: TicketSettings, state: State, key: jax.Array, i: jax.Array, *given: Tree) -> State:

@@ -101,7 +101,7 @@ def commands() -> dict[str, Parser]:
     fetch.add_argument("--every-study", action="store_true", help="also the data of studies and scales not run by default")
 
     report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--no-local", action="store_true", help="only published results, no local runs")
+    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
 
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")

@@ -1,0 +1,81 @@
+"""`encore check`: which published results are current, need seconds, need minutes, or were edited by hand."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from core import compose, flow, pages, publishing, records, roots
+from core.cli.publish import standing
+from core.errors import BadInput
+from core.roots import results_folder
+
+# Relative difference that other versions of the numerical libraries may make after thousands of steps.
+OTHER_LIBRARIES = 0.05
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the state of every published study; exit code 1 when one was edited by hand or differs on the spot."""
+    bad = 0
+    for slug in arguments.papers or pages.slugs():
+        page = pages.load_page(slug)
+        if arguments.remake:
+            _remake(page)
+        found = publishing.check(results_folder(), slug, lambda scale, study, page=page: now(page, scale, study))
+        for status in found or [publishing.Status("-", "-", "not published", "")]:
+            print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {status.detail}".rstrip())
+            bad |= status.state == publishing.EDITED
+        if arguments.spot and found:
+            bad |= _spot(page)
+    return int(bad)
+
+
+def now(page: pages.Page, scale: str, study: str) -> publishing.Standing | None:
+    """What a study would be if it were run now; None when the page has it no more."""
+    if study not in page.studies:
+        return None
+    launch = compose.prepare_launch([f"paper={page.slug}", f"study={study}", f"scale={scale}"])
+    return standing(flow.job_of(launch, launch.studies[0]))
+
+
+def _remake(page: pages.Page) -> None:
+    for folder in sorted(path for path in (results_folder() / page.slug).glob("[!.]*") if path.is_dir()):
+        scale = folder.name
+        again = publishing.remake(
+            results_folder(),
+            page.slug,
+            scale,
+            page.data,
+            lambda scale, study: now(page, scale, study),
+            lambda study, table, scale=scale: flow.verdicts(page, study, table, scale),
+            lambda study, table, arrays: _drawn(page.slug, study, table, arrays),
+        )
+        if again:
+            print(f"{page.slug} {scale}: verdicts and figures of {', '.join(again)} made again")
+
+
+def _drawn(slug: str, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        names, notes = flow.draw(slug, study, table, arrays, Path(folder))
+        if notes:
+            raise BadInput(notes[0])
+        return {name: (Path(folder) / "figures" / f"{name}.svg").read_bytes() for name in names}
+
+
+def _spot(page: pages.Page) -> bool:
+    """Compute the first replicate of the cheapest published study with data again, away from all runs, and compare."""
+    folder = results_folder() / page.slug / "laptop"
+    studies = publishing.files.read_json(folder / publishing.PROVENANCE)["studies"]
+    study = min((name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None)
+    study = study or next(iter(studies))
+    launch = compose.prepare_launch([f"paper={page.slug}", f"study={study}", "replicates=1", "tracking=none"])
+    job = flow.job_of(launch, launch.studies[0])
+    with roots.results_elsewhere():
+        flow.execute(launch)
+        table = records.assemble(job.run, study, job.numbers)
+    same_libraries = studies[study]["identity"]["libraries"] == job.identity.parts["libraries"]
+    found = publishing.spot(folder, study, job.numbers[0], table, 0.0 if same_libraries else OTHER_LIBRARIES)
+    print(f"{page.slug} {study}: replicate {job.numbers[0]} computed again, {len(found)} of {len(table)} rows differ")
+    for line in found[:5]:
+        print(f"  {line}")
+    return bool(found)

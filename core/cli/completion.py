@@ -1,0 +1,62 @@
+"""`encore completion`: a bash function that asks `encore` itself what could come next."""
+
+import argparse
+
+from core import pages
+from core.compose import AXES, DEVICES, SHARED_WORDS
+
+SCRIPT = """\
+_encore() {
+    local line="${COMP_LINE:0:COMP_POINT}" IFS=$'\\n'
+    COMPREPLY=($(encore completion --line "$line" 2>/dev/null))
+    local prefix="${line##*[[:space:]]}"
+    if [[ "$prefix" == *=* && "$COMP_WORDBREAKS" == *=* ]]; then
+        COMPREPLY=("${COMPREPLY[@]#"${prefix%"${prefix##*=}"}"}")
+    fi
+    [[ ${#COMPREPLY[@]} == 1 && "${COMPREPLY[0]}" == *[=.] ]] && compopt -o nospace
+}
+complete -o nospace -F _encore encore
+"""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the script, or the words that complete a line."""
+    if arguments.line is None:
+        print(SCRIPT, end="")
+        return 0
+    for word in candidates(arguments.line):
+        print(word)
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """Words that begin like the last, unfinished one of `line`."""
+    from core.cli.main import COMMANDS, commands
+
+    words = line.split()
+    last = "" if line.endswith((" ", "\t")) else words.pop()
+    if len(words) < 2:
+        return _starting(last, COMMANDS)
+    if last.startswith("-"):
+        return _starting(last, [option for action in commands()[words[1]]._actions for option in action.option_strings])
+    if words[1] in ("show", "publish", "check", "fetch"):
+        return _starting(last, pages.slugs())
+    return _starting(last, _run_words(words)) if words[1] in ("run", "plan") else []
+
+
+def _starting(last: str, words: list[str] | tuple[str, ...]) -> list[str]:
+    return sorted(word for word in words if word.startswith(last))
+
+
+def _run_words(words: list[str]) -> list[str]:
+    """Every key of a run with its values; settings and studies once the paper is known."""
+    slug = next((word.partition("=")[2] for word in words if word.startswith("paper=")), "")
+    values = {"scale": pages.SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "none")}
+    values["tracking.mode"] = ("offline", "online", "disabled")
+    found = [f"{key}={value}" for key, chosen in values.items() for value in chosen]
+    found += [f"{key}=" for key in SHARED_WORDS if key not in (*values, "paper", "study")]
+    if slug not in pages.slugs():
+        return found + [f"paper={name}" for name in pages.slugs()]
+    page = pages.load_page(slug)
+    names = {name for study in page.studies.values() for name in study.setting_names()}
+    return found + [f"study={name}" for name in [*page.studies, "all"]] + [f"settings.{name}=" for name in names]
