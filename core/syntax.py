@@ -12,6 +12,8 @@ from typing import Any
 # Fields that differ between Python versions or say nothing about what is computed.
 _SILENT_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_COLLECTED = frozenset({ast.Name, ast.Global, ast.Import, ast.ImportFrom})
+_REDUCED = frozenset({ast.JoinedStr, ast.FormattedValue})
 _EFFECTS = (ast.Expr, ast.For, ast.While, ast.With, ast.Delete, ast.Assert, ast.Match)
 
 
@@ -102,6 +104,32 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 def _dump(node: ast.AST, text: list[str], loads: set[str], imports: list[Import]) -> None:
     """Append a node as text; collect the names it loads and its imports, at any depth."""
+    kind = type(node)
+    if kind in _COLLECTED:
+        _collect(node, loads, imports)
+    text.append(f"{kind.__name__}(")
+    for field in _fields(kind):
+        value = getattr(node, field, None)
+        if kind in _REDUCED or type(value) is list:
+            value = _significant(node, field, value)
+        if (value is None and kind is not ast.Constant) or value == []:
+            continue  # absent and empty fields come and go with the version of Python
+        text.append(f"{field}=")
+        for part in value if type(value) is list else (value,):
+            if isinstance(part, ast.AST):
+                _dump(part, text, loads, imports)
+            else:
+                text.append(f"{part!a};")
+        text.append(",")
+    text.append(")")
+
+
+@functools.cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(field for field in kind._fields if field not in _SILENT_FIELDS)
+
+
+def _collect(node: ast.AST, loads: set[str], imports: list[Import]) -> None:
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         loads.add(node.id)
     elif isinstance(node, ast.Global):
@@ -110,26 +138,10 @@ def _dump(node: ast.AST, text: list[str], loads: set[str], imports: list[Import]
         imports += [Import(alias.name, 0, ()) for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
         imports.append(Import(node.module or "", node.level, tuple(alias.name for alias in node.names)))
-    text.append(f"{type(node).__name__}(")
-    for field in node._fields:
-        value = _significant(node, field)
-        if (value is None and not isinstance(node, ast.Constant)) or value == []:
-            continue  # absent and empty fields come and go with the version of Python
-        text.append(f"{field}=")
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, ast.AST):
-                _dump(part, text, loads, imports)
-            else:
-                text.append(ascii(part) + ";")
-        text.append(",")
-    text.append(")")
 
 
-def _significant(node: ast.AST, field: str) -> Any:
-    """The value of a field; None or empty when it has no effect on what is computed."""
-    value = getattr(node, field, None)
-    if field in _SILENT_FIELDS:
-        return []
+def _significant(node: ast.AST, field: str, value: Any) -> Any:
+    """A field's value without what has no effect on what is computed; None or empty when nothing is left."""
     if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
         return _effective(value)
     if isinstance(node, ast.JoinedStr):
