@@ -150,12 +150,20 @@ def _cannot_store(folder: Path, reason: str | None) -> DataMissing:
 
 def _nothing_delivered(data: DataSet, tried: list[str]) -> str:
     looked = [str(folder) for folder in [data_cache(data.name), *placed_folders(data.name)]]
-    wanted = ", ".join(file.name for file in data.files)
     line = f"data set '{data.name}' is not at hand (looked in {', '.join(looked)})"
     line += f" nor in the package {data.bundled.partition(':')[0]}" if data.bundled else ""
     line += f" and no source delivered it: {'; '.join(tried)}." if tried else "."
-    line += f" Place {wanted} in the folder {data.name}/ below $ENCORE_DATA by hand"
+    line += f" Place {_placeable(data)} in the folder {data.name}/ below $ENCORE_DATA by hand"
     if data.alternatives:
         others = " or ".join(f"settings.dataset={other}" for other in data.alternatives)
         line += f", or choose {others}, a deviation that the verdict will carry"
     return line
+
+
+def _placeable(data: DataSet) -> str:
+    """What a user can put down: the files (unless they are made by a conversion), another form of them, an archive."""
+    made = any(source.convert for source in data.sources)
+    forms = [] if made else [", ".join(file.name for file in data.files)]
+    forms += [source.address for source in data.sources if source.kind == "placed"]
+    forms += [source.address.rpartition("/")[2] for source in data.sources if source.kind == "archive"]
+    return ", or ".join(forms)

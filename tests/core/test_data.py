@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from core.data import catalogue, idx, load
 from core.data.sets import cifar, mnist
-from core.errors import BadInput
+from core.errors import BadInput, DataMissing
 
 
 def test_the_catalogue_answers_without_numpy_or_network_code():
@@ -70,6 +70,22 @@ def test_a_checksum_covers_every_declared_file_and_touches_none(monkeypatch, tmp
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        ("mnist_5k", "Place mnist_5k.csv.gz in the folder mnist_5k/ below $ENCORE_DATA"),
+        ("cifar10", "data_batch_5.bin, test_batch.bin, or cifar-10-binary.tar.gz in the folder cifar10/"),
+        ("cifar10_jpeg", f"Place train.npz, test.npz, or {cifar.JPEG_COMMIT}.tar.gz in the folder cifar10_jpeg/"),
+    ],
+)
+def test_the_error_names_the_forms_that_can_be_placed_by_hand(monkeypatch, tmp_path, name, forms):
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(DataMissing) as caught:
+        load(name, say=lambda line: None)
+    assert forms in str(caught.value)
+
+
 # --------------------------------------------------------------------------------------------------------- readers
 
 
@@ -89,8 +105,8 @@ def test_digits_are_scikit_learns_rows_split_once_by_class():
         assert [label for _, label in found] == arrays[f"{part}_labels"].tolist()
         assert places[part] == sorted(places[part])
     assert sorted(places["train"] + places["test"]) == list(range(1797))
-    fifth = np.bincount(bunch.target) / 5
-    assert np.all(np.abs(np.bincount(arrays["test_labels"]) - fifth) <= 1)
+    by_class = sorted(range(1797), key=lambda place: (bunch.target[place], place))
+    assert places["test"] == sorted(by_class[::5]) and len(places["test"]) == 360
 
 
 def test_digits_need_no_cache(monkeypatch, tmp_path):

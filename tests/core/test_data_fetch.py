@@ -27,7 +27,9 @@ from core.data.dataset import DataSet, File, Source
 from core.errors import DataMissing
 
 PARTS = {"images": bytes(range(200)) * 50, "labels": b"\x01\x02\x03" * 7}
+PLAIN = {name: name for name in PARTS}
 MEMBERS = {name: f"package/data/{name}" for name in PARTS}
+NPM = Source("npm", "toy-data@1", MEMBERS)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,7 @@ def is_toy(arrays: dict[str, np.ndarray]) -> bool:
 
 
 def test_a_cached_set_is_verified_and_asks_no_source(toy, places):
-    toy(Source("npm", "never-asked@1", MEMBERS))
+    toy(NPM)
     folder = put(places / "cache/data/toy", PARTS)
     said = []
     assert is_toy(load("toy", said.append)) and said == []
@@ -142,7 +144,7 @@ def test_a_cached_set_is_verified_and_asks_no_source(toy, places):
 
 @pytest.mark.parametrize("below", ["toy", "."])
 def test_files_placed_by_hand_serve_where_they_lie(toy, places, below):
-    toy(Source("npm", "never-asked@1", MEMBERS))
+    toy(NPM)
     folder = put(places / "placed" / below, {"images": PARTS["images"], "labels.gz": gzip.compress(PARTS["labels"])})
     assert is_toy(load("toy"))
     assert fetch("toy", print).samefile(folder)
@@ -159,7 +161,7 @@ def test_a_wrong_file_placed_by_hand_is_named_and_left_alone(toy, places):
 @pytest.mark.parametrize("broken", [b"", PARTS["images"][:-1], PARTS["images"][:-1] + b"x"])
 def test_a_damaged_file_in_the_cache_is_set_aside_and_fetched_again(toy, places, server, broken):
     address, served = server
-    toy(Source("web", address, {name: name for name in PARTS}))
+    toy(Source("web", address, PLAIN))
     put(served, PARTS)
     cache = put(places / "cache/data/toy", {**PARTS, "images": broken})
     said = []
@@ -178,7 +180,7 @@ def test_a_damaged_file_that_cannot_be_fetched_again_is_named_in_the_error(toy, 
 
 def test_part_of_a_set_is_not_the_set(toy, places, server):
     address, served = server
-    toy(Source("web", address, {name: name for name in PARTS}))
+    toy(Source("web", address, PLAIN))
     put(served, {"images": PARTS["images"]})
     assert f"{address}: HTTP 404" in refusal()
     assert list((places / "cache/data/toy").iterdir()) == []
@@ -277,7 +279,7 @@ def test_a_real_debian_package_is_read(toy, places, clients):
 def test_sources_are_asked_in_order_until_one_delivers(toy, places, server, clients):
     address, served = server
     put(served, {"images": PARTS["images"], "labels": b"of another version"})
-    toy(Source("web", address, {name: name for name in PARTS}), Source("npm", "toy-data@1", MEMBERS))
+    toy(Source("web", address, PLAIN), NPM)
     tar(places / "toy.tgz", packed())
     clients("npm", f'cp "{places}/toy.tgz" .')
     said = []
@@ -293,7 +295,7 @@ def test_sources_are_asked_in_order_until_one_delivers(toy, places, server, clie
 
 
 def test_members_with_evil_names_are_never_written(toy, places, clients):
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     evil = {"../../evil": b"1", f"{places}/evil": b"2", "package/../../evil": b"3", "package/data": "/etc"}
     tar(places / "toy.tgz", packed(evil))
     clients("npm", f'cp "{places}/toy.tgz" .')
@@ -303,7 +305,7 @@ def test_members_with_evil_names_are_never_written(toy, places, clients):
 
 def test_a_link_in_place_of_a_member_is_not_followed(toy, places, clients):
     (places / "secret").write_bytes(PARTS["labels"])
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     tar(places / "toy.tgz", {**packed(), MEMBERS["labels"]: f"{places}/secret"})
     clients("npm", f'cp "{places}/toy.tgz" .')
     assert "package/data/labels is not" in refusal()
@@ -319,7 +321,7 @@ def test_a_link_in_place_of_a_member_is_not_followed(toy, places, clients):
     ],
 )
 def test_an_archive_that_is_damaged_or_lacks_a_member_is_a_reason_not_a_crash(toy, places, clients, content, reason):
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     archive = tar(places / "toy.tgz", content if isinstance(content, dict) else packed())
     if not isinstance(content, dict):
         archive.write_bytes(content or archive.read_bytes()[:-40])
@@ -343,7 +345,7 @@ def test_a_compressed_file_is_not_blown_up_beyond_its_declared_length(toy, serve
 def test_a_server_that_never_answers_costs_the_connection_bound(toy, monkeypatch):
     monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        toy(Source("web", f"http://127.0.0.1:{silent.getsockname()[1]}", {name: name for name in PARTS}))
+        toy(Source("web", f"http://127.0.0.1:{silent.getsockname()[1]}", PLAIN))
         start = time.monotonic()
         assert "no answer within 0.3 s" in refusal()
         assert time.monotonic() - start < 3
@@ -372,7 +374,7 @@ def test_a_server_that_stalls_or_dribbles_is_given_up(toy, monkeypatch, stall, t
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as running:
         running.handle_error = lambda request, client_address: None
         threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
-        toy(Source("web", f"http://127.0.0.1:{running.server_address[1]}", {name: name for name in PARTS}))
+        toy(Source("web", f"http://127.0.0.1:{running.server_address[1]}", PLAIN))
         start = time.monotonic()
         line = refusal()
         assert reason in line and time.monotonic() - start < 5
@@ -390,13 +392,13 @@ def test_a_connection_that_breaks_off_is_noticed(toy):
                 peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\nabc")
 
         threading.Thread(target=answer, daemon=True).start()
-        toy(Source("web", f"http://127.0.0.1:{listening.getsockname()[1]}", {name: name for name in PARTS}))
+        toy(Source("web", f"http://127.0.0.1:{listening.getsockname()[1]}", PLAIN))
         assert "broke off" in refusal()
 
 
 def test_a_client_that_hangs_is_ended_with_its_children(toy, places, clients, monkeypatch):
     monkeypatch.setattr(sources, "CLIENT_SECONDS", 1.0)
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     clients("npm", f'sleep 60 & echo $! > "{places}/child"; wait')
     start = time.monotonic()
     assert "no result within 1 s" in refusal()
@@ -418,7 +420,7 @@ def test_a_client_that_hangs_is_ended_with_its_children(toy, places, clients, mo
     ],
 )
 def test_a_clients_complaint_is_cut_to_its_first_error(toy, clients, places, output, reason):
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     (places / "output").write_text(output)
     clients("npm", f'cat "{places}/output" >&2; exit 7')
     assert f"npm pack toy-data@1: {reason}." in refusal()
@@ -450,7 +452,7 @@ def test_if_nothing_delivers_one_line_says_what_was_tried_and_what_can_be_done(m
 
 
 def test_a_cache_that_cannot_be_made_is_named_before_anything_is_asked(toy, places, clients):
-    toy(Source("npm", "toy-data@1", MEMBERS))
+    toy(NPM)
     clients("npm", f'touch "{places}/asked"')
     (places / "cache").write_text("a file where the folder should be")
     line = refusal()
@@ -461,7 +463,7 @@ def test_a_cache_that_cannot_be_made_is_named_before_anything_is_asked(toy, plac
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(toy, places, server, monkeypatch):
     address, served = server
     put(served, PARTS)
-    toy(Source("web", address, {name: name for name in PARTS}))
+    toy(Source("web", address, PLAIN))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
