@@ -235,7 +235,7 @@ def _part(slug: str, scale: str, candidate: Candidate, results: Path) -> Part:
         table=read_measurements(folder / TABLE),
         arrays=read_arrays(folder / ARRAYS),
         claims=files.read_json(folder / CLAIMS),
-        figures={path.stem: path.read_bytes() for path in sorted((folder / "figures").glob("*.svg"))},
+        figures={name: (folder / "figures" / f"{name}.svg").read_bytes() for name in provenance["figures"]},
         provenance={
             **provenance,
             "replicates": candidate.replicates,

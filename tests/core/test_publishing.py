@@ -66,7 +66,8 @@ def candidate(
     records.write_arrays(verdict / "arrays.npz", {"mask": np.arange(3.0)})
     files.write_json(verdict / "claims.json", [{"id": name, "study": study, "verdict": "holds"} for name in claims])
     files.write_bytes(verdict / "figures" / "accuracy.svg", SVG)
-    logic = {"verdict_identity": current.verdicts, "figures_identity": current.figures}
+    files.write_bytes(verdict / "figures" / "former.svg", SVG)  # left by an earlier version of the sheet
+    logic = {"figures": ["accuracy"], "verdict_identity": current.verdicts, "figures_identity": current.figures}
     files.write_json(
         verdict / "provenance.json", {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", **logic}
     )
