@@ -113,7 +113,7 @@ class AbstractLab:
         self._count(name, steps, flops, after, rest)
         return Iterated(_batched(result), curves, marks)
 
-    def measure(self, metrics: Mapping[str, Any], *, along: Mapping[str, Sequence] | None = None, **conditions: Any) -> None:
+    def measure(self, metrics: Mapping[str, Any], *, along: Mapping[str, Any] | None = None, **conditions: Any) -> None:
         """Check shapes and note what would be measured."""
         shape = (1, *(len(labels) for labels in (along or {}).values()))
         for metric, values in metrics.items():
@@ -124,7 +124,9 @@ class AbstractLab:
     def keep(self, name: str, array: Any) -> None:
         """Nothing is kept."""
 
-    def time(self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5) -> dict[str, list[float]]:
+    def time(
+        self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5
+    ) -> dict[str, list[float]]:
         """Seconds of a run that did not take place."""
         return {arm: [1.0] * rounds for arm in arms}
 
@@ -133,8 +135,12 @@ class AbstractLab:
         self.cost.steps += steps
         self.cost.flops += flops
         # The new state stands beside the old one while a step runs.
-        self.cost.peak_bytes = max(self.cost.peak_bytes, self._data_bytes + 2 * size_in_bytes(state) + size_in_bytes(rest))
-        self.cost.parameters = max(self.cost.parameters, sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state)))
+        self.cost.peak_bytes = max(
+            self.cost.peak_bytes, self._data_bytes + 2 * size_in_bytes(state) + size_in_bytes(rest)
+        )
+        self.cost.parameters = max(
+            self.cost.parameters, sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(state))
+        )
 
     def _shape(self, name: tuple, function: Callable, *arguments: Tree) -> Tree:
         """Shapes of a result, traced once per function and shapes of its arguments."""

@@ -22,7 +22,17 @@ from core.roots import project_root
 
 AXES = ("auto", "loop", "vmap", "pmap")
 DEVICES = ("auto", "cpu", "accelerator")
-SHARED_WORDS = ("paper", "scale", "study", "replicates", "first_replicate", "device", "workers", "axis", "budget.minutes")
+SHARED_WORDS = (
+    "paper",
+    "scale",
+    "study",
+    "replicates",
+    "first_replicate",
+    "device",
+    "workers",
+    "axis",
+    "budget.minutes",
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,9 @@ def parse(words: Sequence[str]) -> list[Override]:
         try:
             overrides.append(parser.parse_override(word))
         except HydraException:
-            raise BadInput(f"'{word}' is not an override: write key=value, such as settings.learning_rate=3e-4") from None
+            raise BadInput(
+                f"'{word}' is not an override: write key=value, such as settings.learning_rate=3e-4"
+            ) from None
     return overrides
 
 
@@ -89,7 +101,9 @@ def prepare_launch(words: Sequence[str]) -> Launch:
     overrides = parse(words)
     for override in overrides:
         if override.is_sweep_override():
-            raise BadInput(f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list")
+            raise BadInput(
+                f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list"
+            )
     slug = _paper(overrides)
     _check_words(overrides, slug)
     config = _composed([o for o in overrides if not _is_setting(o)])
@@ -120,7 +134,9 @@ def _check_words(overrides: Sequence[Override], slug: str) -> None:
             continue
         if override.is_delete() or override.is_add():
             raise BadInput(f"'{override.input_line}': keys of a run cannot be added or removed")
-        raise BadInput(f"unknown key '{key}': {nearest(key, [*SHARED_WORDS, 'settings.', 'tracking', f'studies.{slug}'])}")
+        raise BadInput(
+            f"unknown key '{key}': {nearest(key, [*SHARED_WORDS, 'settings.', 'tracking', f'studies.{slug}'])}"
+        )
 
 
 def _composed(overrides: Sequence[Override]) -> dict[str, Any]:
@@ -183,7 +199,12 @@ def _whole(key: str, value: Any, least: int) -> int:
 
 
 def _selected(
-    page: Page, study: Study, selected: Sequence[Study], scale: str, replicates: int | None, overrides: Sequence[Override]
+    page: Page,
+    study: Study,
+    selected: Sequence[Study],
+    scale: str,
+    replicates: int | None,
+    overrides: Sequence[Override],
 ) -> Selected:
     """Settings of one study: the page, then the scale, then the command line."""
     values, names = study.values(scale), []
@@ -206,7 +227,9 @@ def _setting_name(page: Page, study: Study, selected: Sequence[Study], override:
         if _known(study, name):
             return name
         if not any(_known(other, name) for other in selected):
-            raise BadInput(f"unknown setting '{name}': {nearest(name, {n for s in selected for n in s.setting_names()})}")
+            raise BadInput(
+                f"unknown setting '{name}': {nearest(name, {n for s in selected for n in s.setting_names()})}"
+            )
         return None
     target, _, name = key.removeprefix("studies.").partition(".settings.")
     if target not in page.studies:

@@ -71,13 +71,15 @@ def job_of(launch: Launch, chosen: Selected) -> Job:
     """Give a selected study its identity; nothing is computed or written."""
     study, settings = chosen.study, chosen.settings
     slug, sheet = launch.page.slug, sheet_path(launch.page.slug)
-    code = identity.code(sheet, {study.names.settings, study.names.trial})
+    names = data_sets(settings)
+    readers = [catalogue.describe(name).read.__module__ for name in names]
+    code = identity.code(sheet, {study.names.settings, study.names.trial}, also=readers)
     libraries = identity.library_versions(code.distributions)
-    data = {name: catalogue.checksum(name) for name in data_sets(settings)}
+    data = {name: catalogue.checksum(name) for name in names}
     form = {"x64": study.data.get("x64", False)}
     ready = None
     if study.names.prepare is not None:
-        own = identity.code(sheet, {study.names.settings, study.names.prepare})
+        own = identity.code(sheet, {study.names.settings, study.names.prepare}, also=readers)
         ready = identity.run_identity(
             slug, study.name, "prepared", {**plain(settings.prepared), **form}, own.fingerprint, data, libraries
         ).name
@@ -133,7 +135,9 @@ def check_budget(launch: Launch, forecasts: Sequence[plan.Forecast]) -> None:
         )
     gib = max(forecast.gib for forecast in forecasts)
     if gib > plan.memory_gib():
-        raise OverBudget(f"forecast {gib:.1f} GiB of memory, {plan.memory_gib():.1f} GiB are free: fewer workers or a smaller scale")
+        raise OverBudget(
+            f"forecast {gib:.1f} GiB of memory, {plan.memory_gib():.1f} GiB are free: fewer workers or a smaller scale"
+        )
 
 
 def run_job(job: Job, forecast: plan.Forecast, gflops: float, say: "screen.Screen") -> Outcome:
@@ -239,7 +243,9 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
                     failures.append(event)
     if pool.stopped_at is not None:
         done = len(job.numbers) - len(job.missing)
-        raise Interrupted(f"stopped with {done} of {len(job.numbers)} replicates finished; the same command goes on from here")
+        raise Interrupted(
+            f"stopped with {done} of {len(job.numbers)} replicates finished; the same command goes on from here"
+        )
     if failures:
         worst = min(failures, key=lambda event: event["code"])
         error = EXIT_CODES.get(worst["code"], EncoreError)
@@ -276,8 +282,9 @@ def judge(
     drawn, notes = draw(job.launch.page.slug, job.study.name, table, arrays, folder)
     before = folder / "provenance.json"
     spent = files.read_json(before)["seconds"] if before.exists() and not forecast.workers else 0.0
-    files.write_json(before, {**about_run(job, seconds + spent, devices, gflops, forecast), "figures": drawn})
     files.write_json(folder / "claims.json", claims)
+    # The provenance comes last: it says by which logic the files beside it were made.
+    files.write_json(before, {**about_run(job, seconds + spent, devices, gflops, forecast), "figures": drawn})
     note_in_ledger(
         {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
     )
@@ -306,7 +313,9 @@ def verdicts(page: Page, study: str, table: "pd.DataFrame", scale: str) -> list[
     return found
 
 
-def draw(slug: str, study: str, table: "pd.DataFrame", arrays: Mapping[str, Any], folder: Path) -> tuple[list[str], list[str]]:
+def draw(
+    slug: str, study: str, table: "pd.DataFrame", arrays: Mapping[str, Any], folder: Path
+) -> tuple[list[str], list[str]]:
     """Draw the sheet's figures; one that cannot be drawn, as after strange overrides, is a note and not a failure."""
     from core import figures
     from core.contract import load_sheet

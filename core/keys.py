@@ -24,5 +24,5 @@ def replicate_keys(slug: str, study: str, replicates: Sequence[int]) -> jax.Arra
 
 
 def named_keys(lab: Any, keys: jax.Array, name: str) -> jax.Array:
-    """The keys of the draw called `name` for a batch of replicates, by `core.lab.Lab.map` (one program for all names)."""
+    """The keys of the draw called `name` for a batch of replicates (one program for all names)."""
     return lab.map(jax.random.fold_in, keys, shared=(np.uint32(_word(name)),))

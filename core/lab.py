@@ -5,7 +5,7 @@ replicate are lifted over the batch, what is kept on disk, and where an interrup
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,7 +100,7 @@ class Lab:
         return found
 
     def map(self, function: Callable, *each: Tree, shared: Sequence[Tree] = ()) -> Tree:
-        """`function(*each, *shared)` of one replicate, over the batch: `each` and the result carry the replicate axis."""
+        """`function(*each, *shared)` of one replicate, over the batch: `each` and the result carry its axis."""
         lifted = self._lift(("map", identity_of(function), len(each)), function, len(each), len(shared))
         return self._join([lifted(*group, *shared) for group in self._split(each)])
 
@@ -140,9 +140,7 @@ class Lab:
         self._note_divergence(name, found["diverged_at"])
         return Iterated(found["result"], found["curves"], watched_steps(loop.steps, loop.every))
 
-    def measure(
-        self, metrics: Mapping[str, Any], *, along: Mapping[str, Sequence] | None = None, **conditions: str | float
-    ) -> None:
+    def measure(self, metrics: Mapping[str, Any], *, along: Mapping[str, Any] | None = None, **conditions: Any) -> None:
         """Record measurements under conditions such as `arm="dense"`.
 
         Each metric has shape (replicates, *lengths of along); `along` names the further axes and their labels, such
@@ -153,7 +151,9 @@ class Lab:
         for metric, values in metrics.items():
             array = np.asarray(values, dtype=np.float64)
             if array.shape != shape:
-                raise BadInput(f"metric '{metric}' has shape {array.shape}, expected {shape}: (replicates, {', '.join(along)})")
+                raise BadInput(
+                    f"metric '{metric}' has shape {array.shape}, expected {shape}: (replicates, {', '.join(along)})"
+                )
             if np.isnan(array).any():
                 raise BadInput(f"metric '{metric}' is NaN under {conditions}")
             for index in np.ndindex(shape):
@@ -164,7 +164,9 @@ class Lab:
         """Keep a small array, shape (replicates, …), for the figures."""
         self.kept[check_name(name)] = np.asarray(array)
 
-    def time(self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5) -> dict[str, list[float]]:
+    def time(
+        self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5
+    ) -> dict[str, list[float]]:
         """Seconds of every arm in every round, interleaved and warm, after their results were found equal."""
         if not self.alone:
             raise BadInput("seconds are only measured in a study that the page marks `alone: true`")
@@ -223,7 +225,15 @@ class Lab:
         return progress, {name: np.zeros((marks, *batch), np.float32) for name in names}
 
     def _block(
-        self, loop: Loop, carried: tuple, keys: jax.Array, done: int, mark: int, position: int, each: tuple, shared: tuple
+        self,
+        loop: Loop,
+        carried: tuple,
+        keys: jax.Array,
+        done: int,
+        mark: int,
+        position: int,
+        each: tuple,
+        shared: tuple,
     ) -> tuple[training.Progress, dict]:
         """Advance from step `done` to step `mark`, then look."""
         progress, curves = carried
@@ -258,7 +268,7 @@ class Lab:
         return self._forms[name]
 
     @property
-    def _forms(self) -> dict[tuple, bool]:
+    def _forms(self) -> dict[Hashable, bool]:
         assert self.lifter is not None
         return self.lifter.forms
 

@@ -119,7 +119,7 @@ def load_page(slug: str) -> Page:
     data = OmegaConf.to_container(OmegaConf.load(pages_folder() / f"{slug}.yaml"))
     if not isinstance(data, dict):
         raise BadInput(f"configs/paper/{slug}.yaml is not a page")
-    return checked_page(slug, data)
+    return checked_page(slug, {str(key): value for key, value in data.items()})
 
 
 def checked_page(slug: str, data: Mapping[str, Any]) -> Page:

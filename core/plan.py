@@ -90,7 +90,7 @@ def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
 
 
 def shapes_of(slug: str, study: Study, settings: Any) -> dict[str, Any]:
-    """Follow the trial of one replicate with shapes only, see `core.abstract.Cost`; nothing of its size is allocated."""
+    """Follow the trial of one replicate with shapes only, see `core.abstract.Cost`; nothing is allocated."""
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
 

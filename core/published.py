@@ -80,14 +80,16 @@ def read(folder: Path) -> dict[str, Part]:
     return parts
 
 
-def replace(folder: Path, parts: Mapping[str, Part], order: Sequence[str]) -> None:
+def replace(
+    folder: Path, parts: Mapping[str, Part], order: Sequence[str], untested: Sequence[dict[str, Any]] = ()
+) -> None:
     """Write all parts beside the published folder, then put them in its place.
 
-    `order` lists the ids of the page's claims; others are dropped. Raises BadInput, leaving the folder as it was, for
-    content that must stay private. The caller holds the folder's lock and has called `settle`.
+    `order` lists the ids of the page's claims; others are dropped. `untested` are claims of no part. Raises BadInput,
+    leaving the folder as it was, for content that must stay private. The caller holds the folder's lock and has called `settle`.
     """
     new, old = _beside(folder)
-    _write(new, parts, order)
+    _write(new, parts, order, untested)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
@@ -107,12 +109,12 @@ def _beside(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
-def _write(folder: Path, parts: Mapping[str, Part], order: Sequence[str]) -> None:
+def _write(folder: Path, parts: Mapping[str, Part], order: Sequence[str], untested: Sequence[dict[str, Any]]) -> None:
     import pandas as pd
 
     from core.records import write_arrays, write_measurements
 
-    claims = [claim for part in parts.values() for claim in part.claims if claim["id"] in order]
+    claims = [claim for part in parts.values() for claim in part.claims if claim["id"] in order] + list(untested)
     arrays = {f"{study}/{name}": array for study, part in parts.items() for name, array in part.arrays.items()}
     studies = {study: {**part.provenance, "figures": sorted(part.figures)} for study, part in parts.items()}
     assert_private(studies, PROVENANCE)

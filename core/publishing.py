@@ -88,8 +88,22 @@ def publish(
         replaced = earlier and all(study in new or study not in page["studies"] for study in earlier)
         parts = {**({} if replaced else published.read(folder)), **new}
         ordered = {study: parts[study] for study in page["studies"] if study in parts}
-        published.replace(folder, ordered, list(page["claims"]))
+        published.replace(folder, ordered, list(page["claims"]), untested(page, scale, ordered))
     return folder
+
+
+def untested(page: Mapping[str, Any], scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
+    """The claims of other studies than these that nothing measured at this scale could decide."""
+    import pandas as pd
+
+    from core.claims import judge, parse_claim
+
+    others = [parse_claim(name, claim) for name, claim in page["claims"].items() if claim.get("study") not in studies]
+    return [
+        judge(claim, pd.DataFrame(), scale, page["studies"][claim.study].get("deviations") or ())
+        for claim in others
+        if scale in claim.not_testable
+    ]
 
 
 def check(results: Path, slug: str, standing: Callable[[str, str], Standing | None]) -> list[Status]:
@@ -144,7 +158,7 @@ def remake(
             )
             again.append(study)
         if again:
-            published.replace(folder, parts, list(page["claims"]))
+            published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
     return again
 
 

@@ -62,13 +62,13 @@ def write_measurements(path: Path, table: pd.DataFrame) -> None:
 def read_measurements(path: Path) -> pd.DataFrame:
     """Read a table of measurements; missing conditions are NaN (`<NA>` for steps)."""
     text = gzip.decompress(path.read_bytes()).decode()
-    return ordered(pd.read_csv(io.StringIO(text), float_precision="round_trip"))
+    return ordered(pd.read_csv(io.StringIO(text)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as an uncompressed .npz file without time-stamps, so that equal arrays give equal bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(arrays[name]) for name in sorted(arrays)})
+    np.savez(buffer, allow_pickle=False, **{name: np.asarray(arrays[name]) for name in sorted(arrays)})
     files.write_bytes(path, buffer.getvalue())
 
 

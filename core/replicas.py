@@ -88,7 +88,9 @@ def _spread(function: Callable, axes: tuple[int | None, ...], axis: Axis) -> Cal
     share = -(-axis.size // axis.devices)
 
     def fold(leaf: jax.Array) -> jax.Array:
-        padding = jnp.stack([leaf[-1]] * (share * axis.devices - axis.size)) if share * axis.devices > axis.size else leaf[:0]
+        padding = (
+            jnp.stack([leaf[-1]] * (share * axis.devices - axis.size)) if share * axis.devices > axis.size else leaf[:0]
+        )
         return jnp.concatenate([leaf, padding]).reshape(axis.devices, share, *leaf.shape[1:])
 
     def unfold(leaf: jax.Array) -> jax.Array:

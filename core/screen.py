@@ -70,7 +70,9 @@ class Progress:
         if not self._total:
             return f" {self._what}: {self._done} steps, {duration(elapsed)}"
         left = elapsed * max(0, self._total - self._done) / self._done
-        return f" {self._what}: {100 * self._done / self._total:.0f} %, {duration(elapsed)}, about {duration(left)} left"
+        return (
+            f" {self._what}: {100 * self._done / self._total:.0f} %, {duration(elapsed)}, about {duration(left)} left"
+        )
 
 
 class Screen:
@@ -86,7 +88,9 @@ class Screen:
     def header(self, launch: "Launch", jobs: Sequence["Job"], forecasts: Sequence["Forecast"]) -> None:
         """What is about to run."""
         names = {name for job in jobs for name in data_sets(job.chosen.settings)}
-        data = ", ".join(f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names))
+        data = ", ".join(
+            f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names)
+        )
         minutes = sum(forecast.minutes for forecast in forecasts)
         self.console.print(f"[bold]{launch.page.slug}[/bold] · {launch.scale} scale" + (f" · {data}" if data else ""))
         for job, forecast in zip(jobs, forecasts, strict=True):
@@ -133,7 +137,9 @@ def clause_text(clause: Mapping[str, Any]) -> str:
     """A clause's number with its interval and unit."""
     if clause["estimate"] is None and clause["low"] is None:
         return "-"
-    interval = "" if clause["units"] in (None, []) else f" [{number(clause['low'], '-∞')}, {number(clause['high'], '∞')}]"
+    interval = (
+        "" if clause["units"] in (None, []) else f" [{number(clause['low'], '-∞')}, {number(clause['high'], '∞')}]"
+    )
     return f"{number(clause['estimate'], '∞')}{interval} {clause['unit_of_value'] or ''}".rstrip()
 
 
@@ -147,7 +153,11 @@ def control_line(claim: Mapping[str, Any]) -> str:
     control = claim["control"]
     if control["verdict"] == "not testable":
         return f"control of {claim['id']} ({control['name']}): not testable"
-    outcome = "fails as it must" if control["passes"] else f"does NOT separate ({control['verdict']}): the claim proves nothing"
+    outcome = (
+        "fails as it must"
+        if control["passes"]
+        else f"does NOT separate ({control['verdict']}): the claim proves nothing"
+    )
     return f"control of {claim['id']} ({control['name']}): {outcome}"
 
 

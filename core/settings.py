@@ -38,7 +38,9 @@ def setting(
       data: the value names a data set, whose checksum becomes part of the identity of a run.
       default: only for fields that most pages leave out.
     """
-    return field(default=default, metadata={"help": help, "unit": unit, "within": within, "choices": choices, "data": data})
+    return field(
+        default=default, metadata={"help": help, "unit": unit, "within": within, "choices": choices, "data": data}
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def read_settings_class(sheet: Path, name: str) -> type:
     tree = ast.parse(sheet.read_text(encoding="utf-8"))
     wanted = [node for node in tree.body if _is_light_import(node) or _is_settings_class(node)]
     namespace: dict[str, Any] = {"__name__": f"settings of {sheet.stem}"}
-    exec(compile(ast.Module(body=wanted, type_ignores=[]), str(sheet), "exec"), namespace)  # noqa: S102
+    exec(compile(ast.Module(body=wanted, type_ignores=[]), str(sheet), "exec"), namespace)
     if name not in namespace:
         raise BadInput(f"{sheet.name} has no settings class {name}")
     return namespace[name]
@@ -98,7 +100,7 @@ def _is_settings_class(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and node.name.endswith("Settings")
 
 
-def build(cls: type, values: Mapping[str, Any], where: str = "settings") -> Any:
+def build(cls: Any, values: Mapping[str, Any], where: str = "settings") -> Any:
     """An instance of the settings class `cls` from plain values, or `BadInput` with one line about the first fault."""
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for name in values:
@@ -117,7 +119,9 @@ def build(cls: type, values: Mapping[str, Any], where: str = "settings") -> Any:
 def _typed(value: Any, hint: Any, about: Mapping[str, Any], name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise BadInput(f"{name}={value!r} must be a group of settings, such as {name}.{dataclasses.fields(hint)[0].name}=…")
+            raise BadInput(
+                f"{name}={value!r} must be a group of settings, such as {name}.{dataclasses.fields(hint)[0].name}=…"
+            )
         return build(typing.cast(type, hint), value, name)
     if isinstance(hint, types.UnionType):
         if value is None:
@@ -140,7 +144,7 @@ def _scalar(value: Any, kind: type, about: Mapping[str, Any], name: str) -> Any:
     if about.get("choices") and value not in about["choices"]:
         raise BadInput(f"{name}={value!r} is not a valid choice: {nearest(str(value), about['choices'])}")
     if about.get("data"):
-        _known_data_set(value, name)
+        _known_data_set(str(value), name)
     if about.get("within") and not inside(value, about["within"]):
         raise BadInput(f"{name}={value!r} is out of range: it must lie in {about['within']}")
     return value
@@ -161,7 +165,7 @@ def inside(value: float, interval: str) -> bool:
     return above and below and not math.isnan(value)
 
 
-def leaf_names(cls: type, prefix: str = "") -> list[str]:
+def leaf_names(cls: Any, prefix: str = "") -> list[str]:
     """Dotted names of the settings of a class, groups opened."""
     names = []
     for described in dataclasses.fields(cls):

@@ -92,7 +92,9 @@ class Checkpoint:
         found = load(self.path)
         if found is None:
             return None
-        leaves = [np.array(found["leaves"][name]) for name in sorted(found["leaves"])]  # copies, which can be written to
+        leaves = [
+            np.array(found["leaves"][name]) for name in sorted(found["leaves"])
+        ]  # copies, which can be written to
         templates, structure = jax.tree.flatten(like)
         if [np.shape(leaf) for leaf in leaves] != [np.shape(template) for template in templates]:
             return None

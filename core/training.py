@@ -23,7 +23,9 @@ def _mentions(jaxpr: Any, primitive: str) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name == primitive:
             return True
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")):
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
+        ):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns") and _mentions(inner, primitive):
                 return True

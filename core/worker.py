@@ -58,9 +58,9 @@ class Worker:
         """Add up the seconds that XLA compiles."""
         import jax.monitoring
 
-        def listen(name: str, seconds: float, **_: Any) -> None:
-            if name.endswith("backend_compile_duration"):
-                self.compile_seconds += seconds
+        def listen(event: str, duration_secs: float, **_: str | int) -> None:
+            if event.endswith("backend_compile_duration"):
+                self.compile_seconds += duration_secs
 
         jax.monitoring.register_event_duration_secs_listener(listen)
 

@@ -3,6 +3,7 @@
 On a CPU there are as many single-threaded workers as cores and memory allow; an accelerator gets one worker.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -65,11 +66,9 @@ class WorkerProcess:
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to the worker; a dead worker is noticed by the end of its events."""
         assert self.process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            pass
 
 
 @dataclass
@@ -164,11 +163,9 @@ class Pool:
         for worker in self.workers:
             worker.send({"kind": "end"})
         for worker in self.workers:
-            if worker.process.stdin is not None:
-                try:
-                    worker.process.stdin.close()
-                except BrokenPipeError:
-                    pass
+            assert worker.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                worker.process.stdin.close()
             try:
                 worker.process.wait(timeout=STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -37,12 +37,13 @@ from core.settings import setting
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from core.lab import Iterated, Lab
 
 Tree = Any
-EVALUATED_AT_ONCE = 2500
+EVALUATED_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class TicketSettings:
 
     dataset: str = setting("data set", data=True)
     network: str = setting("plain (LeNet, Conv-2/4/6), vgg19 or resnet18", choices=("plain", "vgg19", "resnet18"))
-    channels: tuple[int, ...] = setting("widths of the convolutions of a plain network, pooled in pairs", within="[1, inf)")
+    channels: tuple[int, ...] = setting(
+        "widths of the convolutions of a plain network, pooled in pairs", within="[1, inf)"
+    )
     hidden: tuple[int, ...] = setting("widths of the dense layers of a plain network", within="[1, inf)")
     iterations: int = setting("training length J", unit="iterations", within="[1, inf)")
     batch: int = setting("batch size", unit="images", within="[1, inf)")
@@ -64,7 +67,9 @@ class TicketSettings:
     prune_dense: float = setting("fraction of surviving dense weights pruned per round", within="[0, 1)")
     prune_output: float = setting("the same in the output layer", within="[0, 1)")
     rounds: int = setting("rounds of pruning", within="[1, inf)")
-    reinit: tuple[int, ...] = setting("rounds whose ticket is re-initialised; listed k times: k draws", within="[1, inf)")
+    reinit: tuple[int, ...] = setting(
+        "rounds whose ticket is re-initialised; listed k times: k draws", within="[1, inf)"
+    )
     reinit_again: tuple[int, ...] = setting("the same, as a control", within="[1, inf)")
     one_shot: tuple[int, ...] = setting("rounds whose density is also pruned to in one go", within="[1, inf)")
     random: tuple[int, ...] = setting("rounds with a random mask of the same layer densities", within="[1, inf)")
@@ -179,7 +184,7 @@ def evaluate(settings: TicketSettings, values: dict[str, Tree], images: jax.Arra
     losses, hits = [], []
     for first in range(0, len(images), EVALUATED_AT_ONCE):
         part = slice(first, first + EVALUATED_AT_ONCE)
-        logits = network(settings).apply(variables, as_input(images[part]))
+        logits: Any = network(settings).apply(variables, as_input(images[part]))
         losses.append(optax.softmax_cross_entropy_with_integer_labels(logits, labels[part]).sum())
         hits.append((logits.argmax(-1) == labels[part]).sum())
     return sum(losses) / len(images), 100 * sum(hits) / len(images)
@@ -209,7 +214,7 @@ def largest(scores: jax.Array, keep: jax.Array) -> jax.Array:
 
 
 def pruned(scope: str, weights: dict[str, jax.Array], mask: dict[str, jax.Array], keep: dict[str, jax.Array]) -> dict:
-    """The next mask: of the surviving weights, those with the largest |θJ|, `keep` per layer or `keep["all"]` together."""
+    """The next mask: the survivors with the largest |θJ|, `keep[layer]` of each layer, or `keep["all"]` of all."""
     scores = {layer: jnp.where(mask[layer], jnp.abs(weights[layer]), -1.0) for layer in mask}
     if scope == "layer":
         return {layer: largest(scores[layer], keep[layer]) for layer in mask}
@@ -222,7 +227,10 @@ def pruned(scope: str, weights: dict[str, jax.Array], mask: dict[str, jax.Array]
 def shuffled(key: jax.Array, mask: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """A random mask with as many weights in every layer."""
     keys = jax.random.split(key, len(mask))
-    return {layer: jax.random.permutation(k, mask[layer].ravel()).reshape(mask[layer].shape) for k, layer in zip(keys, mask, strict=True)}
+    return {
+        layer: jax.random.permutation(k, mask[layer].ravel()).reshape(mask[layer].shape)
+        for k, layer in zip(keys, mask, strict=True)
+    }
 
 
 class Rung(NamedTuple):
@@ -284,7 +292,9 @@ def step(settings: TicketSettings, state: State, key: jax.Array, i: jax.Array, *
     x = as_input(images[order[i]])
     x = augmented(key, x) if settings.augment else x
     params = state.values["params"]
-    gradient, statistics = jax.grad(loss, has_aux=True)(params, state.values["statistics"], settings, x, labels[order[i]])
+    gradient, statistics = jax.grad(loss, has_aux=True)(
+        params, state.values["statistics"], settings, x, labels[order[i]]
+    )
     # g ← m ∘ g. Pruned weights start at 0; without a gradient their moments and updates are 0, and they stay there.
     gradient = masked(gradient, mask)
     updates, moments = optimizer(settings.optimizer).update(gradient, state.moments, params)
@@ -317,7 +327,9 @@ def arranged(settings: TicketSettings, split_key: jax.Array, order_key: jax.Arra
     held_out, rows = shuffled_rows[: settings.validation], shuffled_rows[settings.validation :]
     batches = len(rows) // settings.batch
     epochs = -(-settings.iterations // batches)
-    orders = [jax.random.permutation(key, rows)[: batches * settings.batch] for key in jax.random.split(order_key, epochs)]
+    orders = [
+        jax.random.permutation(key, rows)[: batches * settings.batch] for key in jax.random.split(order_key, epochs)
+    ]
     order = jnp.concatenate(orders).reshape(-1, settings.batch)[: settings.iterations]
     return order.astype(jnp.int32), held_out.astype(jnp.int32)
 
@@ -354,9 +366,9 @@ class Comparison:
 
     def record(self, trained: "Iterated", **conditions: Any) -> None:
         """Measure what one training gave."""
-        result, conditions = trained.result, {**conditions, **dict(self.conditions)}
+        result, conditions = trained.result, conditions | dict(self.conditions)
         scalars = ("test_accuracy", "final_test_accuracy", "early_stop_iteration")
-        self.lab.measure({name: result[name] for name in scalars}, **conditions)
+        self.lab.measure({name: result[name] for name in scalars}, along=None, **conditions)
         self.lab.measure(trained.curves, along={"step": trained.steps}, **conditions)
 
     def draw(self, name: str) -> jax.Array:
@@ -422,7 +434,9 @@ def deep_trial(settings: DeepSettings, keys: jax.Array, lab: "Lab") -> None:
     split, order = (named_keys(lab, keys, name) for name in ("split", "order"))
     given = lab.map(partial(arranged, settings), split, order)
     for rate, chosen in (("high", settings.optimizer), ("low", settings.low), ("warm", settings.warm)):
-        compare(Comparison(replace(settings, optimizer=chosen), keys, lab, given, shared, f"{rate}/", (("rate", rate),)))
+        compare(
+            Comparison(replace(settings, optimizer=chosen), keys, lab, given, shared, f"{rate}/", (("rate", rate),))
+        )
 
 
 def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
@@ -433,6 +447,91 @@ def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
         rungs = ladder(layers, max(settings.rounds))
         away = [abs(rungs[n].density - printed) for n, printed in zip(settings.rounds, settings.printed, strict=True)]
         lab.measure({"away_from_print": np.full(keys.shape, max(away))}, arm=arm)
+
+
+# --- figures ------------------------------------------------------------------------------------------------------
+
+SHOWN = {
+    "dense": "dense network",
+    "ticket": "winning ticket",
+    "reinit": "same mask, fresh weights",
+    "one_shot": "pruned in one shot",
+    "random": "random mask",
+}
+
+
+def figures(measurements: "pd.DataFrame", arrays: dict[str, np.ndarray]) -> dict[str, "Figure"]:
+    """The paper's figures 3 and 4 as small multiples, and the validation losses behind them."""
+    from core.figures import describe as caption
+
+    if "test_accuracy" not in set(measurements["metric"]) or "rate" in measurements:
+        return {}
+    found = {"densities": against_density(measurements), "losses": losses(measurements)}
+    caption(
+        found["densities"],
+        "Test accuracy at the early-stop iteration, and that iteration, against the share of weights left; means and "
+        "95 % intervals over replicates. Rings mark means that include networks still improving at the cap.",
+    )
+    caption(
+        found["losses"], "Validation loss during training at four densities; means and 95 % intervals over replicates."
+    )
+    return found
+
+
+def against_density(measurements: "pd.DataFrame") -> "Figure":
+    """Accuracy and early-stop iteration of tickets and of what they are compared with, from dense to sparse."""
+    from core.figures import PALETTE, interval_band, label, shared_legend, small_multiples
+
+    groups = {"reinit": "re-initialised", "one_shot": "one-shot", "random": "random mask"}
+    rows = (("test_accuracy", "test accuracy", "%"), ("early_stop_iteration", "early-stop iteration", "iterations"))
+    titles = [f"{name}: {text}" for _, text, _ in rows for name in groups.values()]
+    figure, panels = small_multiples(titles, columns=len(groups))
+    cap = measurements["step"].max()
+    for metric, text, unit in rows:
+        frame = measurements[measurements["metric"] == metric]
+        for arm, name in groups.items():
+            axes = panels[f"{name}: {text}"]
+            interval_band(axes, frame, "density", "value", "arm", order=["ticket", arm], names=SHOWN)
+            dense = frame[frame["arm"] == "dense"]["value"].mean()
+            axes.axhline(dense, color=PALETTE[6], linestyle="--", linewidth=1, label=SHOWN["dense"])
+            if metric == "early_stop_iteration":
+                for position, each in enumerate(("ticket", arm)):
+                    ring_capped(axes, frame[frame["arm"] == each], cap, PALETTE[position])
+            axes.set_xscale("log")
+            axes.set_xlim(120, frame["density"].min() / 1.2)
+            label(axes, "weights left", text, "%", unit)
+    shared_legend(figure)
+    return figure
+
+
+def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float, color: str) -> None:
+    """A ring around every mean that includes a censored iteration: the network was still improving at the cap."""
+    from core.figures import mean_intervals
+
+    densities = frame[frame["value"] >= cap]["density"].unique()
+    means = mean_intervals(frame[frame["density"].isin(densities)], "density", "value")["mean"]
+    axes.plot(
+        means.index, means, "o", markersize=9, fillstyle="none", color=color, label="some still improving at the cap"
+    )
+
+
+def losses(measurements: "pd.DataFrame") -> "Figure":
+    """Validation loss against iterations at the densities where tickets were re-initialised."""
+    from core.figures import interval_band, label, shared_legend, small_multiples
+
+    frame = measurements[measurements["metric"] == "validation_loss"]
+    frame = frame.assign(step=frame["step"].astype(float))
+    densities = sorted(frame[frame["arm"] == "reinit"]["density"].unique(), reverse=True)
+    figure, panels = small_multiples(
+        [f"{density:g} % of the weights" for density in densities], columns=2, share_y=True
+    )
+    for density, axes in zip(densities, panels.values(), strict=True):
+        rows = frame[(frame["density"] == density) | (frame["arm"] == "dense")]
+        interval_band(axes, rows, "step", "value", "arm", order=list(SHOWN), names=SHOWN)
+        axes.set_yscale("log")
+        label(axes, "training", "validation loss", "iterations", "nats")
+    shared_legend(figure)
+    return figure
 
 
 STUDIES = {

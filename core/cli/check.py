@@ -66,7 +66,9 @@ def _spot(page: pages.Page) -> bool:
     """Compute the first replicate of the cheapest published study with data again, away from all runs, and compare."""
     folder = results_folder() / page.slug / "laptop"
     studies = publishing.files.read_json(folder / publishing.PROVENANCE)["studies"]
-    study = min((name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None)
+    study = min(
+        (name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None
+    )
     study = study or next(iter(studies))
     launch = compose.prepare_launch([f"paper={page.slug}", f"study={study}", "replicates=1", "tracking=none"])
     job = flow.job_of(launch, launch.studies[0])

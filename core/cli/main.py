@@ -38,7 +38,7 @@ keys of a run
   studies.<study>.settings.<name>=<value>   a setting of one study
   replicates=<n>           how many; first_replicate=<k> where they start (0 for published results)
   device=auto              auto | cpu | accelerator; workers=<n> processes on a CPU; axis=auto | loop | vmap | pmap
-  tracking=wandb           wandb | none; tracking.mode=offline | online | disabled, tracking.project=…, tracking.tags=[…]
+  tracking=wandb           wandb | none; tracking.mode=offline | online | disabled, tracking.project=…
   budget.minutes=120       refuse to start when the forecast is longer
 
 exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
@@ -98,7 +98,9 @@ def commands() -> dict[str, Parser]:
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
     fetch.add_argument("papers", nargs="+", metavar="paper", help="names of papers, or all")
-    fetch.add_argument("--every-study", action="store_true", help="also the data of studies and scales not run by default")
+    fetch.add_argument(
+        "--every-study", action="store_true", help="also the data of studies and scales not run by default"
+    )
 
     report = command("report", "build the static site of all results: results/report/index.html")
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
@@ -111,13 +113,17 @@ def commands() -> dict[str, Parser]:
     check = command("check", "which published results are current, stale or edited by hand")
     check.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
     check.add_argument("--spot", action="store_true", help="compute one published replicate again and compare")
-    check.add_argument("--remake", action="store_true", help="make verdicts and figures again where only their logic changed")
+    check.add_argument(
+        "--remake", action="store_true", help="make verdicts and figures again where only their logic changed"
+    )
 
     new = command("new", "write the page, the sheet and the maths test of a new paper")
     new.add_argument("paper")
 
     completion = command(
-        "completion", "tab completion for bash: eval \"$(encore completion)\"", 'Add to ~/.bashrc: eval "$(encore completion)"'
+        "completion",
+        'tab completion for bash: eval "$(encore completion)"',
+        'Add to ~/.bashrc: eval "$(encore completion)"',
     )
     completion.add_argument("--line", help=argparse.SUPPRESS)
     return made

@@ -14,7 +14,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the plan of a launch."""
     launch = compose.prepare_launch(arguments.overrides)
     device = accelerators.named(arguments.on) if arguments.on else None
-    table = Table("study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "estimated from", box=None, pad_edge=False)
+    table = Table(
+        "study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "estimated from", box=None, pad_edge=False
+    )
     for row in rows(launch, device, arguments.efficiency):
         table.add_row(*row)
     console = Console(highlight=False, width=None if Console().is_terminal else 120)
@@ -23,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     console.print(table)
     if device:
         console.print(
-            f" {device.title}: {device.teraflops:.0f} TFLOP/s ({device.precision}) and {device.gib:.0f} GiB as published, "
+            f" {device.title}: {device.teraflops:.0f} TFLOP/s ({device.precision}), {device.gib:.0f} GiB as published, "
             f"{100 * arguments.efficiency:.0f} % of the peak assumed; operations as XLA counts them"
         )
     return 0

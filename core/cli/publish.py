@@ -33,4 +33,6 @@ def candidate(slug: str, study: str, scale: str) -> publishing.Candidate:
 def standing(job: flow.Job) -> publishing.Standing:
     """The identities that a study has now."""
     page = job.launch.page
-    return publishing.Standing(job.identity, flow.verdict_identity(page, job.study.name), identity.figures_identity(sheet_path(page.slug)))
+    return publishing.Standing(
+        job.identity, flow.verdict_identity(page, job.study.name), identity.figures_identity(sheet_path(page.slug))
+    )

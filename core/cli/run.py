@@ -39,7 +39,9 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
-        raise BadInput(f"'{override.input_line}': a continuous range needs a search sweeper; name values or range(a,b,step)")
+        raise BadInput(
+            f"'{override.input_line}': a continuous range needs a search sweeper; name values or range(a,b,step)"
+        )
     return [f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()]
 
 

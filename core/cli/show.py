@@ -28,7 +28,9 @@ def main(arguments: argparse.Namespace) -> int:
 def _reference(console: Console, page: Page) -> None:
     paper = page.paper
     console.print(f"[bold]{paper['title']}[/bold]")
-    console.print(f"{', '.join(paper['authors'])}, {paper.get('venue', '')} {paper['year']}, arXiv {paper.get('arxiv', '-')}")
+    console.print(
+        f"{', '.join(paper['authors'])}, {paper.get('venue', '')} {paper['year']}, arXiv {paper.get('arxiv', '-')}"
+    )
     console.print(f"\n{paper['idea'].strip()}")
 
 
@@ -42,7 +44,9 @@ def _study(console: Console, study: Study) -> None:
     for name, about in _described(study.settings_class):
         shown = [_short(values[scale].get(name, about["default"])) for scale in pages.SCALES]
         table.add_row(name, *shown, about["unit"] or about["within"], about["help"])
-    table.add_row("replicates", *[str(study.replicates(scale)) for scale in pages.SCALES], "", "independent repetitions")
+    table.add_row(
+        "replicates", *[str(study.replicates(scale)) for scale in pages.SCALES], "", "independent repetitions"
+    )
     console.print(table)
     for deviation in study.data.get("deviations", []):
         bears = ", ".join(deviation.get("bears_on", []))
@@ -62,7 +66,7 @@ def _claims(console: Console, page: Page) -> None:
             console.print(f"     control that must not hold: {claim['control']['name']}")
 
 
-def _described(cls: type, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _described(cls: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
     for described in dataclasses.fields(cls):
         if isinstance(described.type, type) and dataclasses.is_dataclass(described.type):
             yield from _described(described.type, f"{prefix}{described.name}.")
