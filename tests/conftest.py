@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.toy import build_toy
+
 CACHE = Path(__file__).resolve().parents[1] / ".cache"
 SCRATCH = Path(tempfile.mkdtemp(prefix="encore-tests-"))
 CLOSED_PROXY = "http://127.0.0.1:9"
@@ -94,3 +96,12 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded_connect)
         patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
         yield
+
+
+@pytest.fixture
+def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project root with the toy paper of `tests/toy.py` alone, its results in `<tmp_path>/results`."""
+    root = build_toy(tmp_path / "root")
+    monkeypatch.setenv("ENCORE_ROOT", str(root))
+    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
+    return root
