@@ -86,7 +86,7 @@ def replace(
     """Write all parts beside the published folder, then put them in its place.
 
     `order` lists the ids of the page's claims; others are dropped. `untested` are claims of no part. Raises BadInput,
-    leaving the folder as it was, for content that must stay private. The caller holds the folder's lock and has called `settle`.
+    leaving the folder as it was, for content that must stay private. The caller holds the lock and has called `settle`.
     """
     new, old = _beside(folder)
     _write(new, parts, order, untested)

@@ -452,12 +452,13 @@ def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
 # --- figures ------------------------------------------------------------------------------------------------------
 
 SHOWN = {
-    "dense": "dense network",
     "ticket": "winning ticket",
     "reinit": "same mask, fresh weights",
     "one_shot": "pruned in one shot",
     "random": "random mask",
+    "dense": "dense network",
 }
+TICKS = (100, 51.3, 21.1, 13.5, 7.0, 3.6, 1.9, 1.2)
 
 
 def figures(measurements: "pd.DataFrame", arrays: dict[str, np.ndarray]) -> dict[str, "Figure"]:
@@ -472,47 +473,54 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, np.ndarray]) -> dict
         "Test accuracy at the early-stop iteration, and that iteration, against the share of weights left; means and "
         "95 % intervals over replicates. Rings mark means that include networks still improving at the cap.",
     )
-    caption(
-        found["losses"], "Validation loss during training at four densities; means and 95 % intervals over replicates."
-    )
+    caption(found["losses"], "Validation loss during training by density; means and 95 % intervals over replicates.")
     return found
 
 
 def against_density(measurements: "pd.DataFrame") -> "Figure":
     """Accuracy and early-stop iteration of tickets and of what they are compared with, from dense to sparse."""
-    from core.figures import PALETTE, interval_band, label, shared_legend, small_multiples
+    from core.figures import label, shared_legend, small_multiples
 
-    groups = {"reinit": "re-initialised", "one_shot": "one-shot", "random": "random mask"}
-    rows = (("test_accuracy", "test accuracy", "%"), ("early_stop_iteration", "early-stop iteration", "iterations"))
-    titles = [f"{name}: {text}" for _, text, _ in rows for name in groups.values()]
-    figure, panels = small_multiples(titles, columns=len(groups))
-    cap = measurements["step"].max()
+    present = set(measurements["arm"])
+    others = [arm for arm in ("reinit", "one_shot", "random") if arm in present]
+    rows = (("test_accuracy", "test accuracy", "%"), ("early_stop_iteration", "early stop", "iterations"))
+    titles = {(arm, metric): f"{SHOWN[arm]}: {text}" for metric, text, _ in rows for arm in others}
+    figure, panels = small_multiples(list(titles.values()), columns=len(others))
     for metric, text, unit in rows:
-        frame = measurements[measurements["metric"] == metric]
-        for arm, name in groups.items():
-            axes = panels[f"{name}: {text}"]
-            interval_band(axes, frame, "density", "value", "arm", order=["ticket", arm], names=SHOWN)
-            dense = frame[frame["arm"] == "dense"]["value"].mean()
-            axes.axhline(dense, color=PALETTE[6], linestyle="--", linewidth=1, label=SHOWN["dense"])
-            if metric == "early_stop_iteration":
-                for position, each in enumerate(("ticket", arm)):
-                    ring_capped(axes, frame[frame["arm"] == each], cap, PALETTE[position])
-            axes.set_xscale("log")
-            axes.set_xlim(120, frame["density"].min() / 1.2)
+        row = [panels[titles[arm, metric]] for arm in others]
+        for arm, axes in zip(others, row, strict=True):
+            density_panel(axes, measurements[measurements["metric"] == metric], arm, measurements["step"].max())
+            axes.sharey(row[0])
             label(axes, "weights left", text, "%", unit)
     shared_legend(figure)
     return figure
 
 
-def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float, color: str) -> None:
+def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str, cap: float) -> None:
+    """One metric of tickets and one other arm; the dense network as a line."""
+    from core.figures import PALETTE, interval_band
+
+    drawn = frame[frame["arm"].isin(["ticket", arm])]
+    interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
+    axes.axhline(frame[frame["arm"] == "dense"]["value"].mean(), color=PALETTE[6], linestyle="--", label=SHOWN["dense"])
+    if set(frame["metric"]) == {"early_stop_iteration"}:
+        ring_capped(axes, drawn, cap)
+        axes.set_ylim(0, 1.05 * cap)
+    least = frame["density"].min()
+    axes.set_xscale("log")
+    axes.set_xlim(120, least / 1.2)
+    axes.set_xticks([tick for tick in TICKS if tick >= least], labels=[f"{tick:g}" for tick in TICKS if tick >= least])
+    axes.minorticks_off()
+
+
+def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
     """A ring around every mean that includes a censored iteration: the network was still improving at the cap."""
     from core.figures import mean_intervals
 
-    densities = frame[frame["value"] >= cap]["density"].unique()
-    means = mean_intervals(frame[frame["density"].isin(densities)], "density", "value")["mean"]
-    axes.plot(
-        means.index, means, "o", markersize=9, fillstyle="none", color=color, label="some still improving at the cap"
-    )
+    for _, rows in frame.groupby("arm"):
+        densities = rows[rows["value"] >= cap]["density"].unique()
+        means = mean_intervals(rows[rows["density"].isin(densities)], "density", "value")["mean"]
+        axes.plot(means.index, means, "o", markersize=9, fillstyle="none", color="#555555", label="some at the cap")
 
 
 def losses(measurements: "pd.DataFrame") -> "Figure":
