@@ -24,6 +24,7 @@ help:                             ## this list
 
 run: $(ENVIRONMENT)               ## fetch the data of PAPER, run it and print its verdicts
 	.venv/bin/encore run paper=$(PAPER) $(ARGS)
+	.venv/bin/encore report
 
 # Two test processes: the machines this is checked on have two cores, every process holds a jax runtime of about a
 # gigabyte with eight virtual devices, and some tests start workers of their own. More processes gain nothing there.

@@ -133,7 +133,12 @@ def shared_legend(figure: Figure) -> None:
             entries.setdefault(name, handle)
     if entries:
         with plt.rc_context(STYLE):
-            figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=max(1, int(figure.get_figwidth() // 2.2)))
+            figure.legend(
+                entries.values(),
+                entries.keys(),
+                loc="outside lower center",
+                ncols=max(1, int(figure.get_figwidth() // 2.2)),
+            )
 
 
 def draw(make: Callable[..., Mapping[str, Figure]], *arguments: Any) -> dict[str, Figure]:

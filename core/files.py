@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def sweep_temporaries(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def held_lock(path: Path, busy: str) -> Iterator[None]:
+def held_lock(path: Path, busy: str) -> Generator[None]:
     """Hold an exclusive lock; raise `Interrupted(busy)` at once when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

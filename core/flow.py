@@ -7,7 +7,7 @@ measurements is made anew in seconds.
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +181,7 @@ def write_settings(job: Job) -> None:
 
 
 @contextlib.contextmanager
-def mirrored(job: Job) -> Iterator[list[Any]]:
+def mirrored(job: Job) -> Generator[list[Any]]:
     """Mirror the run to a dashboard, beside it; the body appends the verdict's folder, a note may follow it."""
     from core.tracking.mirror import Mirror
 
@@ -254,7 +254,7 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
 
 
 @contextlib.contextmanager
-def signals_stop(pool: Pool) -> Iterator[None]:
+def signals_stop(pool: Pool) -> Generator[None]:
     """Turn Ctrl-C and SIGTERM into an orderly stop."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

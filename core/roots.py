@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 
@@ -39,7 +39,7 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def results_elsewhere() -> Iterator[Path]:
+def results_elsewhere() -> Generator[Path]:
     """Send results to a temporary folder for a while, away from all runs."""
     before = os.environ.get("ENCORE_RESULTS")
     with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,12 @@ def duration(minutes: float) -> str:
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
 
 
+def console() -> Console:
+    """The terminal, or 120 columns where the output goes elsewhere."""
+    plain = Console(highlight=False, soft_wrap=True, markup=False)
+    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, markup=False, width=120)
+
+
 class Progress:
     """Steps done and time left: a bar on a terminal, a line now and then elsewhere."""
 
@@ -79,11 +85,11 @@ class Screen:
     """Prints to the terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = console()
 
     def line(self, text: str) -> None:
         """One plain line."""
-        self.console.print(f" {text}", markup=False)
+        self.console.print(f" {text}")
 
     def header(self, launch: "Launch", jobs: Sequence["Job"], forecasts: Sequence["Forecast"]) -> None:
         """What is about to run."""
@@ -92,7 +98,7 @@ class Screen:
             f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names)
         )
         minutes = sum(forecast.minutes for forecast in forecasts)
-        self.console.print(f"[bold]{launch.page.slug}[/bold] · {launch.scale} scale" + (f" · {data}" if data else ""))
+        self.console.print(f"{launch.page.slug} · {launch.scale} scale" + (f" · {data}" if data else ""), style="bold")
         for job, forecast in zip(jobs, forecasts, strict=True):
             count = len(job.numbers)
             finished = count - len(job.missing)

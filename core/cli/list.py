@@ -2,11 +2,11 @@
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from core import files, pages, roots
 from core.errors import unknown
+from core.screen import console
 
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "not testable": "–"}
 
@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
             verdicts, minutes = _published(page.slug)
             fields_shown = ", ".join(page.paper["fields"])
             table.add_row(page.slug, page.paper["title"], fields_shown, str(len(page.claims)), verdicts, minutes)
-    Console().print(table)
+    console().print(table, soft_wrap=False)
     print("\n✓ holds   ✗ fails   ? undecided   – not testable at laptop scale")
     return 0
 

@@ -2,12 +2,11 @@
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from core import accelerators, compose, flow, plan
 from core.compose import Launch
-from core.screen import duration
+from core.screen import console, duration
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -19,12 +18,12 @@ def main(arguments: argparse.Namespace) -> int:
     )
     for row in rows(launch, device, arguments.efficiency):
         table.add_row(*row)
-    console = Console(highlight=False, width=None if Console().is_terminal else 120)
+    screen = console()
     where = device.title if device else "this machine"
-    console.print(f"[bold]{launch.page.slug}[/bold] · {launch.scale} scale · on {where}")
-    console.print(table)
+    screen.print(f"{launch.page.slug} · {launch.scale} scale · on {where}", style="bold")
+    screen.print(table, soft_wrap=False)
     if device:
-        console.print(
+        screen.print(
             f" {device.title}: {device.teraflops:.0f} TFLOP/s ({device.precision}), {device.gib:.0f} GiB as published, "
             f"{100 * arguments.efficiency:.0f} % of the peak assumed; operations as XLA counts them"
         )

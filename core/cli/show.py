@@ -6,64 +6,75 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core import pages
 from core.pages import Page, Study
+from core.screen import console
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print one page."""
     page = pages.load_page(arguments.paper)
-    console = Console(highlight=False)
-    _reference(console, page)
+    screen = console()
+    _reference(screen, page)
     for study in page.studies.values():
-        _study(console, study)
-    _claims(console, page)
+        _study(screen, study)
+    _claims(screen, page)
     if page.data.get("notes"):
-        console.print(f"\n[bold]notes[/bold]\n{page.data['notes'].strip()}")
+        screen.print("\nnotes", style="bold")
+        screen.print(page.data["notes"].strip())
     return 0
 
 
-def _reference(console: Console, page: Page) -> None:
+def _reference(screen: Console, page: Page) -> None:
     paper = page.paper
-    console.print(f"[bold]{paper['title']}[/bold]")
-    console.print(
+    screen.print(paper["title"], style="bold")
+    screen.print(
         f"{', '.join(paper['authors'])}, {paper.get('venue', '')} {paper['year']}, arXiv {paper.get('arxiv', '-')}"
     )
-    console.print(f"\n{paper['idea'].strip()}")
+    screen.print(f"\n{paper['idea'].strip()}")
 
 
-def _study(console: Console, study: Study) -> None:
+def _study(screen: Console, study: Study) -> None:
     mark = "" if study.default else f" (not in the default run: study={study.name})"
-    console.print(f"\n[bold]study {study.name}[/bold]{mark}: {study.data['says']}")
+    screen.print(f"\nstudy {study.name}{mark}: {study.data['says']}", style="bold")
     for arm, says in study.data["arms"].items():
-        console.print(f"  arm {arm}: {says}")
-    table = Table("setting", "smoke", "laptop", "paper", "unit", "meaning", box=None, pad_edge=False)
+        screen.print(f"  arm {arm}: {says}")
+    table = Table(
+        Column("setting", no_wrap=True),
+        "smoke",
+        "laptop",
+        "paper",
+        "unit and range",
+        "meaning",
+        box=None,
+        pad_edge=False,
+    )
     values = {scale: dict(_flat(study.values(scale))) for scale in pages.SCALES}
     for name, about in _described(study.settings_class):
         shown = [_short(values[scale].get(name, about["default"])) for scale in pages.SCALES]
-        table.add_row(name, *shown, about["unit"] or about["within"], about["help"])
+        table.add_row(name, *shown, " ".join(filter(None, [about["unit"], about["within"]])), about["help"])
     table.add_row(
         "replicates", *[str(study.replicates(scale)) for scale in pages.SCALES], "", "independent repetitions"
     )
-    console.print(table)
+    screen.print(table, soft_wrap=False)
     for deviation in study.data.get("deviations", []):
         bears = ", ".join(deviation.get("bears_on", []))
-        console.print(
+        screen.print(
             f"  deviation: {deviation['what']}: {deviation['laptop']} instead of {deviation['paper']} "
             f"(bears on {bears or 'no claim'}); {deviation['why']}"
         )
 
 
-def _claims(console: Console, page: Page) -> None:
-    console.print("\n[bold]claims[/bold]")
+def _claims(screen: Console, page: Page) -> None:
+    screen.print("\nclaims", style="bold")
     for name, claim in page.claims.items():
         printed = claim["printed"]
-        console.print(f"  {name} ({claim['study']}): {claim['says']}")
-        console.print(f"     printed: {printed['value']} {printed['unit']} ({printed['where']})")
+        screen.print(f"  {name} ({claim['study']}): {claim['says']}")
+        screen.print(f"     printed: {printed['value']} {printed['unit']} ({printed['where']})")
         if "control" in claim:
-            console.print(f"     control that must not hold: {claim['control']['name']}")
+            screen.print(f"     control that must not hold: {claim['control']['name']}")
 
 
 def _described(cls: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -84,4 +95,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _short(value: Any) -> str:
-    return "-" if value is None else str(value).replace("'", "")
+    if value is None:
+        return "-"
+    return str(list(value) if isinstance(value, tuple) else value).replace("'", "")
