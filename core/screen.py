@@ -16,7 +16,7 @@ from core.settings import data_sets
 
 if TYPE_CHECKING:
     from core.compose import Launch
-    from core.flow import Job, Outcome
+    from core.jobs import Job, Outcome
     from core.plan import Forecast
 
 QUIET_SECONDS = 20.0

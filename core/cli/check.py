@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from core import compose, flow, pages, publishing, records, roots
+from core import compose, flow, jobs, pages, publishing, records, roots, verdict
 from core.cli.publish import standing
 from core.errors import BadInput
 from core.roots import results_folder
@@ -35,7 +35,7 @@ def now(page: pages.Page, scale: str, study: str) -> publishing.Standing | None:
     if study not in page.studies:
         return None
     launch = compose.prepare_launch([f"paper={page.slug}", f"study={study}", f"scale={scale}"])
-    return standing(flow.job_of(launch, launch.studies[0]))
+    return standing(jobs.job_of(launch, launch.studies[0]))
 
 
 def _remake(page: pages.Page) -> None:
@@ -47,7 +47,7 @@ def _remake(page: pages.Page) -> None:
             scale,
             page.data,
             lambda scale, study: now(page, scale, study),
-            lambda study, table, scale=scale: flow.verdicts(page, study, table, scale),
+            lambda study, table, scale=scale: verdict.verdicts(page, study, table, scale),
             lambda study, table, arrays: _drawn(page.slug, study, table, arrays),
         )
         if again:
@@ -56,7 +56,7 @@ def _remake(page: pages.Page) -> None:
 
 def _drawn(slug: str, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        names, notes = flow.draw(slug, study, table, arrays, Path(folder))
+        names, notes = verdict.draw(slug, study, table, arrays, Path(folder))
         if notes:
             raise BadInput(notes[0])
         return {name: (Path(folder) / "figures" / f"{name}.svg").read_bytes() for name in names}
@@ -71,7 +71,7 @@ def _spot(page: pages.Page) -> bool:
     )
     study = study or next(iter(studies))
     launch = compose.prepare_launch([f"paper={page.slug}", f"study={study}", "replicates=1", "tracking=none"])
-    job = flow.job_of(launch, launch.studies[0])
+    job = jobs.job_of(launch, launch.studies[0])
     with roots.results_elsewhere():
         flow.execute(launch)
         table = records.assemble(job.run, study, job.numbers)

@@ -4,7 +4,7 @@ import argparse
 
 from rich.table import Table
 
-from core import accelerators, compose, flow, plan
+from core import accelerators, compose, flow, jobs, plan
 from core.compose import Launch
 from core.screen import console, duration
 
@@ -35,7 +35,7 @@ def rows(launch: Launch, device: accelerators.Accelerator | None, efficiency: fl
     gflops = plan.calibrate()
     found = []
     for chosen in launch.studies:
-        job = flow.job_of(launch, chosen)
+        job = jobs.job_of(launch, chosen)
         shapes = plan.shapes_of(launch.page.slug, chosen.study, chosen.settings)
         count = len(job.missing)
         if device is None:

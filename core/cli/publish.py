@@ -2,7 +2,7 @@
 
 import argparse
 
-from core import compose, flow, identity, pages, provenance, publishing
+from core import compose, identity, jobs, pages, provenance, publishing
 from core.errors import BadInput
 from core.roots import project_root, results_folder, sheet_path
 from core.runs import Run
@@ -26,13 +26,13 @@ def main(arguments: argparse.Namespace) -> int:
 def candidate(slug: str, study: str, scale: str) -> publishing.Candidate:
     """The run of a study with the page's own settings, and what it would be if it were run now."""
     launch = compose.prepare_launch([f"paper={slug}", f"study={study}", f"scale={scale}"])
-    job = flow.job_of(launch, launch.studies[0])
+    job = jobs.job_of(launch, launch.studies[0])
     return publishing.Candidate(study, Run(job.identity.name).folder, len(job.numbers), standing(job))
 
 
-def standing(job: flow.Job) -> publishing.Standing:
+def standing(job: jobs.Job) -> publishing.Standing:
     """The identities that a study has now."""
     page = job.launch.page
     return publishing.Standing(
-        job.identity, flow.verdict_identity(page, job.study.name), identity.figures_identity(sheet_path(page.slug))
+        job.identity, jobs.verdict_identity(page, job.study.name), identity.figures_identity(sheet_path(page.slug))
     )
