@@ -1,16 +1,18 @@
 """What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.pages import Study
 from core.roots import results_folder
+
+if TYPE_CHECKING:
+    from core.abstract import AbstractLab
 
 # Share of a core's matrix-product throughput that a trial reaches when nothing was recorded about it.
 TYPICAL_EFFICIENCY = 0.4
@@ -90,11 +92,21 @@ def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
 
 
 def shapes_of(slug: str, study: Study, settings: Any) -> dict[str, Any]:
-    """Follow the trial of one replicate with shapes only, see `core.abstract.Cost`; nothing is allocated."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    """What one replicate takes, by shapes alone, see `core.abstract.Cost`; nothing is allocated."""
     import jax
 
     from core.abstract import AbstractLab
+
+    jax.config.update("jax_platforms", "cpu")  # for this process alone: what the workers look for is decided elsewhere
+    lab = AbstractLab()
+    follow(slug, study, settings, lab)
+    return {**dataclasses.asdict(lab.cost), "measured": len(lab.measured)}
+
+
+def follow(slug: str, study: Study, settings: Any, lab: "AbstractLab") -> None:
+    """Follow the trial of one replicate with shapes only; the lab keeps count."""
+    import jax
+
     from core.contract import load_sheet, studies_of
     from core.keys import replicate_keys
     from core.settings import build, plain
@@ -103,11 +115,9 @@ def shapes_of(slug: str, study: Study, settings: Any) -> dict[str, Any]:
         sheet = studies_of(load_sheet(slug))[study.name]
         typed = build(sheet.settings, plain(settings))
         keys = jax.eval_shape(lambda: replicate_keys(slug, study.name, [0]))
-        lab = AbstractLab()
         if sheet.prepare is not None:
             lab.prepared = sheet.prepare(typed.prepared, keys, lab)
         sheet.trial(typed, keys, lab)
-    return {**dataclasses.asdict(lab.cost), "measured": len(lab.measured)}
 
 
 def memory_gib() -> float:
