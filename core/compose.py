@@ -6,6 +6,7 @@ Nothing here writes a file. Every fault is one `BadInput` line with the nearest 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,10 +16,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from core.errors import BadInput, nearest, unknown
 from core.pages import SCALES, Page, Study, checked_page, overlaid, slugs
 from core.roots import project_root
+from core.tracking.mirror import check as check_tracking
 
 AXES = ("auto", "loop", "vmap", "pmap")
 DEVICES = ("auto", "cpu", "accelerator")
@@ -32,6 +35,8 @@ SHARED_WORDS = (
     "workers",
     "axis",
     "budget.minutes",
+    "tracking",
+    *(f"tracking.{name}" for name in ("mode", "project", "entity", "group", "tags", "notes")),
 )
 
 
@@ -105,7 +110,7 @@ def prepare_launch(words: Sequence[str]) -> Launch:
                 f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list"
             )
     slug = _paper(overrides)
-    _check_words(overrides, slug)
+    _check_words(overrides)
     config = _composed([o for o in overrides if not _is_setting(o)])
     page = checked_page(slug, {key: config[key] for key in ("paper", "studies", "claims", "notes") if key in config})
     return _launch(page, config, overrides)
@@ -126,35 +131,38 @@ def _is_setting(override: Override) -> bool:
     return key.startswith("settings.") or (key.startswith("studies.") and ".settings." in key)
 
 
-def _check_words(overrides: Sequence[Override], slug: str) -> None:
+def _check_words(overrides: Sequence[Override]) -> None:
     """Refuse every key that is none of a run's, before Hydra sees it."""
     for override in overrides:
         key = override.key_or_group
-        if _is_setting(override) or key in SHARED_WORDS or key.split(".")[0] in ("tracking", "hydra"):
+        if _is_setting(override) or key.startswith("hydra"):
             continue
-        if override.is_delete() or override.is_add():
+        if override.is_delete() or override.is_add() or override.is_force_add():
             raise BadInput(f"'{override.input_line}': keys of a run cannot be added or removed")
-        raise BadInput(
-            f"unknown key '{key}': {nearest(key, [*SHARED_WORDS, 'settings.', 'tracking', f'studies.{slug}'])}"
-        )
+        if key.startswith("studies."):
+            raise BadInput(f"unknown key '{key}': write studies.<study>.settings.<name>=<value>")
+        if key not in SHARED_WORDS:
+            raise BadInput(f"unknown key '{key}': {nearest(key, [*SHARED_WORDS, 'settings.'])}")
+        if key == "tracking":
+            _choice("tracking", override.value(), [path.stem for path in _configs().glob("tracking/*.yaml")])
 
 
 def _composed(overrides: Sequence[Override]) -> dict[str, Any]:
     """Hydra's composition as plain values; its errors become one line."""
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(project_root() / "configs"), version_base="1.3"):
-            config = compose("run", overrides=[_plain(o) for o in overrides])
+        with initialize_config_dir(str(_configs()), version_base="1.3"):
+            config = compose("run", overrides=[str(o.input_line) for o in overrides])
         values = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise BadInput(_one_line(str(error))) from None
     if not isinstance(values, dict):
         raise BadInput("configs/run.yaml is not a group of keys")
     return {str(key): value for key, value in values.items()}
 
 
-def _plain(override: Override) -> str:
-    return str(override.input_line)
+def _configs() -> Path:
+    return project_root() / "configs"
 
 
 def _one_line(message: str) -> str:
@@ -171,8 +179,9 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
         replicates = _whole("replicates", replicates, 1)
     workers = config["workers"]
     budget = config["budget"]["minutes"]
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or budget <= 0:
+    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
         raise BadInput(f"budget.minutes={budget!r} must be a positive number of minutes")
+    check_tracking(config["tracking"])
     return Launch(
         page=page,
         scale=scale,
@@ -187,7 +196,7 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
 
 
 def _choice(key: str, value: Any, choices: Sequence[str]) -> str:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise unknown(key, str(value), choices)
     return value
 

@@ -64,8 +64,9 @@ def job_of(launch: Launch, chosen: Selected) -> Job:
     ready = None
     if study.names.prepare is not None:
         own = identity.code(sheet, {study.names.settings, study.names.prepare}, also=readers)
+        given = {name: data[name] for name in data_sets(settings.prepared)}
         ready = identity.run_identity(
-            slug, study.name, "prepared", {**plain(settings.prepared), **form}, own.fingerprint, data, libraries
+            slug, study.name, "prepared", {**plain(settings.prepared), **form}, own.fingerprint, given, libraries
         ).name
     parts = {**plain(settings), **form, "prepared": ready}
     found = identity.run_identity(slug, study.name, launch.scale, parts, code.fingerprint, data, libraries)

@@ -1,6 +1,6 @@
 """Pages: what a paper claims and how it is run here, read from `configs/paper/<slug>.yaml`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -83,17 +83,19 @@ class Page:
                 raise BadInput(f"{self.slug}: the sheet has no study '{name}' in STUDIES; {nearest(name, names)}")
         return {name: Study(self.slug, name, data, names[name]) for name, data in self.data["studies"].items()}
 
-    def select(self, wanted: str | Iterable[str] | None) -> list[Study]:
+    def select(self, wanted: Any) -> list[Study]:
         """The studies called `wanted` ("all", one name, or several), by default the default ones."""
         if wanted is None:
             return [study for study in self.studies.values() if study.default]
         if wanted == "all":
             return list(self.studies.values())
-        names = [wanted] if isinstance(wanted, str) else list(wanted)
+        names = wanted if isinstance(wanted, list | tuple) else [wanted]
+        if not names:
+            raise BadInput(f"study=[] names no study of {self.slug}: {nearest('', [*self.studies, 'all'])}")
         for name in names:
-            if name not in self.studies:
+            if not isinstance(name, str) or name not in self.studies:
                 raise unknown(f"study of {self.slug}", str(name), [*self.studies, "all"])
-        return [self.studies[name] for name in names]
+        return [self.studies[name] for name in dict.fromkeys(names)]
 
 
 def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,8 +117,12 @@ def load_page(slug: str) -> Page:
     if slug not in slugs():
         raise unknown("paper", slug, slugs())
     from omegaconf import OmegaConf
+    from yaml import YAMLError
 
-    data = OmegaConf.to_container(OmegaConf.load(pages_folder() / f"{slug}.yaml"))
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(pages_folder() / f"{slug}.yaml"))
+    except (YAMLError, OSError, ValueError) as error:
+        raise BadInput(f"configs/paper/{slug}.yaml cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise BadInput(f"configs/paper/{slug}.yaml is not a page")
     return checked_page(slug, {str(key): value for key, value in data.items()})
@@ -127,15 +133,26 @@ def checked_page(slug: str, data: Mapping[str, Any]) -> Page:
     page = {key: value for key, value in data.items() if key in PAGE_KEYS}
     _check_keys(f"configs/paper/{slug}.yaml", data, PAGE_KEYS, {"paper", "studies", "claims"})
     _check_keys(f"{slug}: paper", data["paper"], PAPER_KEYS, {"title", "authors", "year", "fields", "idea"})
+    for key in ("studies", "claims"):
+        _check_group(f"{slug}: {key}", data[key])
     for name, study in data["studies"].items():
-        _check_keys(f"{slug}: studies.{name}", study, STUDY_KEYS, {"says", "settings", "arms"})
-        _check_keys(f"{slug}: studies.{name}.scales", study.get("scales", {}), set(SCALES) - {"laptop"}, set())
+        where = f"{slug}: studies.{name}"
+        _check_keys(where, study, STUDY_KEYS, {"says", "settings", "arms"})
+        _check_group(f"{where}.settings", study["settings"])
+        scales = study.get("scales", {})
+        _check_keys(f"{where}.scales", scales, set(SCALES) - {"laptop"}, set())
+        for scale, values in scales.items():
+            _check_group(f"{where}.scales.{scale}", values)
     return Page(slug, page)
 
 
-def _check_keys(where: str, mapping: Any, known: set[str], needed: set[str]) -> None:
-    if not isinstance(mapping, Mapping):
+def _check_group(where: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
         raise BadInput(f"{where} must be a group of keys")
+
+
+def _check_keys(where: str, mapping: Any, known: set[str], needed: set[str]) -> None:
+    _check_group(where, mapping)
     for key in mapping:
         if key not in known:
             raise BadInput(f"{where} has an unknown key '{key}': {nearest(str(key), known)}")

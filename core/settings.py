@@ -74,9 +74,11 @@ def _constant(node: ast.expr | None) -> str:
 
 
 def _study_names(node: ast.expr) -> StudyNames:
-    if not isinstance(node, ast.Call):
+    keywords = node.keywords if isinstance(node, ast.Call) else []
+    names = {k.arg: k.value.id for k in keywords if k.arg and isinstance(k.value, ast.Name)}
+    if not {"settings", "trial"} <= set(names) <= {"settings", "trial", "prepare"}:
         raise BadInput("the values of STUDIES must be written as Study(settings=…, trial=…)")
-    return StudyNames(**{k.arg: k.value.id for k in node.keywords if k.arg and isinstance(k.value, ast.Name)})
+    return StudyNames(**names)
 
 
 def read_settings_class(sheet: Path, name: str) -> type:
@@ -117,16 +119,16 @@ def build(cls: Any, values: Mapping[str, Any], where: str = "settings") -> Any:
 
 
 def _typed(value: Any, hint: Any, about: Mapping[str, Any], name: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = _without_none(hint)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise BadInput(
                 f"{name}={value!r} must be a group of settings, such as {name}.{dataclasses.fields(hint)[0].name}=…"
             )
         return build(typing.cast(type, hint), value, name)
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         if not isinstance(value, list | tuple):
@@ -135,12 +137,18 @@ def _typed(value: Any, hint: Any, about: Mapping[str, Any], name: str) -> Any:
     return _scalar(value, hint, about, name)
 
 
+def _without_none(hint: Any) -> Any:
+    return next((option for option in typing.get_args(hint) if option is not type(None)), hint)
+
+
 def _scalar(value: Any, kind: type, about: Mapping[str, Any], name: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
         raise BadInput(f"{name}={value!r} must be {words.get(kind, kind.__name__)}")
+    if kind is float and not math.isfinite(value):
+        raise BadInput(f"{name}={value!r} must be a finite number")
     if about.get("choices") and value not in about["choices"]:
         raise BadInput(f"{name}={value!r} is not a valid choice: {nearest(str(value), about['choices'])}")
     if about.get("data"):
@@ -169,20 +177,30 @@ def leaf_names(cls: Any, prefix: str = "") -> list[str]:
     """Dotted names of the settings of a class, groups opened."""
     names = []
     for described in dataclasses.fields(cls):
-        if isinstance(described.type, type) and dataclasses.is_dataclass(described.type):
-            names += leaf_names(described.type, f"{prefix}{described.name}.")
+        group = _without_none(described.type) if isinstance(described.type, types.UnionType) else described.type
+        if dataclasses.is_dataclass(group):
+            names += leaf_names(group, f"{prefix}{described.name}.")
         else:
             names.append(prefix + described.name)
     return names
 
 
 def data_sets(settings: Any) -> list[str]:
-    """Names of the data sets that typed settings refer to."""
-    return [getattr(settings, f.name) for f in dataclasses.fields(settings) if f.metadata.get("data")]
+    """Names of the data sets that typed settings refer to, those of their groups included."""
+    names: list[str] = []
+    for described in dataclasses.fields(settings):
+        value = getattr(settings, described.name)
+        if described.metadata.get("data"):
+            names.append(value)
+        elif dataclasses.is_dataclass(value):
+            names += data_sets(value)
+    return names
 
 
 def plain(settings: Any) -> dict[str, Any]:
     """Typed settings as JSON-ready values."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(settings).items()
-    }
+    return dataclasses.asdict(settings, dict_factory=lambda pairs: {name: _as_list(value) for name, value in pairs})
+
+
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -45,7 +45,12 @@ claims:
     printed: {value: 1.0, unit: loss, where: nowhere}
     study: fit
     all:
-      - {metric: loss, unit: loss, number: [{minus: {arm: [slow, fast]}}], over: replicate, in: [0, .inf], matters: 0.01}
+      - metric: loss
+        unit: loss
+        number: [{minus: {arm: [slow, fast]}}]
+        over: replicate
+        in: [0, .inf]
+        matters: 0.01
     control: {name: a low rate from elsewhere, swap: {fast: slow_again}}
   C2:
     says: The extra is added.
@@ -114,7 +119,8 @@ def start(settings, key):
 
 
 def step(settings, scale, state, key, i):
-    return {"x": state["x"] - scale * settings.rate * (state["x"] - 1) + 1e-3 * jax.random.normal(key, (settings.size,))}
+    noise = 1e-3 * jax.random.normal(key, (settings.size,))
+    return {"x": state["x"] - scale * settings.rate * (state["x"] - 1) + noise}
 
 
 def look(state, i):
