@@ -467,7 +467,7 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, np.ndarray]) -> dict
 
     if "test_accuracy" not in set(measurements["metric"]) or "rate" in measurements:
         return {}
-    found = {"densities": against_density(measurements), "losses": losses(measurements)}
+    found = {"densities": against_density(measurements), "losses": loss_curves(measurements)}
     caption(
         found["densities"],
         "Test accuracy at the early-stop iteration, and that iteration, against the share of weights left; means and "
@@ -523,7 +523,7 @@ def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
         axes.plot(means.index, means, "o", markersize=9, fillstyle="none", color="#555555", label="some at the cap")
 
 
-def losses(measurements: "pd.DataFrame") -> "Figure":
+def loss_curves(measurements: "pd.DataFrame") -> "Figure":
     """Validation loss against iterations at the densities where tickets were re-initialised."""
     from core.figures import interval_band, label, shared_legend, small_multiples
 
