@@ -31,7 +31,7 @@ PARAMETERS = {
     "lenet": {"laptop": 4 * 266_610 + 3, "paper": 4 * 266_610 + 3},
     "tuning": {"laptop": 4 * 266_610 + 3, "paper": 4 * 266_610 + 3},
     "conv": {"laptop": 4 * 1_119_962 + 3, "paper": 4 * 4_301_642 + 3},
-    "deep": {"laptop": 3 * 20_034_890 + 2 * 11_008 + 3, "paper": 3 * 20_034_890 + 2 * 11_008 + 3},
+    "deep": {"laptop": 3 * 20_035_018 + 2 * 11_008 + 3, "paper": 3 * 20_035_018 + 2 * 11_008 + 3},
 }
 
 
@@ -208,7 +208,7 @@ class Reference:
     def forward(self, images: np.ndarray) -> list[np.ndarray]:
         x = [images.reshape(len(images), -1) / 255.0]
         for layer in self.layers:
-            z = x[-1] @ self.w[layer, "kernel"] + self.w[layer, "bias"]
+            z = x[-1] @ self.w[layer, "kernel"].T + self.w[layer, "bias"]
             x.append(z if layer == "output" else np.maximum(z, 0))
         return x
 
@@ -225,8 +225,8 @@ class Reference:
         error /= len(labels)
         self.count += 1
         for layer, inputs in zip(reversed(self.layers), reversed(x[:-1]), strict=True):
-            gradient = {"kernel": inputs.T @ error * self.mask[layer, "kernel"], "bias": error.sum(0)}
-            error = (error @ self.w[layer, "kernel"].T) * (inputs > 0)
+            gradient = {"kernel": error.T @ inputs * self.mask[layer, "kernel"], "bias": error.sum(0)}
+            error = (error @ self.w[layer, "kernel"]) * (inputs > 0)
             for part, g in gradient.items():
                 self._adam((layer, part), g)
 

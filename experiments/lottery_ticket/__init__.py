@@ -30,17 +30,14 @@ from core.contract import Study
 from core.data.catalogue import describe
 from core.errors import BadInput
 from core.keys import named_keys
-from core.models.images import PlainNetwork, ResNet18, Vgg19
+from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input, augmented
 from core.optim.named import optimizer
 from core.optim.settings import OptimizerSettings
 from core.settings import setting
+from experiments.lottery_ticket.figures import figures as figures
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from core.lab import Iterated, Lab
+    from core.lab import Lab
 
 Tree = Any
 EVALUATED_AT_ONCE = 500
@@ -147,26 +144,6 @@ def initial(settings: TicketSettings, key: jax.Array) -> dict[str, Tree]:
     shape = describe(settings.dataset).arrays["train_images"][0]
     variables = network(settings).init(key, jnp.zeros((1, *shape[1:3], (shape[3:] or (1,))[0])))
     return {"params": variables["params"], "statistics": variables.get("batch_stats", {})}
-
-
-def as_input(images: jax.Array) -> jax.Array:
-    """Bytes (batch, height, width[, channels]) as floats in [0, 1] (batch, height, width, channels)."""
-    x = images.astype(jnp.float32) / 255
-    return x if x.ndim == 4 else x[..., None]
-
-
-def augmented(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Each image flipped with probability one half and shifted by up to four pixels, zeros moving in."""
-    flip_key, shift_key = jax.random.split(key)
-    flip = jax.random.bernoulli(flip_key, shape=(len(x), 1, 1, 1))
-    x = jnp.where(flip, x[:, :, ::-1], x)
-    padded = jnp.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    corners = jax.random.randint(shift_key, (len(x), 2), 0, 9)
-
-    def cropped(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), x.shape[1:])
-
-    return jax.vmap(cropped)(padded, corners)
 
 
 def loss(params: Tree, statistics: Tree, settings: TicketSettings, x: jax.Array, labels: jax.Array) -> tuple:
@@ -343,14 +320,13 @@ class Comparison:
     lab: "Lab"
     given: tuple[Tree, Tree]
     data: tuple[Tree, ...]
-    prefix: str = ""
-    conditions: tuple[tuple[str, str], ...] = ()
+    rate: str = ""
 
     def train(self, arm: str, values: Tree, mask: Tree, rung: Rung, name: str = "", draw: int | None = None) -> Tree:
         """Train m ∘ θ for J iterations, record its measurements, and return θJ of the prunable weights."""
         settings, lab = self.settings, self.lab
-        trained = lab.iterate(
-            self.prefix + arm + name,
+        result, curves, steps = lab.iterate(
+            (f"{self.rate}/" if self.rate else "") + arm + name,
             partial(step, settings),
             self.keys,
             lab.map(partial(start, settings), values, mask),
@@ -361,15 +337,17 @@ class Comparison:
             watch=partial(look, settings),
             finish=partial(finish, settings),
         )
-        self.record(trained, arm=arm, density=round(rung.density, 1), **({} if draw is None else {"draw": draw}))
-        return trained.result["weights"]
-
-    def record(self, trained: "Iterated", **conditions: Any) -> None:
-        """Measure what one training gave."""
-        result, conditions = trained.result, conditions | dict(self.conditions)
-        scalars = ("test_accuracy", "final_test_accuracy", "early_stop_iteration")
-        self.lab.measure({name: result[name] for name in scalars}, along=None, **conditions)
-        self.lab.measure(trained.curves, along={"step": trained.steps}, **conditions)
+        conditions: dict[str, Any] = {
+            "arm": arm,
+            "density": round(rung.density, 1),
+            "draw": draw,
+            "rate": self.rate or None,
+        }
+        conditions = {name: value for name, value in conditions.items() if value is not None}
+        scalars = {name: value for name, value in result.items() if name != "weights"}
+        lab.measure(scalars, along=None, **conditions)
+        lab.measure(curves, along={"step": steps}, **conditions)
+        return result["weights"]
 
     def draw(self, name: str) -> jax.Array:
         """One key per replicate for the draw called `name`."""
@@ -379,13 +357,18 @@ class Comparison:
 # --- the experiment -----------------------------------------------------------------------------------------------
 
 
-def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
-    """The dense network, its winning tickets down the ladder, and the controls at the compared densities."""
+def comparison_on(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> Comparison:
+    """The data set, split and ordered anew for every replicate."""
     data = lab.data(settings.dataset)
-    shared = tuple(data[name] for name in ("train_images", "train_labels", "test_images", "test_labels"))
     split, order = (named_keys(lab, keys, name) for name in ("split", "order"))
     given = lab.map(partial(arranged, settings), split, order)
-    compare(Comparison(settings, keys, lab, given, shared))
+    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    return Comparison(settings, keys, lab, given, tuple(data[name] for name in parts))
+
+
+def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
+    """The dense network, its winning tickets down the ladder, and the controls at the compared densities."""
+    compare(comparison_on(settings, keys, lab))
 
 
 def compare(comparison: Comparison) -> None:
@@ -429,14 +412,9 @@ def full_mask(scope: str, values: dict[str, Tree]) -> dict[str, jax.Array]:
 
 def deep_trial(settings: DeepSettings, keys: jax.Array, lab: "Lab") -> None:
     """The whole comparison once per learning rate: high, low, and high after a warm-up."""
-    data = lab.data(settings.dataset)
-    shared = tuple(data[name] for name in ("train_images", "train_labels", "test_images", "test_labels"))
-    split, order = (named_keys(lab, keys, name) for name in ("split", "order"))
-    given = lab.map(partial(arranged, settings), split, order)
+    comparison = comparison_on(settings, keys, lab)
     for rate, chosen in (("high", settings.optimizer), ("low", settings.low), ("warm", settings.warm)):
-        compare(
-            Comparison(replace(settings, optimizer=chosen), keys, lab, given, shared, f"{rate}/", (("rate", rate),))
-        )
+        compare(replace(comparison, settings=replace(settings, optimizer=chosen), rate=rate))
 
 
 def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
@@ -447,99 +425,6 @@ def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
         rungs = ladder(layers, max(settings.rounds))
         away = [abs(rungs[n].density - printed) for n, printed in zip(settings.rounds, settings.printed, strict=True)]
         lab.measure({"away_from_print": np.full(keys.shape, max(away))}, arm=arm)
-
-
-# --- figures ------------------------------------------------------------------------------------------------------
-
-SHOWN = {
-    "ticket": "winning ticket",
-    "reinit": "same mask, fresh weights",
-    "one_shot": "pruned in one shot",
-    "random": "random mask",
-    "dense": "dense network",
-}
-TICKS = (100, 51.3, 21.1, 13.5, 7.0, 3.6, 1.9, 1.2)
-
-
-def figures(measurements: "pd.DataFrame", arrays: dict[str, np.ndarray]) -> dict[str, "Figure"]:
-    """The paper's figures 3 and 4 as small multiples, and the validation losses behind them."""
-    from core.figures import describe as caption
-
-    if "test_accuracy" not in set(measurements["metric"]) or "rate" in measurements:
-        return {}
-    found = {"densities": against_density(measurements), "losses": loss_curves(measurements)}
-    caption(
-        found["densities"],
-        "Test accuracy at the early-stop iteration, and that iteration, against the share of weights left; means and "
-        "95 % intervals over replicates. Rings mark means that include networks still improving at the cap.",
-    )
-    caption(found["losses"], "Validation loss during training by density; means and 95 % intervals over replicates.")
-    return found
-
-
-def against_density(measurements: "pd.DataFrame") -> "Figure":
-    """Accuracy and early-stop iteration of tickets and of what they are compared with, from dense to sparse."""
-    from core.figures import label, shared_legend, small_multiples
-
-    present = set(measurements["arm"])
-    others = [arm for arm in ("reinit", "one_shot", "random") if arm in present]
-    rows = (("test_accuracy", "test accuracy", "%"), ("early_stop_iteration", "early stop", "iterations"))
-    titles = {(arm, metric): f"{SHOWN[arm]}: {text}" for metric, text, _ in rows for arm in others}
-    figure, panels = small_multiples(list(titles.values()), columns=len(others))
-    for metric, text, unit in rows:
-        row = [panels[titles[arm, metric]] for arm in others]
-        for arm, axes in zip(others, row, strict=True):
-            density_panel(axes, measurements[measurements["metric"] == metric], arm, measurements["step"].max())
-            axes.sharey(row[0])
-            label(axes, "weights left", text, "%", unit)
-    shared_legend(figure)
-    return figure
-
-
-def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str, cap: float) -> None:
-    """One metric of tickets and one other arm; the dense network as a line."""
-    from core.figures import PALETTE, interval_band
-
-    drawn = frame[frame["arm"].isin(["ticket", arm])]
-    interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
-    axes.axhline(frame[frame["arm"] == "dense"]["value"].mean(), color=PALETTE[6], linestyle="--", label=SHOWN["dense"])
-    if set(frame["metric"]) == {"early_stop_iteration"}:
-        ring_capped(axes, drawn, cap)
-        axes.set_ylim(0, 1.05 * cap)
-    least = frame["density"].min()
-    axes.set_xscale("log")
-    axes.set_xlim(120, least / 1.2)
-    axes.set_xticks([tick for tick in TICKS if tick >= least], labels=[f"{tick:g}" for tick in TICKS if tick >= least])
-    axes.minorticks_off()
-
-
-def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
-    """A ring around every mean that includes a censored iteration: the network was still improving at the cap."""
-    from core.figures import mean_intervals
-
-    for _, rows in frame.groupby("arm"):
-        densities = rows[rows["value"] >= cap]["density"].unique()
-        means = mean_intervals(rows[rows["density"].isin(densities)], "density", "value")["mean"]
-        axes.plot(means.index, means, "o", markersize=9, fillstyle="none", color="#555555", label="some at the cap")
-
-
-def loss_curves(measurements: "pd.DataFrame") -> "Figure":
-    """Validation loss against iterations at the densities where tickets were re-initialised."""
-    from core.figures import interval_band, label, shared_legend, small_multiples
-
-    frame = measurements[measurements["metric"] == "validation_loss"]
-    frame = frame.assign(step=frame["step"].astype(float))
-    densities = sorted(frame[frame["arm"] == "reinit"]["density"].unique(), reverse=True)
-    figure, panels = small_multiples(
-        [f"{density:g} % of the weights" for density in densities], columns=2, share_y=True
-    )
-    for density, axes in zip(densities, panels.values(), strict=True):
-        rows = frame[(frame["density"] == density) | (frame["arm"] == "dense")]
-        interval_band(axes, rows, "step", "value", "arm", order=list(SHOWN), names=SHOWN)
-        axes.set_yscale("log")
-        label(axes, "training", "validation loss", "iterations", "nats")
-    shared_legend(figure)
-    return figure
 
 
 STUDIES = {
