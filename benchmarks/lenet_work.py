@@ -58,8 +58,8 @@ def work_jax(inputs: Inputs) -> None:
     sheet, page = load_sheet("lottery_ticket"), load_page("lottery_ticket")
     settings = build(studies_of(sheet)["lenet"].settings, page.studies["lenet"].values("laptop"))
     data = {name: jnp.asarray(value) for name, value in inputs.items()}
-    params = {name: {"kernel": data[name], "bias": jnp.zeros(m)} for name, (_, m) in LAYERS.items()}
-    mask = {name: data[name + "_mask"] for name in LAYERS}
+    params = {name: {"kernel": data[name].T, "bias": jnp.zeros(m)} for name, (_, m) in LAYERS.items()}
+    mask = {name: data[name + "_mask"].T for name in LAYERS}
     each = (data["order"], jnp.arange(COMPARED), mask)
     shared = (data["images"], data["labels"], data["images"][:COMPARED], data["labels"][:COMPARED])
     step, lifter, key = partial(sheet.step, settings), Lifter(Axis(1, "loop")), jax.random.key(0)
@@ -85,10 +85,10 @@ def shapes_of_products() -> dict[str, tuple[tuple[int, int], tuple[int, int], tu
     """Shapes of both factors of every product of one update, and the axis of each that is summed over."""
     found = {}
     for name, (n, m) in LAYERS.items():
-        found[f"{name}, forward"] = ((BATCH, n), (n, m), (1, 0))
-        found[f"{name}, gradient of weights"] = ((BATCH, n), (BATCH, m), (0, 0))
+        found[f"{name}, forward"] = ((BATCH, n), (m, n), (1, 1))
+        found[f"{name}, gradient of weights"] = ((BATCH, m), (BATCH, n), (0, 0))
         if name != "dense_0":
-            found[f"{name}, gradient of inputs"] = ((BATCH, m), (n, m), (1, 1))
+            found[f"{name}, gradient of inputs"] = ((BATCH, m), (m, n), (1, 0))
     return found
 
 
