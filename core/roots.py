@@ -23,6 +23,11 @@ def sheet_path(slug: str) -> Path:
     return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
+def sheet_name(slug: str) -> str:
+    """The sheet as a path within the project."""
+    return sheet_path(slug).relative_to(project_root()).as_posix()
+
+
 def results_folder() -> Path:
     """Published results, with local runs below `runs/` (`ENCORE_RESULTS`)."""
     return Path(os.environ.get("ENCORE_RESULTS") or project_root() / "results")

@@ -18,6 +18,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from core.pages import load_page, slugs
+from core.report import readme_table
+
 ROOT = Path(__file__).resolve().parents[1]
 SLUGS = sorted(page.stem for page in (ROOT / "configs" / "paper").glob("*.yaml"))
 CODE = ("core", "configs", "experiments", "benchmarks")
@@ -357,3 +360,8 @@ def test_tests_have_devices_and_no_network() -> None:
         sock.connect(("192.0.2.1", 80))
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), timeout=1):
         pass
+
+
+def test_the_table_of_the_readme_says_what_the_results_say() -> None:
+    pages = [load_page(slug) for slug in slugs()]
+    assert readme_table.current(ROOT / "README.md", pages, ROOT / "results"), "run `encore report --readme`"

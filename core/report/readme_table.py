@@ -10,6 +10,7 @@ from core.pages import Page
 from core.report import wording
 from core.report.claims import MARKS, Claim
 from core.report.results import Result, Unfit, published_folders, read_published, scale_order
+from core.roots import sheet_name
 
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
 
@@ -68,7 +69,7 @@ def _verdicts(page: Page, results: list[Result]) -> str:
 def _links(page: Page) -> str:
     title = str(page.data["paper"].get("title") or page.slug)
     safe = re.sub(r"([\\\[\]<>*_`])", r"\\\1", title)
-    return f"[{safe}](configs/paper/{page.slug}.yaml) ([sheet](experiments/{page.slug}.py))"
+    return f"[{safe}](configs/paper/{page.slug}.yaml) ([sheet]({sheet_name(page.slug)}))"
 
 
 def _cell(text: str) -> str:

@@ -13,6 +13,7 @@ from core.pages import Page
 from core.report import wording
 from core.report.claims import MARKS, MEANINGS, Claim, Control
 from core.report.results import Figure, Result, read_all
+from core.roots import sheet_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_SCALES = ("laptop", "smoke", "paper")
@@ -48,6 +49,7 @@ class Paper:
     def __init__(self, page: Page, results: list[Result]) -> None:
         about = page.data.get("paper") or {}
         self.slug = page.slug
+        self.sheet = sheet_name(page.slug)
         self.results = results
         self.title = str(about.get("title") or page.slug)
         self.byline = _byline(about)
