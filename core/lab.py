@@ -21,6 +21,7 @@ from core.stages import SUFFIX, Checkpoint, ReplicateStore, check_name
 
 Tree = Any
 CHECKPOINT_SECONDS = 30.0
+RESERVED = {"study", "replicate", "metric", "value"}  # columns of every measurement
 
 
 class Iterated(NamedTuple):
@@ -44,6 +45,8 @@ class Loop(NamedTuple):
 
 def watched_steps(steps: int, every: int) -> np.ndarray:
     """The numbers of completed steps at which a loop is watched: every `every`, and at its end; int64."""
+    if steps < 1 or every < 1:
+        raise BadInput(f"a loop of {steps} steps cannot be watched every {every}: both must be 1 or more")
     return np.unique(np.append(np.arange(every, steps + 1, every), steps))
 
 
@@ -84,6 +87,7 @@ class Lab:
         self.store = ReplicateStore(self.folders)
         self.rows = [[] for _ in self.replicates]
         self._data: dict[str, dict[str, jax.Array]] = {}
+        self._names: set[str] = set()
 
     def data(self, name: str) -> dict[str, jax.Array]:
         """The arrays of a data set, verified and on the device."""
@@ -93,6 +97,9 @@ class Lab:
 
     def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
         """The result of `compute()`, a nested dictionary of arrays with a replicate axis, computed at most once."""
+        if name in self._names:
+            raise BadInput(f"two stages of a trial are called '{name}'")
+        self._names.add(name)
         found = self.store.load(name)
         if found is None:
             found = compute()
@@ -137,6 +144,8 @@ class Lab:
         loop = Loop(name, step, steps, every or steps, watch, finish)
         self.steps += steps
         found = self.stage(name, lambda: self._iterate(loop, keys, state, tuple(each), tuple(shared)))
+        for checkpoint in self._checkpoints(name):
+            checkpoint.remove()
         self._note_divergence(name, found["diverged_at"])
         return Iterated(found["result"], found["curves"], watched_steps(loop.steps, loop.every))
 
@@ -147,6 +156,9 @@ class Lab:
         as {"step": steps}. Infinity means "never reached"; NaN is refused.
         """
         along = dict(along or {})
+        for name in RESERVED & {*conditions, *along} | set(conditions) & set(along):
+            raise BadInput(f"'{name}' cannot be a condition of {', '.join(metrics)}: it names another column")
+        conditions = {name: _label(name, value) for name, value in conditions.items()}
         shape = (len(self.replicates), *(len(labels) for labels in along.values()))
         for metric, values in metrics.items():
             array = np.asarray(values, dtype=np.float64)
@@ -157,12 +169,15 @@ class Lab:
             if np.isnan(array).any():
                 raise BadInput(f"metric '{metric}' is NaN under {conditions}")
             for index in np.ndindex(shape):
-                labels = {column: _scalar(along[column][i]) for column, i in zip(along, index[1:], strict=True)}
+                labels = {column: _label(column, along[column][i]) for column, i in zip(along, index[1:], strict=True)}
                 self.rows[index[0]].append({**conditions, **labels, "metric": metric, "value": float(array[index])})
 
     def keep(self, name: str, array: Any) -> None:
         """Keep a small array, shape (replicates, …), for the figures."""
-        self.kept[check_name(name)] = np.asarray(array)
+        kept = np.asarray(array)
+        if kept.shape[:1] != (len(self.replicates),):
+            raise BadInput(f"kept array '{name}' has shape {kept.shape}, expected ({len(self.replicates)}, …)")
+        self.kept[check_name(name)] = kept
 
     def time(
         self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5
@@ -188,13 +203,23 @@ class Lab:
     def _iterate(self, loop: Loop, keys: jax.Array, state: Tree, each: tuple, shared: tuple) -> Tree:
         groups = self._split((keys, state, each))
         started = time.perf_counter()
-        results = [self._iterate_group(loop, number, *group, shared) for number, group in enumerate(groups)]
+        results = [
+            self._iterate_group(loop, checkpoint, *group, shared)
+            for checkpoint, group in zip(self._checkpoints(loop.name), groups, strict=True)
+        ]
         self.iterating_seconds += time.perf_counter() - started
         return self._join(results)
 
-    def _iterate_group(self, loop: Loop, group: int, keys: jax.Array, state: Tree, each: tuple, shared: tuple) -> Tree:
+    def _checkpoints(self, name: str) -> list[Checkpoint]:
+        """One per group."""
+        groups = [[number] for number in self.replicates] if self.axis.how == "loop" else [list(self.replicates)]
+        file = check_name(name) + SUFFIX
+        return [Checkpoint(self.checkpoints / f"{numbers[0]:06d}" / file, numbers) for numbers in groups]
+
+    def _iterate_group(
+        self, loop: Loop, checkpoint: Checkpoint, keys: jax.Array, state: Tree, each: tuple, shared: tuple
+    ) -> Tree:
         """The loop for one group: blocks of steps, a look after each, a checkpoint now and then."""
-        checkpoint = Checkpoint(self.checkpoints / f"{self.replicates[group]:06d}" / (check_name(loop.name) + SUFFIX))
         marks = watched_steps(loop.steps, loop.every)
         carried = self._fresh(loop, state, len(marks), each, shared)
         done, carried = checkpoint.load(carried) or (0, carried)
@@ -211,7 +236,6 @@ class Lab:
                 raise Interrupted("stopped")
         progress, curves = carried
         result = progress.state if loop.finish is None else self._finish(loop, progress.state, each, shared)
-        checkpoint.remove()
         return {"result": result, "curves": _curves_last(curves, self.axis), "diverged_at": progress.diverged_at}
 
     def _fresh(self, loop: Loop, state: Tree, marks: int, each: tuple, shared: tuple) -> tuple[training.Progress, dict]:
@@ -297,5 +321,9 @@ def _curves_last(curves: dict[str, np.ndarray], axis: Axis) -> dict[str, np.ndar
     return curves if axis.how == "loop" else {name: np.moveaxis(curve, 0, 1) for name, curve in curves.items()}
 
 
-def _scalar(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _label(name: str, value: Any) -> str | float:
+    """A condition as plain data."""
+    plain = value.item() if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0 else value
+    if not isinstance(plain, str | int | float) or (isinstance(plain, float) and not np.isfinite(plain)):
+        raise BadInput(f"{name}={value!r} cannot label a measurement: it must be a word or a finite number")
+    return plain

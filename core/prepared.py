@@ -27,5 +27,5 @@ def load(identity: str | None) -> Any:
 
 
 def ready(identity: str) -> bool:
-    """Whether the prepared work is there."""
-    return (Run(identity).replicate(0) / FILE).exists()
+    """Whether the prepared work is there, and whole."""
+    return load(identity) is not None

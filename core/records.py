@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from core import files, stages
+from core.errors import BadInput
 from core.runs import Run
 
 FIRST, LAST = ["study", "replicate", "arm"], ["step", "metric", "value"]
@@ -62,7 +63,7 @@ def write_measurements(path: Path, table: pd.DataFrame) -> None:
 def read_measurements(path: Path) -> pd.DataFrame:
     """Read a table of measurements; missing conditions are NaN (`<NA>` for steps)."""
     text = gzip.decompress(path.read_bytes()).decode()
-    return ordered(pd.read_csv(io.StringIO(text)))
+    return ordered(pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""]))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -82,5 +83,15 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def assemble_arrays(run: Run, replicates: Sequence[int]) -> dict[str, np.ndarray]:
     """The kept arrays of some finished replicates, with the replicate axis in front."""
-    kept = [stages.load(run.replicate(number) / "arrays.msgpack") or {} for number in replicates]
+    kept = [_arrays_of(run.replicate(number)) for number in replicates]
     return {name: np.stack([arrays[name] for arrays in kept]) for name in kept[0]}
+
+
+def _arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    path = folder / "arrays.msgpack"
+    if not path.exists():
+        return {}
+    found = stages.load(path)
+    if found is None:
+        raise BadInput(f"{path} was damaged: remove its folder, and the replicate is computed again")
+    return found

@@ -35,9 +35,15 @@ class Axis:
 
 def identity_of(function: Callable) -> Hashable:
     """A key that is equal for equal functions: partials over hashable settings count as equal when their parts are."""
-    if isinstance(function, functools.partial):
-        return (identity_of(function.func), function.args, tuple(sorted(function.keywords.items())))
-    return function
+    if not isinstance(function, functools.partial):
+        return function
+    keywords = tuple((name, _part(value)) for name, value in sorted(function.keywords.items()))
+    return (identity_of(function.func), tuple(map(_part, function.args)), keywords)
+
+
+def _part(value: Any) -> Hashable:
+    """With its type, as 1, 1.0 and True are equal but compile to different programs."""
+    return (type(value), identity_of(value))
 
 
 class Lifter:

@@ -1,8 +1,10 @@
 """Results of stages and checkpoints on disk: one file per replicate and stage, written atomically.
 
-The format is MessagePack of nested dictionaries of arrays (flax.serialization); nothing is ever unpickled.
+The format is MessagePack of nested dictionaries of arrays (flax.serialization), with the SHA-256 of it at the end;
+nothing is ever unpickled.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from core.errors import BadInput
 
 Tree = Any
 SUFFIX = ".msgpack"
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def check_name(name: str) -> str:
@@ -28,18 +31,21 @@ def check_name(name: str) -> str:
 
 def save(path: Path, tree: Tree) -> None:
     """Write a nested dictionary of arrays."""
-    files.write_bytes(path, serialization.msgpack_serialize(jax.tree.map(np.asarray, tree)))
+    content = serialization.msgpack_serialize(jax.tree.map(np.asarray, tree))
+    files.write_bytes(path, content + hashlib.sha256(content).digest())
 
 
 def load(path: Path) -> Tree | None:
-    """Read a nested dictionary of arrays; None when the file is absent or cannot be read."""
+    """Read a nested dictionary of arrays; None when the file is absent or damaged: its content is computed again."""
     try:
-        return serialization.msgpack_restore(path.read_bytes())
+        found = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError):  # a damaged file is as good as none: its content is computed again
+    content, digest = found[:-DIGEST_BYTES], found[-DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
         path.unlink(missing_ok=True)
         return None
+    return serialization.msgpack_restore(content)
 
 
 class ReplicateStore:
@@ -70,35 +76,47 @@ def _check_tree(name: str, tree: Tree, size: int) -> None:
     if not isinstance(tree, dict):
         raise BadInput(f"stage '{name}' must return a dictionary of arrays, not {type(tree).__name__}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if not all(isinstance(step, jax.tree_util.DictKey) for step in path):
-            raise BadInput(f"stage '{name}' must return nested dictionaries of arrays only")
+        if not all(isinstance(step, jax.tree_util.DictKey) and isinstance(step.key, str) for step in path):
+            raise BadInput(f"stage '{name}' must return nested dictionaries of arrays only, with words as keys")
         if np.ndim(leaf) < 1 or np.shape(leaf)[0] != size:
             raise BadInput(f"stage '{name}': {jax.tree_util.keystr(path)} lacks the leading axis of {size} replicates")
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _restored(leaf: np.ndarray, template: Any) -> Any:
+    """A typed key where the template is one, else a copy, which can be written to."""
+    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(template)) if _is_key(template) else np.array(leaf)
 
 
 class Checkpoint:
     """The newest state inside an unfinished stage, as the flat list of its leaves and how many steps are done."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, replicates: Sequence[int]) -> None:
         self.path = path
+        self.replicates = list(replicates)
 
     def save(self, done: int, state: Tree) -> None:
         """Replace the checkpoint."""
-        leaves = {f"{i:04d}": leaf for i, leaf in enumerate(jax.tree.leaves(state))}
-        save(self.path, {"done": np.int64(done), "leaves": leaves})
+        leaves = {f"{i:04d}": _key_data(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        save(self.path, {"done": np.int64(done), "replicates": np.array(self.replicates), "leaves": leaves})
 
     def load(self, like: Tree) -> tuple[int, Tree] | None:
-        """Steps done and state, when there is a checkpoint of the same structure and shapes as `like`."""
+        """Steps done and state, when there is a checkpoint of these replicates with the shapes of `like`."""
         found = load(self.path)
-        if found is None:
+        if found is None or found["replicates"].tolist() != self.replicates:
             return None
-        leaves = [
-            np.array(found["leaves"][name]) for name in sorted(found["leaves"])
-        ]  # copies, which can be written to
+        leaves = [found["leaves"][name] for name in sorted(found["leaves"])]
         templates, structure = jax.tree.flatten(like)
-        if [np.shape(leaf) for leaf in leaves] != [np.shape(template) for template in templates]:
+        if [np.shape(leaf) for leaf in leaves] != [np.shape(_key_data(template)) for template in templates]:
             return None
-        return int(found["done"]), jax.tree.unflatten(structure, leaves)
+        return int(found["done"]), jax.tree.unflatten(structure, map(_restored, leaves, templates))
 
     def remove(self) -> None:
         """Forget the checkpoint; the stage has its result."""

@@ -7,10 +7,10 @@ from core.settings import setting
 
 # Which further settings each optimizer takes; the names are optax's.
 ARGUMENTS = {
-    "adam": ("b1", "b2", "eps"),
-    "adamw": ("b1", "b2", "eps", "weight_decay"),
+    "adam": ("b1", "b2", "eps", "nesterov"),
+    "adamw": ("b1", "b2", "eps", "weight_decay", "nesterov"),
     "sgd": ("momentum", "nesterov"),
-    "rmsprop": ("decay", "eps", "momentum"),
+    "rmsprop": ("decay", "eps", "momentum", "nesterov"),
     "lion": ("b1", "b2", "weight_decay"),
 }
 
@@ -22,7 +22,7 @@ class OptimizerSettings:
     name: str = setting("optax optimizer", choices=tuple(ARGUMENTS))
     learning_rate: float = setting("step size at its highest", within="(0, inf)")
     momentum: float | None = setting("momentum (sgd, rmsprop)", within="[0, 1)", default=None)
-    nesterov: bool | None = setting("Nesterov momentum (sgd)", default=None)
+    nesterov: bool | None = setting("Nesterov momentum (all but lion)", default=None)
     weight_decay: float | None = setting("decoupled weight decay (adamw, lion)", within="[0, inf)", default=None)
     b1: float | None = setting("decay of the first moment (adam, adamw, lion)", within="[0, 1)", default=None)
     b2: float | None = setting("decay of the second moment (adam, adamw, lion)", within="[0, 1)", default=None)
@@ -33,11 +33,13 @@ class OptimizerSettings:
     drop_by: float = setting("factor of each drop", within="(0, 1]", default=0.1)
 
     def __post_init__(self) -> None:
-        """Refuse settings that the named optimizer does not take."""
+        """Refuse settings that the named optimizer does not take, and drops before the step size is at its highest."""
         for name in ("momentum", "nesterov", "weight_decay", "b1", "b2", "decay", "eps"):
             if getattr(self, name) is not None and name not in ARGUMENTS[self.name]:
                 takers = ", ".join(taker for taker, arguments in ARGUMENTS.items() if name in arguments)
                 raise BadInput(f"optimizer {self.name} takes no {name}; it belongs to {takers}")
+        if early := [step for step in self.drop_at if step < self.warmup]:
+            raise BadInput(f"drop_at={early[0]} lies inside the warm-up of {self.warmup} iterations")
 
     def arguments(self) -> dict[str, float | bool]:
         """The further keyword arguments for optax."""
