@@ -92,7 +92,9 @@ def _key_data(leaf: Any) -> Any:
 
 def _restored(leaf: np.ndarray, template: Any) -> Any:
     """A typed key where the template is one, else a copy, which can be written to."""
-    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(template)) if _is_key(template) else np.array(leaf)
+    if _is_key(template):
+        return jax.random.wrap_key_data(jax.numpy.asarray(leaf), impl=jax.random.key_impl(template))
+    return np.array(leaf)
 
 
 class Checkpoint:

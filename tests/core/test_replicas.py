@@ -1,0 +1,107 @@
+"""The replicate axis: one by one, side by side and spread over eight virtual devices give the same results."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from core.replicas import Axis, Lifter, identity_of
+
+
+@dataclass(frozen=True)
+class Power:
+    exponent: int
+
+
+def draw(key, x, offset, names):
+    """Of one replicate, with results of several ranks."""
+    noise = jax.random.normal(key, (3,))
+    scaled = jnp.tanh(x @ names["w"]) + noise
+    return {
+        "scalar": scaled.sum() + offset,
+        "vector": scaled,
+        "matrix": jnp.outer(scaled, x),
+        "key": jax.random.split(key)[0],
+    }
+
+
+def lifted(size: int, axis: Axis):
+    keys = jax.random.split(jax.random.key(0), size)
+    xs = jax.random.normal(jax.random.key(1), (size, 4))
+    names = {"w": jax.random.normal(jax.random.key(2), (4, 3))}
+    lifter = Lifter(axis)
+    call = lifter.lift("draw", draw, 2, 2)
+    found = lifter.join([call(*group, 0.5, names) for group in lifter.split((keys, xs))])
+    one_by_one = [draw(keys[r], xs[r], 0.5, names) for r in range(size)]
+    return found, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 11])
+@pytest.mark.parametrize("how", ["loop", "vmap", "pmap"])
+def test_all_forms_equal_plain_calls(how, size):
+    found, expected = lifted(size, Axis.choose(size, how))
+    for name in ("scalar", "vector", "matrix"):
+        assert found[name].shape == expected[name].shape
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-6, atol=1e-6)
+    assert jnp.array_equal(jax.random.key_data(found["key"]), jax.random.key_data(expected["key"]))
+
+
+@pytest.mark.parametrize("devices", [2, 3, 8])
+def test_uneven_counts_are_padded_for_any_number_of_devices(devices):
+    found, expected = lifted(7, Axis(7, "pmap", devices))
+    np.testing.assert_allclose(found["matrix"], expected["matrix"], rtol=2e-6, atol=1e-6)
+
+
+def test_the_choice_of_the_axis(monkeypatch):
+    assert jax.local_device_count() == 8
+    assert Axis.choose(5) == Axis(5, "loop")
+    assert Axis.choose(5, "vmap") == Axis(5, "vmap")
+    assert Axis.choose(5, "pmap") == Axis(5, "pmap", 5)
+    assert Axis.choose(20, "pmap") == Axis(20, "pmap", 8)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert Axis.choose(5) == Axis(5, "pmap", 5)
+    assert Axis.choose(1) == Axis(1, "loop")
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    assert Axis.choose(5) == Axis(5, "vmap")
+
+
+def test_a_batch_of_one_keeps_its_switch():
+    """Under vmap a switch becomes a selection that computes every branch; alone it must stay a switch."""
+
+    def choose(index, x):
+        return jax.lax.switch(index, [jnp.sin, jnp.cos], x)
+
+    call = Lifter(Axis.choose(1)).lift("choose", choose, 2, 0)
+    assert "cond" in str(jax.make_jaxpr(call)(jnp.int32(1), jnp.ones(2)))
+
+
+def test_a_function_is_compiled_once_for_equal_partials():
+    lifter, traced = Lifter(Axis(2, "vmap")), []
+
+    def power(settings, x):
+        traced.append(settings)
+        return x**settings.exponent
+
+    for _ in range(3):
+        function = partial(power, Power(3))
+        found = lifter.lift(identity_of(function), function, 1, 0)(jnp.array([2.0, 3.0]))
+    assert found.tolist() == [8.0, 27.0] and len(traced) == 1
+    other = partial(power, Power(2))
+    assert lifter.lift(identity_of(other), other, 1, 0)(jnp.array([2.0, 3.0])).tolist() == [4.0, 9.0]
+
+
+def test_equal_functions_have_equal_identities():
+    def f(*_, **__):
+        pass
+
+    def g(*_):
+        pass
+
+    assert identity_of(partial(f, Power(1), b=2)) == identity_of(partial(f, Power(1), b=2))
+    assert identity_of(partial(partial(f, 1), 2)) == identity_of(partial(f, 1, 2))
+    assert identity_of(partial(f, partial(g, 1))) == identity_of(partial(f, partial(g, 1)))
+    others = [partial(f, 1), partial(f, 1.0), partial(f, True), partial(g, 1), partial(f, 2), partial(f, x=1), f, g]
+    assert len({identity_of(function) for function in others}) == len(others)

@@ -1,0 +1,123 @@
+"""What a person reads: lengths of time, numbers, claims and controls, progress."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from core import screen
+
+
+def clause(**changes: Any) -> dict[str, Any]:
+    found = {"estimate": 0.5, "low": 0.25, "high": 0.75, "unit_of_value": "points", "units": ["replicate"]}
+    return {**found, **changes}
+
+
+def claim(**changes: Any) -> dict[str, Any]:
+    found = {"id": "C1", "statement": "It is better [a lot].", "published": 0.5, "verdict": "holds", "note": ""}
+    return {**found, "clauses": [clause()], **changes}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(0, "0 s"), (0.5, "30 s"), (1, "1 min"), (11.4, "11 min"), (119, "119 min"), (120, "2.0 h"), (3000, "2.1 days")],
+)
+def test_lengths_of_time(minutes, said):
+    assert screen.duration(minutes) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "+0.5 [+0.25, +0.75] points"),
+        ({"high": None}, "+0.5 [+0.25, ∞] points"),
+        ({"low": None, "unit_of_value": None}, "+0.5 [-∞, +0.75]"),
+        ({"units": None}, "+0.5 points"),
+        ({"estimate": None, "low": None, "high": None}, "-"),
+        ({"estimate": None, "low": 2.0, "high": None}, "∞ [+2, ∞] points"),
+        ({"estimate": -1234.5, "low": -1e-5, "high": 0.0}, "-1.23e+03 [-1e-05, +0] points"),
+    ],
+)
+def test_a_clause_with_its_interval(changes, said):
+    assert screen.clause_text(clause(**changes)) == said
+
+
+def test_a_claim_as_a_row():
+    row = screen.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]))
+    assert row == (
+        "C1 It is better [a lot].",
+        "0.5",
+        "+0.5 [+0.25, +0.75] points\n+0.5 points",
+        "✓ holds\nsmall",
+    )
+
+
+@pytest.mark.parametrize("verdict", ["holds", "fails", "undecided", "not testable"])
+def test_every_verdict_has_its_mark(verdict):
+    assert screen.claim_row(claim(verdict=verdict))[3].endswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passes", "said"),
+    [
+        ("fails", True, "fails as it must"),
+        ("holds", False, "does NOT separate (holds): the claim proves nothing"),
+        ("not testable", False, "not testable"),
+    ],
+)
+def test_how_a_control_came_out(verdict, passes, said):
+    line = screen.control_line(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
+    assert line == f"control of C1 (chance): {said}"
+
+
+def test_square_brackets_are_text(capsys):
+    screen.Screen().line("[bold]a[/bold] [link=x]b")
+    assert capsys.readouterr().out == " [bold]a[/bold] [link=x]b\n"
+
+
+def lines(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=120)
+
+
+def written(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("core.screen.time.monotonic", lambda: clock[0])
+    console = lines(terminal=False)
+    with screen.Progress(console, "fit training", 200) as progress:
+        for now, steps in ((1.0, 10), (30.0, 40), (31.0, 10), (60.0, 40)):
+            clock[0] = now
+            progress.advance(steps)
+    assert written(console).splitlines() == [
+        " fit training: 25 %, 30 s, about 2 min left",
+        " fit training: 50 %, 1 min, about 1 min left",
+    ]
+
+
+def test_progress_without_a_known_end(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("core.screen.time.monotonic", lambda: clock[0])
+    console = lines(terminal=False)
+    with screen.Progress(console, "ready preparing", 0) as progress:
+        clock[0] = 21.0
+        progress.advance(5)
+    assert written(console).splitlines() == [" ready preparing: 5 steps, 21 s"]
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    console = lines(terminal=True)
+    with screen.Progress(console, "fit training", 20) as progress:
+        progress.advance(20)
+    assert "fit training" in written(console) and "20/20" in written(console)
+
+
+def test_paths_are_shown_from_here(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert str(screen.shown(tmp_path / "here" / "results" / "x")) == "results/x"
+    assert screen.shown(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
