@@ -111,8 +111,10 @@ class Pool:
 
     def _listen(self, worker: WorkerProcess) -> None:
         assert worker.process.stdout is not None
-        for line in worker.process.stdout:
-            self.said.put((worker, json.loads(line)))
+        with worker.process.stdout as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):  # half a line of a worker that was killed
+                    self.said.put((worker, json.loads(line)))
         self.said.put((worker, {"event": "gone", "code": worker.process.wait()}))
 
     def run(self, tasks: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -141,6 +143,9 @@ class Pool:
                 worker.task = None
                 if waiting and worker.process.poll() is None:
                     open_tasks += self._give(worker, waiting.pop(0))
+        if waiting and self.stopped_at is None:
+            message = f"no worker is left for {len(waiting)} of {len(tasks)} tasks; {self._where()}"
+            yield {"event": "failed", "message": message, "code": 1}
 
     def _give(self, worker: WorkerProcess, task: dict[str, Any]) -> int:
         worker.task = task
@@ -150,7 +155,10 @@ class Pool:
     def _death(self, code: int) -> str:
         reason = f"by signal {-code}" if code < 0 else f"with code {code}"
         hint = " (out of memory? try workers=1)" if code == -9 else ""
-        return f"a worker ended {reason}{hint}; its log is in {self.logs.name}/ of the run's folder"
+        return f"a worker ended {reason}{hint}; {self._where()}"
+
+    def _where(self) -> str:
+        return f"its log is in {self.logs.name}/ of the run's folder"
 
     def stop(self) -> None:
         """Ask every worker to keep a checkpoint and give its task back; those that take too long are left."""
