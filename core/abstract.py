@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.data import catalogue
+from core.errors import BadInput
 from core.lab import Iterated, watched_steps
 from core.replicas import identity_of
+from core.stages import check_name
 
 Tree = Any
 
@@ -39,6 +41,11 @@ class Cost:
 def size_in_bytes(tree: Tree) -> int:
     """Bytes of all arrays of a pytree of arrays or their shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _shapes(tree: Tree) -> Tree:
+    """Shapes of arrays and of plain numbers."""
+    return jax.eval_shape(lambda tree: tree, tree)
 
 
 def _one(tree: Tree) -> Tree:
@@ -70,12 +77,12 @@ class AbstractLab:
 
     def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
         """Shapes of the result."""
-        self.cost.stages.append(name)
+        self._note(name)
         return jax.eval_shape(compute)
 
     def map(self, function: Callable, *each: Tree, shared: Sequence[Tree] = ()) -> Tree:
         """Shapes of the result; its operations are counted."""
-        one = tuple(_one(tree) for tree in each)
+        one, shared = tuple(_one(tree) for tree in each), _shapes(tuple(shared))
         self.cost.flops += self._flops(("map", identity_of(function)), function, *one, *shared)
         return _batched(self._shape(("map", identity_of(function)), function, *one, *shared))
 
@@ -96,7 +103,7 @@ class AbstractLab:
         """Shapes of result and curves; steps, operations and bytes are counted."""
         marks = watched_steps(steps, every or steps)
         inputs = _one((state, keys, tuple(each)))
-        key, rest = inputs[1], (*inputs[2], *shared)
+        key, rest = inputs[1], (*inputs[2], *_shapes(tuple(shared)))
         index = jax.ShapeDtypeStruct((), jnp.int32)
         after = self._shape(("step", identity_of(step)), step, inputs[0], key, index, *rest)
         _same_shapes(name, inputs[0], after)
@@ -130,8 +137,13 @@ class AbstractLab:
         """Seconds of a run that did not take place."""
         return {arm: [1.0] * rounds for arm in arms}
 
-    def _count(self, name: str, steps: int, flops: float, state: Tree, rest: tuple) -> None:
+    def _note(self, name: str) -> None:
+        if check_name(name) in self.cost.stages:
+            raise BadInput(f"two stages of a trial are called '{name}'")
         self.cost.stages.append(name)
+
+    def _count(self, name: str, steps: int, flops: float, state: Tree, rest: tuple) -> None:
+        self._note(name)
         self.cost.steps += steps
         self.cost.flops += flops
         # The new state stands beside the old one while a step runs.
