@@ -116,14 +116,16 @@ class Screen:
     def verdicts(self, outcomes: Sequence["Outcome"]) -> None:
         """The table of claims, their controls, and where everything is."""
         scale = outcomes[0].job.launch.scale
-        table = Table("claim", "paper", "here (95 % interval)", f"verdict at {scale} scale", box=None, pad_edge=False)
-        controls = []
+        columns = ("claim", "paper", "here (95 % interval)", f"verdict at {scale} scale")
+        table, controls = Table(*columns, box=None, pad_edge=False, leading=1), []
+        page = outcomes[0].job.launch.page
         for claim in (claim for outcome in outcomes for claim in outcome.claims):
-            table.add_row(*claim_row(claim))
+            table.add_row(*claim_row(claim, page.claims[claim["id"]]["printed"]))
             if claim["control"]:
                 controls.append(control_line(claim))
         self.console.print()
-        self.console.print(table, soft_wrap=False)
+        if table.rows:
+            self.console.print(table, soft_wrap=False)
         for line in [*controls, *(note for outcome in outcomes for note in outcome.notes)]:
             self.line(line)
         self.console.print()
@@ -132,11 +134,12 @@ class Screen:
         self.line("encore report makes pages of it: results/report/index.html")
 
 
-def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def claim_row(claim: Mapping[str, Any], printed: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """One claim as cells: identifier and statement, printed value, what was found, verdict."""
     note = f"\n{claim['note']}" if claim["note"] else ""
     here = "\n".join(clause_text(clause) for clause in claim["clauses"])
-    return f"{claim['id']} {claim['statement']}", str(claim["published"]), here, MARKS[claim["verdict"]] + note
+    paper = f"{printed['value']} {printed['unit']}".strip()
+    return f"{claim['id']} {claim['statement']}", paper, here, MARKS[claim["verdict"]] + note
 
 
 def clause_text(clause: Mapping[str, Any]) -> str:
@@ -150,8 +153,10 @@ def clause_text(clause: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None, missing: str) -> str:
-    """Three significant digits with a sign."""
-    return missing if value is None else f"{value:+.3g}"
+    """Three significant digits with a sign, whole thousands in full."""
+    if value is None:
+        return missing
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
 
 
 def control_line(claim: Mapping[str, Any]) -> str:

@@ -70,7 +70,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from core.contract import Study
 from core.errors import BadInput
@@ -153,6 +152,8 @@ def ready_trial(settings, keys, lab):
 
 
 def figures(measurements, arrays):
+    from matplotlib.figure import Figure
+
     figure = Figure()
     axes = figure.subplots()
     for arm, rows in measurements[measurements["metric"] == "loss"].groupby("arm"):

@@ -36,7 +36,7 @@ def test_lengths_of_time(minutes, said):
         ({"units": None}, "+0.5 points"),
         ({"estimate": None, "low": None, "high": None}, "-"),
         ({"estimate": None, "low": 2.0, "high": None}, "∞ [+2, ∞] points"),
-        ({"estimate": -1234.5, "low": -1e-5, "high": 0.0}, "-1.23e+03 [-1e-05, +0] points"),
+        ({"estimate": -1234.5, "low": -1e-5, "high": 0.0}, "-1,234 [-1e-05, +0] points"),
     ],
 )
 def test_a_clause_with_its_interval(changes, said):
@@ -44,10 +44,11 @@ def test_a_clause_with_its_interval(changes, said):
 
 
 def test_a_claim_as_a_row():
-    row = screen.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]))
+    printed = {"value": 0.5, "unit": "points"}
+    row = screen.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
     assert row == (
         "C1 It is better [a lot].",
-        "0.5",
+        "0.5 points",
         "+0.5 [+0.25, +0.75] points\n+0.5 points",
         "✓ holds\nsmall",
     )
@@ -55,7 +56,7 @@ def test_a_claim_as_a_row():
 
 @pytest.mark.parametrize("verdict", ["holds", "fails", "undecided", "not testable"])
 def test_every_verdict_has_its_mark(verdict):
-    assert screen.claim_row(claim(verdict=verdict))[3].endswith(verdict)
+    assert screen.claim_row(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
 
 
 @pytest.mark.parametrize(
