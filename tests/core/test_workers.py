@@ -1,0 +1,214 @@
+"""Workers: tasks are handed out, failures are one line, a stop gives tasks back, and no worker outlives its parent."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from core import flow, prepared, records, workers
+from core.compose import prepare_launch
+from core.jobs import Job, job_of
+from core.plan import batches
+from core.runs import Run
+from core.worker import Worker
+from core.workers import Pool
+from tests.toy import build_toy
+
+PATIENCE = 120.0
+
+PARENT = """
+import os, signal, sys
+from pathlib import Path
+from core.workers import Pool
+pool = Pool(Path(sys.argv[1]), accelerator=False, pinned=True)
+pool.start(1)
+print(pool.workers[0].process.pid, flush=True)
+pool.said.get()  # the worker is ready
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("workers")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENCORE_ROOT", str(build_toy(folder / "root")))
+        patch.setenv("ENCORE_RESULTS", str(folder / "results"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def pool(root: Path) -> Iterator[Pool]:
+    with Pool(root / "logs", accelerator=False, pinned=True) as pool:
+        pool.start(2)
+        yield pool
+    assert all(worker.process.poll() is not None for worker in pool.workers)
+
+
+def job(*words: str) -> Job:
+    launch = prepare_launch(["paper=toy", "study=fit", "tracking=none", *words])
+    return job_of(launch, launch.studies[0])
+
+
+def tasks(asked: Job) -> list[dict[str, Any]]:
+    return [flow.task(asked, "trial", batch, asked.run) for batch in batches(asked.missing, accelerator=False)]
+
+
+def of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == kind]
+
+
+def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
+    asked = job("replicates=5", "scale=smoke")
+    events = list(pool.run(tasks(asked)))
+    assert sorted(event["replicates"] for event in of_kind(events, "finished")) == [[0], [1], [2], [3], [4]]
+    assert sum(event["count"] for event in of_kind(events, "steps")) == 5 * 3 * 7
+    assert not of_kind(events, "failed") and asked.missing == []
+    assert set(asked.run.done(3)) >= {"seconds", "compile_seconds", "iterating_seconds", "peak_gib", "steps"}
+
+
+def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
+    asked = job("replicates=3", "settings.rate=0.2", "scale=smoke")
+    first, second, third = tasks(asked)
+    events = list(pool.run([first, {**second, "study": "nothing"}, third]))
+    (failed,) = of_kind(events, "failed")
+    assert (failed["code"], failed["message"]) == (1, "KeyError: 'nothing'")
+    assert asked.missing == [1]
+    events = list(pool.run([{**second, "settings": {**second["settings"], "rate": -1.0}}]))
+    (failed,) = of_kind(events, "failed")
+    assert failed["code"] == 2 and failed["message"].startswith("settings.rate=-1.0 is out of range")
+
+
+def test_a_worker_that_dies_is_one_clear_failure_and_the_others_go_on(pool):
+    asked = job("replicates=4", "settings.steps=20000")
+    events = []
+    for event in pool.run(tasks(asked)):
+        events.append(event)
+        if event["event"] == "steps" and event["worker"] == 0 and pool.workers[0].process.poll() is None:
+            os.kill(pool.workers[0].process.pid, signal.SIGKILL)
+    (failed,) = of_kind(events, "failed")
+    assert failed["code"] == 1 and "by signal 9 (out of memory? try workers=1)" in failed["message"]
+    assert "logs/" in failed["message"] and "\n" not in failed["message"]
+    assert len(asked.missing) == 1 and len(of_kind(events, "finished")) == 3
+
+
+def test_without_workers_nothing_is_left_unsaid(pool):
+    for worker in pool.workers:
+        worker.process.kill()
+        worker.process.wait(timeout=PATIENCE)
+    (failed,) = list(pool.run(tasks(job("replicates=3", "settings.rate=0.4"))))
+    assert failed["event"] == "failed" and "no worker is left for 3 of 3 tasks" in failed["message"]
+
+
+class Heard:
+    """The parent's ear, for tasks that are computed in this process."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def send(self, event: str, **_: Any) -> None:
+        self.events.append(event)
+
+    def advanced(self, steps: int) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def test_prepared_work_reaches_every_replicate_and_is_computed_again_when_damaged(root):
+    launch = prepare_launch(["paper=toy", "study=ready", "tracking=none", "settings.prepared.count=5"])
+    asked = job_of(launch, launch.studies[0])
+    assert asked.prepared is not None and not prepared.ready(asked.prepared)
+    heard = Heard()
+    worker = Worker(heard)
+    worker.compute(flow.task(asked, "prepare", [0], Run(asked.prepared)))
+    assert prepared.ready(asked.prepared)
+    for task in tasks(asked):
+        worker.compute(task)
+    table = records.assemble(asked.run, "ready", asked.numbers)
+    sums = table[table["arm"] == "sum"]["value"].tolist()
+    assert sums == [0 + 1 + 2 + 3 + 4 + 2.0] * 2 and heard.events == ["finished"] * 3
+
+    (Run(asked.prepared).replicate(0) / prepared.FILE).write_bytes(b"damaged")
+    assert not prepared.ready(asked.prepared)
+
+
+def test_a_batch_of_several_replicates_measures_the_same(root):
+    alone, together = job("settings.rate=0.3"), job("settings.rate=0.3", "first_replicate=4")
+    worker = Worker(Heard())
+    batch = flow.task(alone, "trial", [0, 1, 2], alone.run)
+    worker.compute({**batch, "axis": "vmap"})
+    table = records.assemble(alone.run, "fit", [0, 1, 2])
+    for number in (0, 1, 2):
+        shutil.rmtree(alone.run.replicate(number))
+    for number in (0, 1, 2):
+        worker.compute(flow.task(alone, "trial", [number], alone.run))
+    pd.testing.assert_frame_equal(records.assemble(alone.run, "fit", [0, 1, 2]), table, rtol=1e-5, atol=1e-7)
+    assert records.assemble_arrays(alone.run, [2, 0])["end_fast"].shape == (2, 3)
+    assert together.run == alone.run and together.missing == [4, 5, 6, 7]
+
+
+def test_a_stop_gives_the_task_back_with_a_checkpoint_to_go_on_from(root):
+    asked = job("replicates=2", "settings.steps=200000")
+    events = []
+    with Pool(root / "stopped", accelerator=False, pinned=False) as pool:
+        pool.start(1)
+        for event in pool.run(tasks(asked)):
+            events.append(event)
+            if event["event"] == "steps" and event["count"]:
+                pool.stop()
+    (failed,) = of_kind(events, "failed")
+    assert failed["code"] == 75 and asked.missing == [0, 1]
+    assert [path.name for path in (asked.run.checkpoints / "000000").iterdir()] == ["fast.msgpack"]
+
+
+def test_workers_do_not_outlive_their_parent(root):
+    parent = subprocess.run(
+        [sys.executable, "-c", PARENT, str(root / "orphans")], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert parent.returncode == -signal.SIGKILL
+    pid, deadline = int(parent.stdout), time.monotonic() + PATIENCE
+    while running(pid):
+        assert time.monotonic() < deadline, "the worker is still there"
+        time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is not merely waiting to be reaped."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("device", "platforms", "expected"),
+    [("cpu", "cuda", False), ("accelerator", "cpu", True), ("auto", "cpu", False), ("auto", "cuda,cpu", True)],
+)
+def test_whether_an_accelerator_is_used(monkeypatch, device, platforms, expected):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert workers.use_accelerator(device) is expected
+
+
+def test_the_environment_of_a_worker(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
+    monkeypatch.delenv("JAX_PLATFORMS")
+    single = workers.environment(accelerator=False, single=True)
+    assert single["JAX_PLATFORMS"] == "cpu" and single["NPROC"] == single["OMP_NUM_THREADS"] == "1"
+    assert single["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
+    free = workers.environment(accelerator=True, single=False)
+    assert "JAX_PLATFORMS" not in free and free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
+
+
+def test_cores_are_those_that_may_be_used():
+    assert set(workers.cores()) == os.sched_getaffinity(0)
