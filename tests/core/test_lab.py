@@ -212,17 +212,14 @@ def test_interrupted_at_every_block_and_resumed_gives_the_same_bytes(tmp_path, h
     everything(whole)
     expected = left_by(whole, tmp_path / "whole")
 
-    attempts, lifter = 0, None
-    while True:
-        one = lab(tmp_path / "pieces", how=how, stopping=lambda: True, lifter=lifter)
-        lifter = one.lifter
+    one, interrupted = whole, 0
+    for _ in range(blocks + 1):
+        one = lab(tmp_path / "pieces", how=how, stopping=lambda: True, lifter=one.lifter)
         try:
             everything(one)
         except Interrupted:
-            attempts += 1
-            continue
-        break
-    assert attempts == blocks
+            interrupted += 1
+    assert interrupted == blocks
     assert left_by(one, tmp_path / "pieces") == expected
 
 
