@@ -34,6 +34,10 @@ class Interrupted(EncoreError):
     exit_code = 75
 
 
+class Stopped(Interrupted):
+    """A signal asked the run to stop."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """A hint that names the valid choice closest to `name`, or lists the choices when none is close."""
     known = sorted(set(choices))

@@ -8,13 +8,13 @@ import contextlib
 import errno
 import signal
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from core import files, plan, prepared, screen, verdict
 from core.compose import Launch
 from core.data import loading
-from core.errors import BadInput, EncoreError, Interrupted, OverBudget
+from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.jobs import Job, Outcome, job_of
 from core.runs import Run
 from core.settings import data_sets, plain
@@ -27,6 +27,11 @@ EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (Encor
 
 def execute(launch: Launch) -> int:
     """Run every selected study, show the verdicts, and return 0; errors are raised with their exit codes."""
+    with on_signal(stop_at_once):
+        return _execute(launch)
+
+
+def _execute(launch: Launch) -> int:
     jobs = [job_of(launch, chosen) for chosen in launch.studies]
     say = screen.Screen()
     gflops = plan.calibrate()
@@ -125,7 +130,7 @@ def write_settings(job: Job) -> None:
     }
     path = job.run.settings_file
     if path.exists():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             if files.read_json(path)["identity"] == about["identity"]:
                 return
         raise BadInput(f"{job.run.folder} was written by something else: move it away")
@@ -168,7 +173,7 @@ def task(job: Job, kind: str, replicates: Sequence[int], run: Run) -> dict[str, 
 def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> list[str]:
     """Follow the workers until all tasks are done; a signal stops them at a point to go on from."""
     failures, devices = [], []
-    with signals_stop(pool):
+    with on_signal(pool.stop):
         for event in pool.run([dict(each) for each in tasks]):
             match event["event"]:
                 case "ready":
@@ -179,7 +184,7 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
                     failures.append(event)
     if pool.stopped_at is not None:
         done = len(job.numbers) - len(job.missing)
-        raise Interrupted(
+        raise Stopped(
             f"stopped with {done} of {len(job.numbers)} replicates finished; the same command goes on from here"
         )
     if failures:
@@ -190,13 +195,18 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
 
 
 @contextlib.contextmanager
-def signals_stop(pool: Pool) -> Generator[None]:
-    """Turn Ctrl-C and SIGTERM into an orderly stop."""
+def on_signal(act: Callable[[], object]) -> Generator[None]:
+    """Let Ctrl-C and SIGTERM call `act` instead of ending the process."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, lambda *_: pool.stop())
+        signal.signal(number, lambda *_: act())
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_at_once() -> None:
+    """What a signal does while no worker computes; files are written whole or not at all."""
+    raise Stopped("stopped; the same command goes on from here")

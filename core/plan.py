@@ -58,7 +58,7 @@ def recorded(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
     path = results_folder() / slug / scale / "provenance.json"
     try:
         return files.read_json(path)["studies"][study]["cost"]
-    except (FileNotFoundError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError):
         return None
 
 

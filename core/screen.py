@@ -32,10 +32,18 @@ def duration(minutes: float) -> str:
     return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
 
 
+class Terminal(Console):
+    """A console whose reader may leave early."""
+
+    def on_broken_pipe(self) -> None:
+        """Tell the command, which ends in peace, instead of failing here."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """The terminal, or 120 columns where the output goes elsewhere."""
-    plain = Console(highlight=False, soft_wrap=True, markup=False)
-    return plain if plain.is_terminal else Console(highlight=False, soft_wrap=True, markup=False, width=120)
+    plain = Terminal(highlight=False, soft_wrap=True, markup=False)
+    return plain if plain.is_terminal else Terminal(highlight=False, soft_wrap=True, markup=False, width=120)
 
 
 class Progress:

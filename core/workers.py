@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core import roots
+from core.errors import Interrupted
 
 STOP_SECONDS = 30.0
 
@@ -134,7 +135,7 @@ class Pool:
                 yield {"event": "quiet"}
                 continue
             if event["event"] == "gone":
-                event = {"event": "failed", "message": self._death(event["code"]), "code": 1}
+                event = self._death(event["code"])
                 if worker.task is None:
                     continue
             yield {**event, "worker": worker.number}
@@ -152,10 +153,12 @@ class Pool:
         worker.send(task)
         return 1
 
-    def _death(self, code: int) -> str:
+    def _death(self, code: int) -> dict[str, Any]:
+        """The failure of a worker's task: to be taken up again when the worker was killed."""
         reason = f"by signal {-code}" if code < 0 else f"with code {code}"
         hint = " (out of memory? try workers=1)" if code == -9 else ""
-        return f"a worker ended {reason}{hint}; {self._where()}"
+        message = f"a worker ended {reason}{hint}; {self._where()}"
+        return {"event": "failed", "message": message, "code": Interrupted.exit_code if code < 0 else 1}
 
     def _where(self) -> str:
         return f"its log is in {self.logs.name}/ of the run's folder"

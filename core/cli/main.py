@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from core.errors import BadInput, EncoreError, nearest
+from core.errors import BadInput, EncoreError, Interrupted, nearest
 
 COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "publish", "check", "new", "completion")
 
@@ -144,6 +144,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except EncoreError as error:
         print(f"encore: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("encore: stopped", file=sys.stderr)
+        return Interrupted.exit_code
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from hydra.core.override_parser.types import Override
 
 from core import compose, flow, identity
-from core.errors import BadInput, EncoreError
+from core.errors import BadInput, EncoreError, Stopped
 from core.roots import project_root, runs_folder
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run one launch or a sweep; returns the exit code."""
+    if arguments.multirun and arguments.cfg:
+        raise BadInput("--cfg prints the settings of one run: leave -m out, and name one value of each key")
     if arguments.multirun:
         return sweep(arguments.overrides)
     if hydra_words := [word for word in arguments.overrides if word.startswith("hydra")]:
@@ -52,15 +54,19 @@ def sweep(words: Sequence[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    codes = [0]
+    codes, stopped = [0], False
 
     def job(_: object) -> None:
+        nonlocal stopped
+        if stopped:
+            return
         own = [word.removeprefix("++") for word in HydraConfig.get().overrides.task]
         try:
             codes.append(flow.execute(compose.prepare_launch(own)))
         except EncoreError as error:
             print(f"encore: {error}", file=sys.stderr)
             codes.append(error.exit_code)
+            stopped = isinstance(error, Stopped)
 
     folder = runs_folder() / "sweeps" / identity.digest(sorted(words))[:12]
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]

@@ -95,7 +95,7 @@ def test_a_worker_that_dies_is_one_clear_failure_and_the_others_go_on(pool):
         if event["event"] == "steps" and event["worker"] == 0 and pool.workers[0].process.poll() is None:
             os.kill(pool.workers[0].process.pid, signal.SIGKILL)
     (failed,) = of_kind(events, "failed")
-    assert failed["code"] == 1 and "by signal 9 (out of memory? try workers=1)" in failed["message"]
+    assert failed["code"] == 75 and "by signal 9 (out of memory? try workers=1)" in failed["message"]
     assert "logs/" in failed["message"] and "\n" not in failed["message"]
     assert len(asked.missing) == 1 and len(of_kind(events, "finished")) == 3
 
