@@ -107,7 +107,8 @@ def computed_and_judged(job: Job, forecast: plan.Forecast, gflops: float, say: "
                 loading.fetch(name, say.line)
             devices = compute(job, missing, forecast, say)
         effort = verdict.Effort(
-            seconds=time.perf_counter() - started if len(missing) == len(job.numbers) else None,
+            computed=len(missing),
+            seconds=time.perf_counter() - started,
             workers=forecast.workers or min(len(cores()), len(job.numbers)),
             gflops=gflops,
             accelerators=devices,

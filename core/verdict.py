@@ -22,13 +22,15 @@ class Effort:
     """What a run took.
 
     Attributes:
-      seconds: wall-clock time; None when part of the replicates had been computed before.
+      computed: replicates computed now; the others had been computed before.
+      seconds: wall-clock time.
       workers: processes that computed at a time.
       gflops: single-core throughput of this machine by `core.plan.calibrate`.
       accelerators: names of the devices, when the run was not on the CPU.
     """
 
-    seconds: float | None
+    computed: int
+    seconds: float
     workers: int
     gflops: float
     accelerators: list[str]
@@ -48,7 +50,8 @@ def judge(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]], list[st
     drawn, notes = draw(job.launch.page.slug, job.study.name, table, arrays, folder)
     files.write_json(folder / "claims.json", claims)
     # The provenance comes last: it says by which logic the files beside it were made.
-    files.write_json(folder / "provenance.json", {**about_run(job, effort), "figures": drawn})
+    earlier = None if effort.computed else machine_of(folder / "provenance.json")
+    files.write_json(folder / "provenance.json", {**about_run(job, effort), **(earlier or {}), "figures": drawn})
     note_in_ledger(
         {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
     )
@@ -95,13 +98,22 @@ def draw(
     return sorted(drawn), []
 
 
+def machine_of(record: Path) -> dict[str, Any] | None:
+    """What an earlier record says of the machine and the cost: judging again on another one does not change it."""
+    try:
+        found = files.read_json(record)
+        return {name: found[name] for name in ("seconds", "peak_gib", "python", "platform", "device", "flags", "cost")}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def about_run(job: Job, effort: Effort) -> dict[str, Any]:
     """Provenance of a run: where it comes from and what it cost."""
     done = [job.run.done(number) for number in job.numbers]
     own = [each["seconds"] / each["batch"] for each in done]
     compiling = [each["compile_seconds"] / each["batch"] for each in done]
     about = provenance.collect(
-        seconds=effort.seconds if effort.seconds is not None else sum(own) / effort.workers,
+        seconds=effort.seconds if effort.computed == len(done) else sum(own) / effort.workers,
         peak_gib=max(each["peak_gib"] for each in done),
         accelerators=effort.accelerators,
         environment=environment(bool(effort.accelerators), single=not effort.accelerators),

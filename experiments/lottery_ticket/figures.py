@@ -43,25 +43,26 @@ def against_density(measurements: "pd.DataFrame") -> "Figure":
     titles = {(arm, metric): f"{SHOWN[arm]}: {text}" for metric, text, _ in rows for arm in others}
     figure, panels = small_multiples(list(titles.values()), columns=len(others))
     for metric, text, unit in rows:
-        row = [panels[titles[arm, metric]] for arm in others]
-        for arm, axes in zip(others, row, strict=True):
-            density_panel(axes, measurements[measurements["metric"] == metric], arm, measurements["step"].max())
-            axes.sharey(row[0])
+        frame = measurements[(measurements["metric"] == metric) & measurements["arm"].isin(SHOWN)]
+        for arm in others:
+            axes = panels[titles[arm, metric]]
+            density_panel(axes, frame, arm)
             label(axes, "weights left", text, "%", unit)
+            if metric == "early_stop_iteration":
+                ring_capped(axes, frame[frame["arm"].isin(["ticket", arm])], measurements["step"].max())
     shared_legend(figure)
     return figure
 
 
-def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str, cap: float) -> None:
-    """One metric of tickets and one other arm; the dense network as a line."""
+def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
+    """One metric of tickets and one other arm, on the scale of all arms; the dense network as a line."""
     from core.figures import PALETTE, interval_band
 
     drawn = frame[frame["arm"].isin(["ticket", arm])]
     interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
     axes.axhline(frame[frame["arm"] == "dense"]["value"].mean(), color=PALETTE[6], linestyle="--", label=SHOWN["dense"])
-    if set(frame["metric"]) == {"early_stop_iteration"}:
-        ring_capped(axes, drawn, cap)
-        axes.set_ylim(0, 1.05 * cap)
+    lowest, highest = frame["value"].min(), frame["value"].max()
+    axes.set_ylim(lowest - 0.05 * (highest - lowest), highest + 0.05 * (highest - lowest))
     least = frame["density"].min()
     axes.set_xscale("log")
     axes.set_xlim(120, least / 1.2)
