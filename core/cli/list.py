@@ -20,7 +20,7 @@ def main(arguments: argparse.Namespace) -> int:
     table = Table("paper", "title", "field", "claims", "verdicts at laptop scale", "minutes", box=None, pad_edge=False)
     for page in found:
         if not arguments.field or arguments.field in page.paper["fields"]:
-            verdicts, minutes = _published(page.slug)
+            verdicts, minutes = _published(page)
             fields_shown = ", ".join(page.paper["fields"])
             table.add_row(page.slug, page.paper["title"], fields_shown, str(len(page.claims)), verdicts, minutes)
     console().print(table, soft_wrap=False)
@@ -28,10 +28,11 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _published(slug: str) -> tuple[str, str]:
-    folder = roots.results_folder() / slug / "laptop"
+def _published(page: pages.Page) -> tuple[str, str]:
+    folder = roots.results_folder() / page.slug / "laptop"
     if not (folder / "claims.json").exists():
         return "not published", ""
     verdicts = " ".join(f"{claim['id']}{MARKS[claim['verdict']]}" for claim in files.read_json(folder / "claims.json"))
-    studies = files.read_json(folder / "provenance.json")["studies"].values()
-    return verdicts, f"{sum(study['seconds'] for study in studies) / 60:.0f}"
+    studies = files.read_json(folder / "provenance.json")["studies"]
+    by_default = [study for name, study in studies.items() if page.data["studies"].get(name, {}).get("default", True)]
+    return verdicts, f"{sum(study['seconds'] for study in by_default) / 60:.0f}"

@@ -31,11 +31,12 @@ def current(readme: Path, pages: Iterable[Page], results_root: Path) -> bool:
 
 
 def table(pages: Iterable[Page], results_root: Path) -> str:
-    """One row per paper: page and sheet, field, verdicts of its claims, minutes of the laptop run."""
+    """One row per paper: page and sheet, field, verdicts of its claims, minutes of its default studies on a laptop."""
     lines = ["| paper | field | verdicts | minutes |", "|---|---|---|---:|"]
     for page in sorted(pages, key=lambda page: page.slug):
         results = _published(results_root, page.slug)
-        minutes = sum(result.minutes for result in results if result.scale == "laptop")
+        by_default = {name for name, study in page.data["studies"].items() if study.get("default", True)}
+        minutes = sum(result.minutes_of(by_default) for result in results if result.scale == "laptop")
         cells = [_links(page), ", ".join(wording.listed(page.data["paper"].get("fields"))), _verdicts(page, results)]
         lines.append("| " + " | ".join([*map(_cell, cells), f"{max(1, round(minutes))}" if minutes else ""]) + " |")
     return "\n".join(lines)

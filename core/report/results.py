@@ -62,7 +62,11 @@ class Result:
     @property
     def minutes(self) -> float:
         """Wall time of all its studies."""
-        return sum(_number(study.provenance.get("seconds")) for study in self.studies) / 60
+        return self.minutes_of({study.name for study in self.studies})
+
+    def minutes_of(self, names: set[str]) -> float:
+        """Wall time of the studies with these names."""
+        return sum(_number(study.provenance.get("seconds")) for study in self.studies if study.name in names) / 60
 
     @property
     def date(self) -> str:
