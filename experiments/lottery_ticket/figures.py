@@ -62,7 +62,8 @@ def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
     interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
     axes.axhline(frame[frame["arm"] == "dense"]["value"].mean(), color=PALETTE[6], linestyle="--", label=SHOWN["dense"])
     lowest, highest = frame["value"].min(), frame["value"].max()
-    axes.set_ylim(lowest - 0.05 * (highest - lowest), highest + 0.05 * (highest - lowest))
+    room = 0.05 * (highest - lowest) or 1.0
+    axes.set_ylim(lowest - room, highest + room)
     least = frame["density"].min()
     axes.set_xscale("log")
     axes.set_xlim(120, least / 1.2)
