@@ -49,22 +49,21 @@ from core.worker import Worker
 
 ROOT = project_root()
 SLUGS = pages.slugs()
-STUDIES = [(slug, study) for slug in SLUGS for study in pages.load_page(slug).data["studies"]]
-CLAIMS = [(slug, claim) for slug in SLUGS for claim in pages.load_page(slug).claims]
 LARGE_SCALES = ("laptop", "paper")
 
 
-def rows(names: str, values: list[tuple[str, ...]]) -> pytest.MarkDecorator:
-    """One test per paper (and study, or claim); those of one study share a process, and with it what they computed."""
-    marks = [
-        pytest.param(*value, marks=pytest.mark.xdist_group("-".join(value)), id="-".join(value)) for value in values
+def entries(kind: str) -> list[Any]:
+    """Every study, or claim, of every paper; those of one study share a test process, and with it what it computed."""
+    listed = [(slug, name, entry) for slug in SLUGS for name, entry in pages.load_page(slug).data[kind].items()]
+    return [
+        pytest.param(slug, name, marks=pytest.mark.xdist_group(f"{slug}-{entry.get('study', name)}"))
+        for slug, name, entry in listed
     ]
-    return pytest.mark.parametrize(names.split(), marks)
 
 
-each_paper = rows("slug", [(slug,) for slug in SLUGS])
-each_study = rows("slug study", STUDIES)
-each_claim = rows("slug claim", CLAIMS)
+each_paper = pytest.mark.parametrize("slug", SLUGS)
+each_study = pytest.mark.parametrize(("slug", "study"), entries("studies"))
+each_claim = pytest.mark.parametrize(("slug", "claim"), entries("claims"))
 
 
 def study_of(slug: str, study: str) -> pages.Study:
@@ -352,14 +351,14 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
         assert publishing.edited(folder) == []
         table = records.read_measurements(folder / "measurements.csv.gz")
         provenance = files.read_json(folder / "provenance.json")["studies"]
-        entries = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
+        committed = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
         again = publishing.untested(page.data, folder.name, list(provenance))
         for study, recorded in provenance.items():
             if recorded["verdict_identity"] == jobs.verdict_identity(page, study):
                 again += verdict.verdicts(page, study, part(table, study), folder.name)
         for entry in again:
-            assert_alike(entry, entries[entry["id"]], entry["id"])
-        holding = [entry for entry in entries.values() if entry["verdict"] == claims.HOLDS]
+            assert_alike(entry, committed[entry["id"]], entry["id"])
+        holding = [entry for entry in committed.values() if entry["verdict"] == claims.HOLDS]
         assert not [entry["id"] for entry in holding if not entry["control"]["passes"]]
 
 

@@ -177,6 +177,7 @@ BAD = [
     (["tracking.project=null"], "tracking.project must be a name"),
     (["tracking.projekt=x"], "unknown key 'tracking.projekt': did you mean 'tracking.project'?"),
     (["+tracking.projekt=x"], "keys of a run cannot be added or removed"),
+    (["++tracking.projekt=x"], "keys of a run cannot be added or removed"),
     (["settings.rat=1"], "unknown setting 'rat': did you mean 'rate'?"),
     (["settings.=1"], "is not an override"),
     (["settings.rate.deep=1"], "unknown setting 'rate.deep'"),

@@ -67,6 +67,7 @@ def test_equal_tables_give_equal_bytes(tmp_path):
     records.write_measurements(second, frame[list(reversed(frame.columns))])
     records.write_measurements(third, records.read_measurements(first))
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+    assert first.read_bytes()[4:8] == bytes(4), "the header holds no time"
 
 
 def test_rows_come_back_with_infinite_values(tmp_path):
