@@ -98,11 +98,10 @@ def untested(page: Mapping[str, Any], scale: str, studies: Collection[str]) -> l
 
     from core.claims import judge, parse_claim
 
-    others = [parse_claim(name, claim) for name, claim in page["claims"].items() if claim.get("study") not in studies]
+    written = {name: claim for name, claim in page["claims"].items() if claim.get("study") not in studies}
+    parsed = [parse_claim(name, claim) for name, claim in written.items() if scale in claim.get("not_testable", {})]
     return [
-        judge(claim, pd.DataFrame(), scale, page["studies"][claim.study].get("deviations") or ())
-        for claim in others
-        if scale in claim.not_testable
+        judge(claim, pd.DataFrame(), scale, page["studies"][claim.study].get("deviations") or ()) for claim in parsed
     ]
 
 

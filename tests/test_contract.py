@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import typing
-from collections.abc import Callable
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -52,13 +51,9 @@ SLUGS = pages.slugs()
 LARGE_SCALES = ("laptop", "paper")
 
 
-def entries(kind: str) -> list[Any]:
-    """Every study, or claim, of every paper; those of one study share a test process, and with it what it computed."""
-    listed = [(slug, name, entry) for slug in SLUGS for name, entry in pages.load_page(slug).data[kind].items()]
-    return [
-        pytest.param(slug, name, marks=pytest.mark.xdist_group(f"{slug}-{entry.get('study', name)}"))
-        for slug, name, entry in listed
-    ]
+def entries(kind: str) -> list[tuple[str, str]]:
+    """Every study, or claim, of every paper."""
+    return [(slug, name) for slug in SLUGS for name in pages.load_page(slug).data[kind]]
 
 
 each_paper = pytest.mark.parametrize("slug", SLUGS)
@@ -152,14 +147,9 @@ class Imagined(AbstractLab):
             self.rows.append({**row, "metric": metric, "value": float(self.random.random()) + 0.1})
 
 
-@cache
-def imagined(slug: str, study: str, scale: str) -> Imagined:
-    """The study at a scale, followed by shapes; scales with equal settings are followed once."""
-    page_study = study_of(slug, study)
-    if scale == "paper" and page_study.values("paper") == page_study.values("laptop"):
-        return imagined(slug, study, "laptop")
-    lab = Imagined(min(3, page_study.replicates(scale)))
-    plan.follow(slug, page_study, page_study.build(page_study.values(scale)), lab)
+def imagined(study: pages.Study, scale: str) -> Imagined:
+    lab = Imagined(min(3, study.replicates(scale)))
+    plan.follow(study.paper, study, study.build(study.values(scale)), lab)
     return lab
 
 
@@ -168,17 +158,29 @@ def bytes_alive() -> int:
 
 
 @each_study
-def test_configurations_build_without_being_allocated_and_keep_their_size(
+def test_large_configurations_build_without_being_allocated(
     slug: str, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """They keep their size, and measure what the claims of the study are judged by."""
     monkeypatch.setattr("core.data.loading.load", None)
-    pinned = maths_test(slug).PARAMETERS[study]
+    page_study, followed = study_of(slug, study), {}
     for scale in LARGE_SCALES:
-        before = bytes_alive()
-        lab = imagined(slug, study, scale)
+        before, values = bytes_alive(), repr(page_study.values(scale))
+        lab = followed[values] = followed.get(values) or imagined(page_study, scale)
         assert bytes_alive() - before < 1e6
-        assert lab.cost.parameters == pinned[scale]
+        assert lab.cost.parameters == maths_test(slug).PARAMETERS[study][scale]
         assert lab.measured
+        for name, claim in pages.load_page(slug).claims.items():
+            if claim["study"] == study and first_scale(parsed(slug, name)) == scale:
+                assert_judged(parsed(slug, name), lab, scale)
+
+
+def assert_judged(claim: claims.Claim, lab: Imagined, scale: str) -> None:
+    """The claim gets a verdict from what the trial measures."""
+    table = pd.DataFrame(lab.rows).assign(study=claim.study)
+    entry = claims.judge(claim, records.ordered(table), scale)
+    assert entry["verdict"] in (claims.HOLDS, claims.FAILS, claims.UNDECIDED)
+    assert entry["kind"] == "exact" or all(clause["n"] for clause in entry["clauses"])
 
 
 @cache
@@ -256,83 +258,75 @@ def compute(worker: Worker, job: jobs.Job) -> None:
         worker.compute(flow.task(job, "trial", batch, job.run))
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], SmokeRun]:
-    return cache(lambda slug, study: smoke_run(slug, study, tmp_path_factory.mktemp("smoke")))
-
-
 @each_study
-def test_a_smoke_run_measures_finite_values_of_known_arms(slug: str, study: str, smoke: Callable) -> None:
-    table = smoke(slug, study).table
+def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, study: str, tmp_path: Path) -> None:
+    run = smoke_run(slug, study, tmp_path / "unbroken")
+    assert_measured(run)
+    assert_resumed(run, tmp_path / "interrupted")
+    assert_drawn(run, tmp_path)
+
+
+def assert_measured(run: SmokeRun) -> None:
+    """Values are numbers, of arms that the page explains, each under conditions of its own."""
+    table, study = run.table, run.job.study
     assert not table["value"].isna().any() and np.isfinite(table["value"]).any()
     assert "diverged" not in set(table["metric"])
-    assert set(table["arm"]) <= set(study_of(slug, study).data["arms"])
-    assert sorted(set(table["replicate"])) == list(range(study_of(slug, study).replicates("smoke")))
-    conditions = [column for column in table.columns if column != "value"]
-    assert not table.duplicated(conditions).any(), "two measurements under the same conditions"
-    assert not table.groupby(conditions[:-1], dropna=False)["metric"].size().empty
+    assert set(table["arm"]) <= set(study.data["arms"])
+    assert sorted(set(table["replicate"])) == list(range(study.replicates("smoke")))
+    assert not table.duplicated([column for column in table.columns if column != "value"]).any()
 
 
-@each_study
-def test_interrupted_runs_come_to_the_same_bytes(slug: str, study: str, smoke: Callable, tmp_path: Path) -> None:
-    """In another results folder: what is measured and kept depends on no path, and a resume leaves no trace."""
-    unbroken = smoke(slug, study)
-    stops = (1, unbroken.blocks // 2) if unbroken.blocks > 3 else ()
-    again = smoke_run(slug, study, tmp_path, stops)
-    assert again.files.keys() == unbroken.files.keys()
-    assert [name for name, content in again.files.items() if content != unbroken.files[name]] == []
+def assert_resumed(run: SmokeRun, results: Path) -> None:
+    """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
+    stops = (1, run.blocks // 2) if run.blocks > 3 else ()
+    again = smoke_run(run.job.launch.page.slug, run.job.study.name, results, stops)
+    assert again.files.keys() == run.files.keys()
+    assert [name for name, content in again.files.items() if content != run.files[name]] == []
     assert not [name for name in again.files if name.startswith("checkpoints/")]
 
 
-@each_study
-def test_a_smoke_run_is_judged_and_drawn(slug: str, study: str, smoke: Callable, tmp_path: Path) -> None:
-    run = smoke(slug, study)
-    found = verdict.verdicts(pages.load_page(slug), study, run.table, "smoke")
-    assert [entry["id"] for entry in found] == [
-        name for name, claim in pages.load_page(slug).claims.items() if claim["study"] == study
-    ]
+def assert_drawn(run: SmokeRun, folder: Path) -> None:
+    """Its claims get entries in strict JSON, and its figures are drawn, from the measurements as they are read back."""
+    page, study = run.job.launch.page, run.job.study.name
+    found = verdict.verdicts(page, study, run.table, "smoke")
+    assert [entry["id"] for entry in found] == [name for name, claim in page.claims.items() if claim["study"] == study]
     json.dumps(found, allow_nan=False)
-    records.write_measurements(tmp_path / "measurements.csv.gz", run.table)
-    read = records.read_measurements(tmp_path / "measurements.csv.gz")
+    records.write_measurements(folder / "measurements.csv.gz", run.table)
+    read = records.read_measurements(folder / "measurements.csv.gz")
     pd.testing.assert_frame_equal(read, run.table, check_dtype=False)
-    drawn, notes = verdict.draw(slug, study, read, run.arrays, tmp_path)
+    drawn, notes = verdict.draw(page.slug, study, read, run.arrays, folder)
     assert notes == []
-    assert sorted(path.stem for path in (tmp_path / "figures").glob("*.svg")) == drawn
+    assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
 
 
 # The claims
 
 
-def parsed(slug: str, claim: str) -> tuple[claims.Claim, str]:
-    """A claim, and the first scale at which it can be tested."""
+def parsed(slug: str, claim: str) -> claims.Claim:
     page = pages.load_page(slug)
-    found = claims.parse_claims(page.claims, page.data["studies"])[claim]
-    return found, next(scale for scale in LARGE_SCALES if scale not in found.not_testable)
+    return claims.parse_claims(page.claims, page.data["studies"])[claim]
+
+
+def first_scale(claim: claims.Claim) -> str:
+    """The first scale at which a claim can be tested."""
+    return next(scale for scale in LARGE_SCALES if scale not in claim.not_testable)
 
 
 @each_claim
-def test_a_claim_can_be_judged_from_what_the_trial_measures(slug: str, claim: str) -> None:
-    found, scale = parsed(slug, claim)
-    table = pd.DataFrame(imagined(slug, found.study, scale).rows).assign(study=found.study)
-    entry = claims.judge(found, records.ordered(table), scale)
-    assert entry["verdict"] in (claims.HOLDS, claims.FAILS, claims.UNDECIDED)
-    assert all(clause["n"] for clause in entry["clauses"]) or entry["kind"] == "exact"
-
-
-@each_claim
-def test_a_planted_effect_holds_and_no_effect_does_not(slug: str, claim: str) -> None:
-    found, scale = parsed(slug, claim)
-    planted = claims.judge(found, planted_table(found, "planted"), scale)
-    assert planted["verdict"] == claims.HOLDS
+def test_a_claim_holds_with_its_effect_alone(slug: str, claim: str) -> None:
+    """On made-up rows: a planted effect holds and its control passes; no effect does not hold."""
+    found = parsed(slug, claim)
     assert found.control is not None, "a claim without a control proves nothing"
+    planted = claims.judge(found, planted_table(found, "planted"), first_scale(found))
+    assert planted["verdict"] == claims.HOLDS
     assert planted["control"]["passes"] and planted["control"]["verdict"] != claims.HOLDS
-    assert claims.judge(found, planted_table(found, "none"), scale)["verdict"] != claims.HOLDS
+    assert claims.judge(found, planted_table(found, "none"), first_scale(found))["verdict"] != claims.HOLDS
 
 
 @each_claim
 def test_a_control_that_shows_the_effect_does_not_pass(slug: str, claim: str) -> None:
-    found, scale = parsed(slug, claim)
-    entry = claims.judge(found, planted_table(found, "swapped"), scale)
+    found = parsed(slug, claim)
+    entry = claims.judge(found, planted_table(found, "swapped"), first_scale(found))
     assert entry["control"]["verdict"] == claims.HOLDS and not entry["control"]["passes"]
     assert "the claim proves nothing" in entry["note"]
 

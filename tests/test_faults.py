@@ -93,7 +93,6 @@ def alive(pid: int) -> bool:
 # Interruptions
 
 
-@pytest.mark.xdist_group("long run")
 def test_a_stopped_run_goes_on_to_the_same_bytes_and_keeps_others_out(
     here: Path, unbroken: dict[str, bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,7 +112,6 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_and_keeps_others_out(
     assert not list(run_in(here).glob("checkpoints/*/*.msgpack"))
 
 
-@pytest.mark.xdist_group("long run")
 def test_killed_processes_leave_nothing_half_written(here: Path, unbroken: dict[str, bytes]) -> None:
     """The parent, a worker, the parent again, at random moments after there was something to lose."""
     for attempt, victim in enumerate(("parent", "worker", "parent")):
