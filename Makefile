@@ -32,7 +32,7 @@ test: $(ENVIRONMENT)              ## lint, types and the whole test suite
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/ty check
-	.venv/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 format: $(ENVIRONMENT)            ## mend what the linter can mend, and the layout
 	.venv/bin/ruff check --fix-only .
