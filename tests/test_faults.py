@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from core import compose, jobs, records, stages
+from core import stages
 from core.cli.main import main
+from core.running import compose, jobs, records
 from core.tracking.mirror import Mirror
 from tests.toy import build_toy
 

@@ -6,7 +6,8 @@ The fixture `toy_root` (in `conftest.py`) puts it into a temporary folder and po
 - `ready` adds a number that `prepare` computed; claim C2 is exact.
 - the optional study `drift` diverges where `settings.rate` is above 1.
 
-Its page has the name `toy`: `encore run paper=toy`, `core.compose.prepare_launch(["paper=toy", "tracking=none"])`.
+Its page has the name `toy`: `encore run paper=toy`,
+`core.running.compose.prepare_launch(["paper=toy", "tracking=none"])`.
 """
 
 import shutil

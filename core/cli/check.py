@@ -5,10 +5,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from core import compose, flow, jobs, pages, publishing, records, roots, verdict
+from core import pages, roots
 from core.cli.publish import standing
 from core.errors import BadInput
+from core.judging import verdict
+from core.publishing import publish
 from core.roots import results_folder
+from core.running import compose, flow, jobs, records
 
 # Relative difference that other versions of the numerical libraries may make after thousands of steps.
 OTHER_LIBRARIES = 0.05
@@ -21,16 +24,16 @@ def main(arguments: argparse.Namespace) -> int:
         page = pages.load_page(slug)
         if arguments.remake:
             _remake(page)
-        found = publishing.check(results_folder(), slug, lambda scale, study, page=page: now(page, scale, study))
-        for status in found or [publishing.Status("-", "-", "not published", "")]:
+        found = publish.check(results_folder(), slug, lambda scale, study, page=page: now(page, scale, study))
+        for status in found or [publish.Status("-", "-", "not published", "")]:
             print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {status.detail}".rstrip())
-            bad |= status.state == publishing.EDITED
+            bad |= status.state == publish.EDITED
         if arguments.spot and found:
             bad |= _spot(page)
     return int(bad)
 
 
-def now(page: pages.Page, scale: str, study: str) -> publishing.Standing | None:
+def now(page: pages.Page, scale: str, study: str) -> publish.Standing | None:
     """What a study would be if it were run now; None when the page has it no more."""
     if study not in page.studies:
         return None
@@ -41,7 +44,7 @@ def now(page: pages.Page, scale: str, study: str) -> publishing.Standing | None:
 def _remake(page: pages.Page) -> None:
     for folder in sorted(path for path in (results_folder() / page.slug).glob("[!.]*") if path.is_dir()):
         scale = folder.name
-        again = publishing.remake(
+        again = publish.remake(
             results_folder(),
             page.slug,
             scale,
@@ -65,7 +68,7 @@ def _drawn(slug: str, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
 def _spot(page: pages.Page) -> bool:
     """Compute the first replicate of the cheapest published study with data again, away from all runs, and compare."""
     folder = results_folder() / page.slug / "laptop"
-    studies = publishing.files.read_json(folder / publishing.PROVENANCE)["studies"]
+    studies = publish.files.read_json(folder / publish.PROVENANCE)["studies"]
     study = min(
         (name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None
     )
@@ -76,7 +79,7 @@ def _spot(page: pages.Page) -> bool:
         flow.execute(launch)
         table = records.assemble(job.run, study, job.numbers)
     same_libraries = studies[study]["identity"]["libraries"] == job.identity.parts["libraries"]
-    found = publishing.spot(folder, study, job.numbers[0], table, 0.0 if same_libraries else OTHER_LIBRARIES)
+    found = publish.spot(folder, study, job.numbers[0], table, 0.0 if same_libraries else OTHER_LIBRARIES)
     print(f"{page.slug} {study}: replicate {job.numbers[0]} computed again, {len(found)} of {len(table)} rows differ")
     for line in found[:5]:
         print(f"  {line}")

@@ -3,7 +3,7 @@
 import argparse
 
 from core import pages
-from core.compose import AXES, DEVICES, SHARED_WORDS
+from core.running.compose import AXES, DEVICES, SHARED_WORDS
 
 SCRIPT = """\
 _encore() {

@@ -4,9 +4,9 @@ import argparse
 
 from rich.table import Table
 
-from core import accelerators, compose, flow, jobs, plan
-from core.compose import Launch
-from core.screen import console, duration
+from core.running import accelerators, compose, flow, jobs, plan
+from core.running.compose import Launch
+from core.running.screen import console, duration
 
 
 def main(arguments: argparse.Namespace) -> int:

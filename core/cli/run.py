@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 
-from core import compose, flow, identity
 from core.errors import BadInput, EncoreError, Stopped
+from core.publishing import identity
 from core.roots import project_root, runs_folder
+from core.running import compose, flow
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from core import pages
 from core.pages import Page, Study
-from core.screen import console
+from core.running.screen import console
 
 
 def main(arguments: argparse.Namespace) -> int:

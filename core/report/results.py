@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.published import edited
+from core.publishing.published import edited
 from core.report.claims import Claim, parse_claims
 
 NOT_PAPERS = ("runs", "report")

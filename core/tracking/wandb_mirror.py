@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import read_json
-from core.provenance import private_findings
+from core.publishing.provenance import private_findings
 from core.tracking import rows
 
 POLL_SECONDS = 1.0

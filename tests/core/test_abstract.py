@@ -14,8 +14,8 @@ from core.errors import BadInput
 from core.keys import replicate_keys
 from core.lab import Lab
 from core.pages import load_page
-from core.plan import shapes_of
 from core.replicas import Axis
+from core.running.plan import shapes_of
 
 
 def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from core.compose import Launch, prepare_launch
 from core.errors import BadInput
 from core.optim.settings import OptimizerSettings
+from core.running.compose import Launch, prepare_launch
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core import records
 from core.errors import BadInput, Interrupted
 from core.keys import named_keys, replicate_keys
 from core.lab import Lab, watched_steps
 from core.replicas import Axis
+from core.running import records
 from core.training import has_convolution
 
 STEPS, EVERY = 10, 4

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from core import files, flow, plan
-from core.compose import prepare_launch
+from core import files
 from core.errors import OverBudget
-from core.jobs import Job, job_of
-from core.plan import BYTES_PER_WORKER, Forecast
-from core.runs import Run
+from core.running import flow, plan
+from core.running.compose import prepare_launch
+from core.running.jobs import Job, job_of
+from core.running.plan import BYTES_PER_WORKER, Forecast
+from core.running.runs import Run
 
 COST = {"seconds_per_replicate": 30.0, "calibration_gflops": 40.0, "peak_gib": 0.5, "steps": 1000}
 SHAPES = {"flops": 4.8e11, "peak_bytes": 2**29, "steps": 70}

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import files, published, records
+from core import files
 from core.errors import BadInput, Interrupted
-from core.identity import run_identity
-from core.publishing import (
+from core.publishing.identity import run_identity
+from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
@@ -22,9 +22,11 @@ from core.publishing import (
     check,
     ledger_entries,
     publish,
+    published,
     remake,
     spot,
 )
+from core.running import records
 
 PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'

@@ -13,8 +13,8 @@ import pytest
 
 from core.errors import BadInput
 from core.files import sha256, write_json
-from core.identity import digest
 from core.pages import Page
+from core.publishing.identity import digest
 from core.report import readme_table, wording
 from core.report.claims import Clause, parse_claims
 from core.report.site import build

@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from core import flow, prepared, records, workers
-from core.compose import prepare_launch
-from core.jobs import Job, job_of
-from core.plan import batches
-from core.runs import Run
-from core.worker import Worker
-from core.workers import Pool
+from core import prepared
+from core.running import flow, records, workers
+from core.running.compose import prepare_launch
+from core.running.jobs import Job, job_of
+from core.running.plan import batches
+from core.running.runs import Run
+from core.running.worker import Worker
+from core.running.workers import Pool
 from tests.toy import build_toy
 
 PATIENCE = 120.0
@@ -27,7 +28,7 @@ PATIENCE = 120.0
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from core.workers import Pool
+from core.running.workers import Pool
 pool = Pool(Path(sys.argv[1]), accelerator=False, pinned=True)
 pool.start(1)
 print(pool.workers[0].process.pid, flush=True)

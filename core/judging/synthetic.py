@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.claims import Claim
-from core.clauses import CONTRASTS, Clause, Step
+from core.judging.claims import Claim
+from core.judging.clauses import CONTRASTS, Clause, Step
 
 EFFECTS = ("planted", "none", "swapped")
 AVERAGES = ("mean", "median", "min", "max")

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-from core import files, plan, prepared, screen, verdict
-from core.compose import Launch
+from core import files, prepared
 from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
-from core.jobs import Job, Outcome, job_of
-from core.runs import Run
+from core.judging import verdict
+from core.running import plan, screen
+from core.running.compose import Launch
+from core.running.jobs import Job, Outcome, job_of
+from core.running.runs import Run
+from core.running.workers import Pool, cores, use_accelerator
 from core.settings import data_sets, plain
 from core.tracking.mirror import Mirror
-from core.workers import Pool, cores, use_accelerator
 
 CHECKPOINT_SECONDS = 30.0
 EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from core import algebra, stats
-from core.clauses import Clause, as_number, checked_keys, parse_clause, same, swapped, values_of
 from core.errors import BadInput, unknown
+from core.judging import algebra, stats
+from core.judging.clauses import Clause, as_number, checked_keys, parse_clause, same, swapped, values_of
 
 LEVEL = 0.95
 SCALES = ("smoke", "laptop", "paper")

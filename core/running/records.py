@@ -13,7 +13,7 @@ import pandas as pd
 
 from core import files, stages
 from core.errors import BadInput
-from core.runs import Run
+from core.running.runs import Run
 
 FIRST, LAST = ["study", "replicate", "arm"], ["step", "metric", "value"]
 

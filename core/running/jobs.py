@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import identity
-from core.compose import Launch, Selected
 from core.data import catalogue
-from core.identity import Code, Identity
 from core.pages import Page, Study
+from core.publishing import identity
+from core.publishing.identity import Code, Identity
 from core.roots import sheet_path
-from core.runs import Run
+from core.running.compose import Launch, Selected
+from core.running.runs import Run
 from core.settings import data_sets, plain
 
 

@@ -1,7 +1,7 @@
 """Clauses evaluated on a table of measurements: rows, then steps, then one number for each unit.
 
-A table has the columns study, replicate, conditions, metric and value (see `core.records`). Every step works on the
-values alone and removes the columns it names; where rows are absent, doubled or unpaired it raises `BadInput`.
+A table has the columns study, replicate, conditions, metric and value (see `core.running.records`). Every step works
+on the values alone and removes the columns it names; where rows are absent, doubled or unpaired it raises `BadInput`.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core import stats
-from core.clauses import CONTRASTS, PAIRED_SUMMARIES, Clause, Step, same
 from core.errors import BadInput, unknown
+from core.judging import stats
+from core.judging.clauses import CONTRASTS, PAIRED_SUMMARIES, Clause, Step, same
 
 VALUE = "value"
 NUMERIC = ("crossing", "slope", "loglog_slope", "rank_correlation", "argmin", "argmax")  # steps along numbers

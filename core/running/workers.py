@@ -97,7 +97,7 @@ class Pool:
             core = available[number % len(available)] if self.pinned else None
             with (self.logs / f"worker-{number}.log").open("a") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "core.worker"],
+                    [sys.executable, "-m", "core.running.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -15,9 +15,9 @@ from core.data import catalogue
 from core.settings import data_sets
 
 if TYPE_CHECKING:
-    from core.compose import Launch
-    from core.jobs import Job, Outcome
-    from core.plan import Forecast
+    from core.running.compose import Launch
+    from core.running.jobs import Job, Outcome
+    from core.running.plan import Forecast
 
 QUIET_SECONDS = 20.0
 MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided", "not testable": "– not testable"}

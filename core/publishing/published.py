@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import BadInput
-from core.identity import digest
-from core.provenance import assert_private
+from core.publishing.identity import digest
+from core.publishing.provenance import assert_private
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ def provenance_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def read(folder: Path) -> dict[str, Part]:
     """What is published, by study. Raises BadInput for a folder that was edited by hand."""
-    from core.records import read_arrays, read_measurements
+    from core.running.records import read_arrays, read_measurements
 
     if not folder.exists():
         return {}
@@ -112,7 +112,7 @@ def _beside(folder: Path) -> tuple[Path, Path]:
 def _write(folder: Path, parts: Mapping[str, Part], order: Sequence[str], untested: Sequence[dict[str, Any]]) -> None:
     import pandas as pd
 
-    from core.records import write_arrays, write_measurements
+    from core.running.records import write_arrays, write_measurements
 
     claims = [claim for part in parts.values() for claim in part.claims if claim["id"] in order] + list(untested)
     arrays = {f"{study}/{name}": array for study, part in parts.items() for name, array in part.arrays.items()}

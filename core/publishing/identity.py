@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.syntax import Import, Piece, pieces, reached
+from core.publishing.syntax import Import, Piece, pieces, reached
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = ("core", "experiments")
 MACHINERY = ("core.lab",)  # all that a trial sees of the machinery: in every run's identity
-VERDICTS = ("core.claims", "core.stats")
+VERDICTS = ("core.judging.claims", "core.judging.stats")
 FIGURES = ("core.figures",)
 # Messages, places and files, the typing of settings (their values count), the fetching of data (its checksums count).
 NEUTRAL = frozenset(

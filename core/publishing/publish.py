@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core import files, published
+from core import files
 from core.errors import BadInput
-from core.identity import Identity, differences
-from core.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, Part, edited
+from core.publishing import published
+from core.publishing.identity import Identity, differences
+from core.publishing.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, Part, edited
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ def untested(page: Mapping[str, Any], scale: str, studies: Collection[str]) -> l
     """The claims of other studies than these that nothing measured at this scale could decide."""
     import pandas as pd
 
-    from core.claims import judge, parse_claim
+    from core.judging.claims import judge, parse_claim
 
     written = {name: claim for name, claim in page["claims"].items() if claim.get("study") not in studies}
     parsed = [parse_claim(name, claim) for name, claim in written.items() if scale in claim.get("not_testable", {})]
@@ -173,7 +174,7 @@ def spot(
 
     `tolerance` is relative; metrics that are `ignored`, such as seconds, are not compared.
     """
-    from core.records import read_measurements
+    from core.running.records import read_measurements
 
     table = read_measurements(folder / TABLE)
     mine = table[(table["study"] == study) & (table["replicate"] == replicate)]
@@ -239,7 +240,7 @@ def _refusal(slug: str, candidate: Candidate) -> str | None:
 
 def _part(slug: str, scale: str, candidate: Candidate, results: Path) -> Part:
     """What is to be published of one run."""
-    from core.records import read_arrays, read_measurements
+    from core.running.records import read_arrays, read_measurements
 
     folder, settings = candidate.verdict, files.read_json(candidate.folder / "settings.json")
     provenance = files.read_json(folder / PROVENANCE)

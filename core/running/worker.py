@@ -1,7 +1,7 @@
 """A worker process: computes replicates that the parent names, one batch after the other.
 
-It is started as `python -m core.worker`, reads one JSON document per line from its input and answers with one JSON
-event per line. It ends when its input ends, so that it never outlives the parent.
+It is started as `python -m core.running.worker`, reads one JSON document per line from its input and answers with one
+JSON event per line. It ends when its input ends, so that it never outlives the parent.
 """
 
 import contextlib
@@ -89,8 +89,9 @@ class Worker:
         self.events.send("finished", replicates=[])
 
     def _trial(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
-        from core import prepared, records, stages
-        from core.runs import Run
+        from core import prepared, stages
+        from core.running import records
+        from core.running.runs import Run
 
         run, replicates = Run(task["run"]), task["replicates"]
         started, compiled = time.perf_counter(), self.compile_seconds
@@ -118,7 +119,7 @@ class Worker:
         from core.data import loading
         from core.lab import Lab
         from core.replicas import Axis, Lifter
-        from core.runs import Run
+        from core.running.runs import Run
 
         run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
         return Lab(

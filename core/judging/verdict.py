@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import files, identity, provenance
+from core import files
 from core.errors import BadInput
-from core.jobs import Job, verdict_identity
 from core.pages import Page
+from core.publishing import identity, provenance
 from core.roots import project_root, sheet_path
-from core.runs import note_in_ledger
-from core.workers import environment
+from core.running.jobs import Job, verdict_identity
+from core.running.runs import note_in_ledger
+from core.running.workers import environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ class Effort:
       computed: replicates computed now; the others had been computed before.
       seconds: wall-clock time.
       workers: processes that computed at a time.
-      gflops: single-core throughput of this machine by `core.plan.calibrate`.
+      gflops: single-core throughput of this machine by `core.running.plan.calibrate`.
       accelerators: names of the devices, when the run was not on the CPU.
     """
 
@@ -38,7 +39,7 @@ class Effort:
 
 def judge(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]], list[str]]:
     """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person."""
-    from core import records
+    from core.running import records
 
     folder, run = job.run.verdict(job.numbers), job.run
     table = records.assemble(run, job.study.name, job.numbers)
@@ -64,7 +65,7 @@ def verdicts(page: Page, study: str, table: "pd.DataFrame", scale: str) -> list[
     A claim that cannot be judged from these rows, because settings were overridden or the scale is too small to
     decide, is "not testable" and says why.
     """
-    from core import claims
+    from core.judging import claims
 
     parsed = claims.parse_claims(page.claims, page.data["studies"])
     deviations = page.data["studies"][study].get("deviations") or ()

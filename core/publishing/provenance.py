@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import BadInput
 from core.files import sha256_file
-from core.identity import NUMERICAL, REPOSITORY, library_versions
+from core.publishing.identity import NUMERICAL, REPOSITORY, library_versions
 
 DISTRIBUTION = "encore-papers"
 RESULT_PATHS = ("core", "configs", "experiments", "pyproject.toml", "locks")
