@@ -44,8 +44,8 @@ gpu: .venv/cuda.stamp             ## install the CUDA lock (Linux, NVIDIA) into 
 COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet $(ARGS)
 lock: $(ENVIRONMENT)              ## make the locks again from pyproject.toml
 	printf 'setuptools\nuv\n' | $(COMPILE) --output-file locks/installer.txt -
-	$(COMPILE) --group dev --output-file locks/cpu.txt pyproject.toml
-	$(COMPILE) --group dev --extra cuda --output-file locks/cuda.txt pyproject.toml
+	$(COMPILE) --group dev --extra trackio --output-file locks/cpu.txt pyproject.toml
+	$(COMPILE) --group dev --extra trackio --extra cuda --output-file locks/cuda.txt pyproject.toml
 
 clean:                            ## remove the environment and the caches, never a result
 	rm -rf .venv .cache .pytest_cache .ruff_cache
