@@ -44,9 +44,9 @@ def fully_connected(
         raise BadInput(f"inputs must be (n1, features) and (n2, features), not {x1.shape} and {other.shape}")
     if depth < 1:
         raise BadInput(f"depth counts affine maps and is 1 or more, not {depth}")
-    if isinstance(weight_variance, int | float) and isinstance(bias_variance, int | float):  # else traced
-        if weight_variance <= 0 or bias_variance < 0:
-            raise BadInput(f"variances must be positive, not {weight_variance} (weights) and {bias_variance} (biases)")
+    for name, variance in (("weight", weight_variance), ("bias", bias_variance)):
+        if isinstance(variance, int | float) and not 0 <= variance < float("inf"):  # otherwise perhaps traced
+            raise BadInput(f"{name} variance must be 0 or more, and finite, not {variance}")
     return _recursion(x1, x2, depth, activation, weight_variance, bias_variance)
 
 

@@ -52,7 +52,7 @@ def features(apply: Apply, params: Any, x: jax.Array) -> Calls:
 
 def contract(left: Calls, right: Calls, pairs: bool) -> jax.Array:
     """Θ from the features of both sides: (n1, n2, o, o) for `pairs` of outputs, else (n1, n2), the mean of Θ_oo."""
-    total: jax.Array | float = 0.0
+    total = jnp.zeros(())
     for path, calls in left.items():
         for delta1, phi1 in calls:
             for delta2, phi2 in right[path]:
@@ -76,7 +76,7 @@ def survey(apply: Apply, params: Any, one: jax.ShapeDtypeStruct) -> Survey:
         if frozen:
             return out()
         frozen = True
-        value = layer.clone(parent=None, name=None).apply(jax.lax.stop_gradient(layer.variables), a)
+        value = jnp.asarray(layer.clone(parent=None, name=None).apply(jax.lax.stop_gradient(layer.variables), a))
         frozen = False
         sizes[0] += _input_features(layer, a).shape[1]
         sizes[1] += value.shape[1]
