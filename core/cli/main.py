@@ -103,6 +103,7 @@ def commands() -> dict[str, Parser]:
     )
 
     report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
 
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")

@@ -235,7 +235,7 @@ def final_rows(table: "pd.DataFrame", averaged: Collection[str] = ()) -> tuple[l
     values are infinite and thus left out of them.
     """
     final = table[table["step"].isna()]
-    names = [name for name in conditions(final, averaged)]
+    names = conditions(final, averaged)
     if final.empty:
         return names, [], 0
     finite = np.isfinite(final["value"])
