@@ -63,7 +63,7 @@ def test_what_comes_from_one_spread_call_can_go_into_the_next(size, devices):
     drawn = lifter.lift("draw", lambda key, x: x + jax.random.normal(key, (2,)), 2, 0)(folded, jnp.ones((size, 2)))
     again = lifter.lift("add", jnp.add, 1, 1)(drawn, drawn[0])
     expected = [1.0 + jax.random.normal(jax.random.fold_in(key, 3), (2,)) for key in keys]
-    np.testing.assert_allclose(again, jnp.stack(expected) + expected[0], rtol=1e-6)
+    np.testing.assert_allclose(again, jnp.stack(expected) + expected[0][None], rtol=1e-6)
 
 
 def test_the_choice_of_the_axis(monkeypatch):
