@@ -97,8 +97,12 @@ class Lab:
             self._data[name] = {key: jnp.asarray(value) for key, value in self.load_data(name).items()}
         return self._data[name]
 
-    def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
-        """The result of `compute()`, a nested dictionary of arrays with a replicate axis, computed at most once."""
+    def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
+        """The result of `compute()`, a nested dictionary of arrays with a replicate axis, computed at most once.
+
+        Work that cannot be followed by shapes alone (a solver on the host) says in `like` what it returns for one
+        replicate, as `jax.ShapeDtypeStruct`s without the replicate axis; only plans read it.
+        """
         if name in self._names:
             raise BadInput(f"two stages of a trial are called '{name}'")
         self._names.add(name)

@@ -125,6 +125,7 @@ def commands() -> dict[str, Parser]:
     )
 
     report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
 
     board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
@@ -152,7 +153,7 @@ def commands() -> dict[str, Parser]:
     check.add_argument(
         "--confirm",
         action="store_true",
-        help="where only code changed, compute one replicate again; equal bit by bit, the result stays current",
+        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
 
     new = command("new", "write the page, the sheet and the maths test of a new paper")
