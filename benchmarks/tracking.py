@@ -87,7 +87,7 @@ def seconds_per_look() -> float:
     """The median time to write a live row of three metrics."""
     folder, spent = Path(tempfile.mkdtemp()), []
     writer = Writer(folder, 0)
-    values = dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), np.float32(0.123456))
+    values = dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), np.array(0.123456, np.float32))
     for step in range(LOOKS):
         started = time.perf_counter()
         writer.look("ticket-3", step, [0], values)
