@@ -58,8 +58,11 @@ class Browser:
         )
 
     def scheme(self, scheme: str) -> None:
-        """The colours that the system prefers: `light` or `dark`."""
-        self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        """The colours that the system prefers: `light` or `dark`; it never wants motion, which clicks would miss."""
+        wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        self.command(
+            "Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in wanted.items()]
+        )
 
     def open(self, page: Path) -> None:
         """Open a page from disk, its charts drawn when it has any."""
