@@ -19,7 +19,7 @@ Moments = tuple[jax.Array, jax.Array]
 
 @dataclass(frozen=True)
 class Dual:
-    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, so static to jit."""
+    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, static to jit."""
 
     name: str
     apply: Callable[[jax.Array], jax.Array]

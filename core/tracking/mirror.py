@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput, nearest, unknown
+from core.errors import BadInput, unknown
 from core.tracking import trackers
 
 MODES = ("offline", "online", "disabled")
@@ -71,7 +71,7 @@ def check(tracking: Mapping[str, Any]) -> None:
         raise BadInput(f"tracking=none has no mode '{mode}': choose tracking=wandb or tracking=trackio")
     tracker = trackers.find(name)
     if mode not in tracker.MODES:
-        raise BadInput(f"tracking={name} has no mode '{mode}': {nearest(mode, [*tracker.MODES, 'disabled'])}")
+        raise BadInput(f"tracking={name} has no mode '{mode}': choose from {', '.join([*tracker.MODES, 'disabled'])}")
     if project is not None and not (isinstance(project, str) and re.fullmatch(NAME, project)):
         raise BadInput("tracking.project must be a name, for example tracking.project=encore")
     for key in ("entity", "group", "notes"):

@@ -173,6 +173,20 @@ def write_state(about: About, state: dict[str, Any]) -> None:
     files.write_json(about.folder / "wandb" / "mirror.json", state | {"tracking": dict(about.tracking)})
 
 
+def account() -> tuple[str, bool]:
+    """The address of the server that is set, and whether there is a key for it."""
+    os.environ.update(NO_TELEMETRY)
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    address = wandb.setup().settings.base_url
+    try:
+        found = wbauth.authenticate_session(host=address, source="encore", prompt=False, update_session=False)
+    except wandb.Error:
+        return address, False
+    return address, found is not None
+
+
 def unreachable(base_url: str) -> str | None:
     """Why the server gives no answer at all within a few seconds, or None if it does."""
     try:
