@@ -20,7 +20,7 @@ class SweepPage:
     @property
     def file(self) -> str:
         """The name of its page."""
-        return f"sweep-{self.sweep.identity}.html"
+        return f"sweep-{self.sweep.folder.name}.html"
 
     @property
     def paper(self) -> str:
