@@ -63,6 +63,7 @@ class Lab:
       prepared: what `prepare` returned, or None.
       alone: nothing else runs beside this study, so that its seconds mean something.
       advanced: told of every block of steps, for progress.
+      watched: told of every look: stage, steps done, the group's replicates, its newest point of every curve.
       stopping: asked at every block whether the run should stop and be resumed later.
     """
 
@@ -74,6 +75,7 @@ class Lab:
     prepared: Tree = None
     alone: bool = False
     advanced: Callable[[int], None] = lambda steps: None
+    watched: Callable[[str, int, Sequence[int], dict[str, np.ndarray]], None] = lambda *look: None
     stopping: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     lifter: Lifter | None = None
@@ -231,6 +233,7 @@ class Lab:
         for position in range(int(np.searchsorted(marks, done, side="right")), len(marks)):
             done, mark = (int(marks[position - 1]) if position else 0), int(marks[position])
             carried = self._block(loop, carried, keys, done, mark, position, each, shared)
+            self.watched(loop.name, mark, checkpoint.replicates, {name: c[position] for name, c in carried[1].items()})
             self.advanced((mark - done) * (1 if self.axis.how == "loop" else len(self.replicates)))
             stopping = self.stopping()
             if stopping or time.monotonic() - saved_at > self.checkpoint_seconds:

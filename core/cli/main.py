@@ -116,6 +116,11 @@ def commands() -> dict[str, Parser]:
     check.add_argument(
         "--remake", action="store_true", help="make verdicts and figures again where only their logic changed"
     )
+    check.add_argument(
+        "--confirm",
+        action="store_true",
+        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
+    )
 
     new = command("new", "write the page, the sheet and the maths test of a new paper")
     new.add_argument("paper")

@@ -83,7 +83,7 @@ def publish(
     for candidate in candidates:
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
-    with _opened(results, slug, scale) as folder:
+    with opened(results, slug, scale) as folder:
         new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
         earlier = published.provenance_of(folder)
         replaced = earlier and all(study in new or study not in page["studies"] for study in earlier)
@@ -144,7 +144,7 @@ def remake(
 
     Returns the studies that were made again. Raises BadInput when the folder was edited by hand.
     """
-    with _opened(results, slug, scale) as folder:
+    with opened(results, slug, scale) as folder:
         parts, again = published.read(folder), []
         for study, part in parts.items():
             now = standing(scale, study)
@@ -205,7 +205,7 @@ def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _opened(results: Path, slug: str, scale: str) -> Generator[Path]:
+def opened(results: Path, slug: str, scale: str) -> Generator[Path]:
     """The published folder of a paper at a scale, for one writer at a time."""
     busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
     with files.held_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
@@ -279,7 +279,14 @@ def _state(provenance: Mapping[str, Any], now: Standing | None) -> tuple[str, st
         return renew, ", ".join(changes)
     pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
     changed = [name for name, before, after in pairs if before != after]
-    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, "")
+    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmed(provenance))
+
+
+def _confirmed(provenance: Mapping[str, Any]) -> str:
+    """By what the present code is known to compute the same as the code that was run, if it is another."""
+    if not (entries := provenance.get("confirmed")):
+        return ""
+    return f"by replicate {entries[-1]['replicate']}, computed again on {entries[-1]['date']}"
 
 
 def _logic(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
