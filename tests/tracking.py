@@ -64,11 +64,11 @@ def loss(arm: str, replicate: int, step: int) -> float:
     return (2.0 if arm == "dense" else 1.0) / (1 + replicate + step)
 
 
-def write_run(folder: Path) -> Path:
+def write_run(folder: Path, paper: str = "a_paper") -> Path:
     """A small finished run of two replicates; returns its verdict folder."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
-        "paper": "a_paper",
+        "paper": paper,
         "study": "lenet",
         "scale": "laptop",
         "settings": SETTINGS,

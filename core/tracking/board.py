@@ -44,7 +44,8 @@ class Board:
 
     def _update(self, folder: Path) -> None:
         about = self._followed[folder].about if folder in self._followed else About(folder, trackio.asked(folder), "")
-        if self.papers and about.config["paper"] not in self.papers:
+        paper = about.config["paper"]
+        if self.papers and paper not in self.papers:
             return
         if folder not in self._followed:
             tracker = trackio.TrackioTracker(about)

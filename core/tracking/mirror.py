@@ -14,6 +14,7 @@ from typing import Any
 from core.errors import BadInput, unknown
 from core.tracking import trackers
 
+FOLLOWER = ("-m", "core.tracking.follower")
 MODES = ("offline", "online", "disabled")
 NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
 LOG = "logs/tracking.log"  # inside the run's folder
@@ -84,7 +85,7 @@ def check(tracking: Mapping[str, Any]) -> None:
 def _launch(folder: Path) -> subprocess.Popen[str]:
     log = folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "core.tracking.follower", str(folder)]
+    command = [sys.executable, *FOLLOWER, str(folder)]
     with log.open("w") as errors:
         # A session of its own: an interrupt at the terminal reaches the run, and the mirror ends when the run does.
         return subprocess.Popen(

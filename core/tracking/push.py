@@ -60,11 +60,11 @@ def waiting(runs: Path, papers: Sequence[str], rebuild: bool, elsewhere: dict[st
             about = run.about
             if papers and about.config["paper"] not in papers:
                 continue
-            current = state["pushed"] and state["holds"] == wandb.digest(about, Verdict(verdict))
+            current = state["holds"] == wandb.digest(about, Verdict(verdict))
         except (OSError, ValueError, KeyError, TypeError):
             print(f" {folder.name} cannot be read: left out", file=sys.stderr)
             continue
-        if rebuild or not current:
+        if rebuild or not (current and state["pushed"]):
             yield run
 
 

@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core import files
 from core.cli.main import main
 from core.tracking import push
+from core.tracking.about import About, Verdict
 from core.tracking.mirror import Mirror
 from core.tracking.trackers import wandb
 from tests.tracking import (
@@ -44,6 +45,23 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, str(tmp_path / "wandb-own"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the toy paper's name, mirrored offline, to be copied."""
+    folder = tmp_path_factory.mktemp("mirrored") / NAME
+    verdict = write_run(folder, "toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WANDB_MODE", raising=False)
+        assert Mirror.start(folder, TRACKING).finish(verdict) is not None
+    return folder
+
+
+@pytest.fixture
+def offline(mirrored: Path, toy_root: Path, tmp_path: Path) -> Path:
+    """A run that was mirrored offline, the only one there is."""
+    return Path(shutil.copytree(mirrored, tmp_path / "results" / "runs" / NAME))
 
 
 # Offline
@@ -93,27 +111,33 @@ def test_offline_run_is_complete_private_and_silent(tmp_path: Path, monkeypatch:
     assert figure.read_bytes() == (verdict / "figures" / "accuracy.svg").read_bytes()
 
 
-def test_a_mirror_is_made_once_and_replaced_when_the_run_has_more(tmp_path: Path) -> None:
-    folder = tmp_path / NAME
-    verdict = write_run(folder)
+def test_a_mirror_is_made_anew_when_there_is_more_to_show(offline: Path) -> None:
+    verdict, before = offline / "verdict" / "0-2", (offline / "wandb" / "mirror.json").read_bytes()
 
-    def mirrored(computing: bool, **tracking: Any) -> tuple[str | None, str]:
-        line = Mirror.start(folder, TRACKING | tracking, computing).finish(verdict)
-        [written] = (folder / "wandb").glob("*run-*")
-        return line, written.name
+    def mirrored(verdict: Path | None) -> str | None:
+        return Mirror.start(offline, TRACKING, computing=False).finish(verdict)
 
-    line, first = mirrored(True)
-    assert mirrored(False) == (line, first), "nothing has changed"
+    assert mirrored(verdict) == "wandb: offline run, upload it with: encore sync"
+    assert mirrored(None) == "wandb: nothing new to mirror"
+    assert (offline / "wandb" / "mirror.json").read_bytes() == before, "nothing has changed"
+    [first] = (offline / "wandb").glob("*run-*")
     (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
-    line, second = mirrored(False)
-    assert second != first and second.rpartition("-")[2] == first.rpartition("-")[2], "the same wandb run, made anew"
-    assert b"fails" in next((folder / "wandb").rglob("*.wandb")).read_bytes()
-    assert mirrored(False, notes="another")[1] != second
-    assert Mirror.start(folder, TRACKING, computing=False).finish(None) == "wandb: nothing new to mirror"
+    mirrored(verdict)
+    [second] = (offline / "wandb").glob("*run-*")
+    assert second != first and second.name.rpartition("-")[2] == first.name.rpartition("-")[2], "the same wandb run"
+    assert b"fails" in next(second.glob("*.wandb")).read_bytes()
+
+
+def test_what_a_mirror_holds_is_known_by_all_that_it_shows(tmp_path: Path) -> None:
+    verdict = Verdict(write_run(tmp_path))
+    held = {wandb.digest(About(tmp_path, TRACKING | each, ""), verdict) for each in ({}, ONLINE, {"notes": "x"})}
+    assert len(held) == 2, "where it goes counts, and not when"
+    shutil.rmtree(tmp_path / "replicates" / "000001")
+    assert wandb.digest(About(tmp_path, TRACKING, ""), verdict) not in held
 
 
 def test_workers_and_points_of_a_sweep_never_mix(toy_root: Path, tmp_path: Path) -> None:
-    words = ("paper=toy", "study=fit", "tracking=wandb", "workers=2", "replicates=3", "scale=smoke")
+    words = ("paper=toy", "study=fit", "tracking=wandb", "workers=2", "replicates=2", "scale=smoke")
     assert main(["run", "-m", *words, "settings.rate=0.1,0.2"]) == 0
     folders = [path.parent for path in (tmp_path / "results" / "runs").glob("toy-*/settings.json")]
     assert len(folders) == 2
@@ -121,7 +145,7 @@ def test_workers_and_points_of_a_sweep_never_mix(toy_root: Path, tmp_path: Path)
     for folder in folders:
         records = records_of(folder)
         found = {key: value for key, value in curves(records).items() if not key[0].startswith("live/")}
-        assert found == measured_curves(folder) and len(found) == 3 * 3 * 3
+        assert found == measured_curves(folder) and len(found) == 2 * 3 * 3
         [run] = [record.run for record in records if record.WhichOneof("record_type") == "run"]
         identities.add(run.run_id)
         assert entries(run.config.update)["settings"] == json.loads((folder / "settings.json").read_text())["settings"]
@@ -138,10 +162,9 @@ def test_a_killed_mirror_loses_no_more_than_its_last_flush(tmp_path: Path) -> No
     def on_disk() -> dict[tuple[str, int], float]:
         return curves([record for path in (folder / "wandb").glob("*/*.wandb") for record in read_records(path)])
 
-    written = 0
-    for _ in range(3):
-        write_looks(folder, 0, range(written, written := written + 15))
-        wait_for(lambda n=written: len(on_disk()) >= n - 15)
+    write_looks(folder, 0, range(20))
+    wait_for(lambda: len(on_disk()) >= 15)
+    write_looks(folder, 0, range(20, 40))
     assert mirror._process is not None
     wait_for(lambda: len(on_disk()) >= 30)
     os.kill(mirror._process.pid, signal.SIGKILL)
@@ -185,24 +208,32 @@ def test_silent_server_is_given_up_after_the_bound(monkeypatch: pytest.MonkeyPat
         assert wandb.unreachable(address) is None
 
 
-@pytest.mark.parametrize("server", ["refusing", "silent"])
-def test_a_run_does_not_wait_for_a_server_that_gives_no_answer(
-    server: str, toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_a_refusing_server_falls_back_once_and_the_mirror_ends_with_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mirror's time-outs are longer than the run: it is finished before the mirror has given the server up."""
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
+    folder = tmp_path / NAME
+    write_run(folder)
+    process = Mirror.start(folder, ONLINE)._process
+    assert process is not None
+    output, _ = process.communicate(timeout=60)  # closes its input, as the system does when the run is killed
+    assert process.returncode == 0
+    assert output.count("tracking is offline: server unreachable") == 1
+    assert curves(records_of(folder)) == measured_curves(folder)
+    assert records_of(folder)[-1].WhichOneof("record_type") == "exit"
+
+
+def test_a_run_does_not_wait_for_a_silent_server(
+    toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with silent() as address:
-        monkeypatch.setenv("WANDB_BASE_URL", address if server == "silent" else f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv("WANDB_BASE_URL", address)
         words = ("paper=toy", "study=fit", "tracking=wandb", "tracking.mode=online", "workers=1", "scale=smoke")
         assert main(["run", *words, "replicates=1"]) == 0
     shown = capfd.readouterr().out
     assert shown.count("tracking is offline: server unreachable") == 1 and "encore sync" in shown
     [folder] = (tmp_path / "results" / "runs").glob("toy-fit-*")
-    finished = (folder / "replicates" / "000000" / "done.json").stat().st_mtime
-    [written] = (folder / "wandb").glob("offline-run-*/*.wandb")
-    if server == "silent":
-        assert json.loads((folder / "replicates" / "000000" / "done.json").read_text())["seconds"] < 60
-        assert finished < written.stat().st_mtime
-    found = {key: value for key, value in curves(read_records(written)).items() if not key[0].startswith("live/")}
+    found = {key: value for key, value in curves(records_of(folder)).items() if not key[0].startswith("live/")}
     assert found == measured_curves(folder)
 
 
@@ -212,11 +243,14 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
     (done := folder / "replicates" / "000001" / "done.json").rename(folder / "hidden")
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
-        monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+        impatient = "from core.tracking.trackers import wandb; wandb.UPLOAD_SECONDS = 4.0;"
+        monkeypatch.setattr(
+            "core.tracking.mirror.FOLLOWER", ("-c", impatient + "from core.tracking import follower; follower.main()")
+        )
         mirror = Mirror.start(folder, ONLINE)
         wait_for(lambda: b"replicate 0" in handler.received)
     (folder / "hidden").rename(done)
-    line = mirror.finish(verdict, wait_seconds=wandb.UPLOAD_SECONDS + 30)
+    line = mirror.finish(verdict)
     assert line == "wandb: tracking is offline: the server stopped answering; offline run, upload it with: encore sync"
     assert curves(records_of(folder)) == measured_curves(folder)
     [run] = push.waiting(tmp_path, (), False, {})
@@ -226,18 +260,8 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
 # Uploading later
 
 
-@pytest.fixture
-def runs(toy_root: Path, tmp_path: Path) -> Path:
-    """The folder of runs with one that was mirrored offline; its paper is the toy's."""
-    runs = tmp_path / "results" / "runs"
-    verdict = write_run(runs / NAME)
-    (settings := runs / NAME / "settings.json").write_text(settings.read_text().replace("a_paper", "toy"))
-    Mirror.start(runs / NAME, TRACKING, computing=False).finish(verdict)
-    return runs
-
-
 def test_what_waits_is_uploaded_once(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
@@ -246,57 +270,55 @@ def test_what_waits_is_uploaded_once(
         sent = handler.received
         for text in (b"validation_loss/ticket, density 21.1, replicate 1", b"first_crossing", b"It wins.", b"abc123"):
             assert text in sent
-        assert_nothing_private(sent, runs / NAME)
+        assert_nothing_private(sent, offline)
         assert main(["sync", "toy"]) == 0 and "nothing waits" in capsys.readouterr().out
         assert handler.received == sent
-        verdict = runs / NAME / "verdict" / "0-2"
-        assert Mirror.start(runs / NAME, TRACKING, False).finish(verdict) == "wandb: uploaded by encore sync"
-        (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
-        assert main(["sync"]) == 0 and b"fails" in handler.received[len(sent) :], "made whole first"
+    verdict = offline / "verdict" / "0-2"
+    assert Mirror.start(offline, TRACKING, computing=False).finish(verdict) == "wandb: uploaded by encore sync"
+    (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
+    assert [run.folder for run in push.waiting(offline.parent, (), False, {})] == [offline]
 
 
 def test_a_mirror_is_rebuilt_from_the_files_alone(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = records_of(runs / NAME)
-    shutil.rmtree(runs / NAME / "wandb")
+    before = curves(records_of(offline))
+    shutil.rmtree(offline / "wandb")
     assert main(["sync"]) == 0 and "nothing waits" in capsys.readouterr().out, "it was never mirrored"
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
     assert main(["sync", "toy", "--rebuild"]) == 75
     printed = capsys.readouterr()
     assert "1 of 1 mirrors are whole" in printed.out and "nothing is lost" in printed.err
-    assert curves(records_of(runs / NAME)) == curves(before) == measured_curves(runs / NAME)
+    assert curves(records_of(offline)) == before == measured_curves(offline)
 
 
 def test_what_stands_in_the_way_of_an_upload_is_one_line(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refusal(code: int, *words: str) -> str:
-        assert main(["sync", *words]) == code
+        assert main(["sync", *words]) == code, capsys.readouterr()
         [line] = capsys.readouterr().err.splitlines()
         return line
 
     assert "did you mean 'toy'?" in refusal(2, "toi")
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_port()}")
     assert "cannot be reached: nothing is lost" in refusal(75)
-    with recorder() as (address, handler):
+    with silent() as address:
         monkeypatch.setenv("WANDB_BASE_URL", address)
-        handler.answer = lambda self, body: {"errors": [{"message": "no such team"}]}
-        assert f"{NAME} was not uploaded; wandb says:" in refusal(1)
-        monkeypatch.delenv("WANDB_API_KEY")
-        assert f"no key for {address}" in refusal(2)
-    (runs / "foreign").mkdir()
-    (runs / "foreign" / "settings.json").write_text("{")
-    (runs / NAME / "settings.json").write_text("[]")
+        monkeypatch.setattr(wandb, "REACH_SECONDS", 0.2)
+        monkeypatch.setattr(push, "PUSH_SECONDS", 2.0)
+        assert "cannot be reached" in refusal(75)
+        monkeypatch.setattr(wandb, "unreachable", lambda address: None)
+        assert "not uploaded within 2 s" in refusal(75)
+    monkeypatch.delenv("WANDB_API_KEY")
+    assert f"no key for {address}" in refusal(2)
+    with files.held_lock(offline / "lock", ""):
+        [run] = push.waiting(offline.parent, (), False, {})
+        with pytest.raises(push.Interrupted, match="is being computed"):
+            push.make_whole(run, rebuild=True)
+    assert wandb.read_state(offline)["pushed"] is None
+    (offline.parent / "foreign").mkdir()
+    (offline.parent / "foreign" / "settings.json").write_text("{")
+    (offline / "settings.json").write_text("[]")
     assert main(["sync"]) == 0
     assert f"{NAME} cannot be read: left out" in capsys.readouterr().err
-
-
-def test_an_upload_is_given_up_after_the_bound(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "PUSH_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        [run] = push.waiting(runs, (), False, {})
-        with pytest.raises(push.Interrupted, match="not uploaded within"):
-            push.upload(run)
-    assert wandb.read_state(runs / NAME)["pushed"] is None

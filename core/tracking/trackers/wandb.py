@@ -4,6 +4,7 @@ A mirror is made of the run's files alone and bears the run's identity: a later 
 on the server. `wandb/mirror.json` says what it holds and whether a server has it.
 """
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -179,11 +180,10 @@ def account() -> tuple[str, bool]:
     import wandb
     from wandb.sdk.lib import wbauth
 
-    address = wandb.setup().settings.base_url
-    try:
+    address, found = wandb.setup().settings.base_url, None
+    with contextlib.suppress(wandb.Error):  # what is there is no key
         found = wbauth.authenticate_session(host=address, source="encore", prompt=False, update_session=False)
-    except wandb.Error:
-        return address, False
+    wandb.teardown()
     return address, found is not None
 
 
