@@ -89,13 +89,19 @@ def _study_names(node: ast.expr) -> StudyNames:
 
 def read_settings_class(sheet: Path, name: str) -> type:
     """Build the settings class `name` from the source of `sheet`, executing nothing else of it."""
-    tree = _parsed(sheet.read_text(encoding="utf-8"))
-    wanted = [node for node in tree.body if _is_light_import(node) or _is_settings_class(node)]
-    namespace: dict[str, Any] = {"__name__": f"settings of {sheet.stem}"}
-    exec(compile(ast.Module(body=wanted, type_ignores=[]), str(sheet), "exec"), namespace)
+    namespace = _light_parts(sheet.read_text(encoding="utf-8"), str(sheet))
     if name not in namespace:
         raise BadInput(f"{sheet.name} has no settings class {name}")
     return namespace[name]
+
+
+@functools.lru_cache(maxsize=8)
+def _light_parts(source: str, sheet: str) -> dict[str, Any]:
+    """What a sheet's settings classes and the imports they need define, once for all of its studies."""
+    wanted = [node for node in _parsed(source).body if _is_light_import(node) or _is_settings_class(node)]
+    namespace: dict[str, Any] = {"__name__": f"settings of {Path(sheet).stem}"}
+    exec(compile(ast.Module(body=wanted, type_ignores=[]), sheet, "exec"), namespace)
+    return namespace
 
 
 def _is_light_import(node: ast.stmt) -> bool:

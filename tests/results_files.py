@@ -170,7 +170,10 @@ def sweep(root: Path, slug: str, rates: Sequence[str] = ("0.1", "0.2", "0.4"), i
     for rate in rates:
         for name in ("sgd", "adam"):
             mean = 0.1 * rates.index(rate) + (name == "sgd")
-            point = {"number": len(points), "overrides": {"settings.rate": rate, "settings.optimizer.name": name}}
+            point: dict[str, Any] = {
+                "number": len(points),
+                "overrides": {"settings.rate": rate, "settings.optimizer.name": name},
+            }
             point |= {"words": [f"paper={slug}"], "runs": [], "replicates": [1000, 2], "state": "finished"}
             points.append(point | {"objective": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 2}})
     folder = root / "runs" / "sweeps" / identity

@@ -113,7 +113,7 @@ def _axis(key: str, words: list[str | None]) -> dict[str, Any]:
 
 def _spread(values: list[float]) -> bool:
     """Whether numbers are read better by their orders of magnitude."""
-    return min(values) > 0 and max(values) / min(values) >= 20
+    return min(values) > 0 and max(values) / min(values) >= 8
 
 
 def _number(word: str) -> float | None:
