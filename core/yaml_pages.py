@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 # A number for OmegaConf and in YAML 1.2; YAML 1.1 also wants a dot and a sign in it.
 _EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
@@ -24,7 +25,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         names = [key.value for key in keys]
         for position, key in enumerate(keys):
             if key.value in names[:position]:
-                raise yaml.constructor.ConstructorError(None, None, f"found duplicate key {key.value}", key.start_mark)
+                raise ConstructorError(None, None, f"found duplicate key {key.value}", key.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 

@@ -68,7 +68,8 @@ def read(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, compression="gzip", keep_default_na=False, na_values=[""])
+        words: Any = dict.fromkeys(("study", "arm", "metric"), "category")
+        table = pd.read_csv(path, compression="gzip", keep_default_na=False, na_values=[""], dtype=words)
     except FileNotFoundError:
         raise NoCurves(f"{path.name} is missing") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -217,15 +218,18 @@ def _note(rows: int, logged: int, drawn: int, most: int, left_out: int) -> str:
 
 
 def short(values: Iterable[float], digits: int = 5) -> list[float | int | None]:
-    """Numbers rounded to some significant digits, whole ones as integers, None for what is not finite."""
-    found: list[float | int | None] = []
-    for value in np.asarray(values, dtype=float).tolist():
-        if value - value != 0:
-            found.append(None)
-            continue
-        number = float(f"{value:.{digits}g}")
-        found.append(int(number) if number == int(number) else number)
-    return found
+    """Numbers rounded to some significant digits, all as integers where all are whole, None for what is not finite."""
+    found = np.asarray(values, dtype=float)
+    finite = np.isfinite(found)
+    size = np.abs(np.where(finite & (found != 0), found, 1.0))
+    places = np.minimum(digits - 1 - np.floor(np.log10(size)), 300)
+    scale = 10.0 ** np.abs(places)
+    # Dividing by a power of ten, never multiplying by its inverse, gives the double with the shortest decimals.
+    with np.errstate(over="ignore", invalid="ignore"):  # in the branch that is not taken
+        rounded = np.where(places >= 0, np.round(found * scale) / scale, np.round(found / scale) * scale)
+    whole = bool((rounded[finite] == np.round(rounded[finite])).all()) and bool((np.abs(rounded[finite]) < 2**53).all())
+    plain = (np.where(finite, rounded, 0).astype(np.int64) if whole else rounded).tolist()
+    return plain if finite.all() else [value if known else None for value, known in zip(plain, finite, strict=True)]
 
 
 def final_rows(table: "pd.DataFrame", averaged: Collection[str] = ()) -> tuple[list[str], list[dict[str, Any]], int]:
@@ -238,13 +242,17 @@ def final_rows(table: "pd.DataFrame", averaged: Collection[str] = ()) -> tuple[l
     names = conditions(final, averaged)
     if final.empty:
         return names, [], 0
-    finite = np.isfinite(final["value"])
-    final = final.assign(finite=final["value"].where(finite), never=~finite)
-    groups = final.groupby(["study", "metric", "arm", *names], dropna=False, sort=False)
-    summary = groups.agg(
-        mean=("finite", "mean"), low=("finite", "min"), high=("finite", "max"),
-        n=("replicate", "nunique"), never=("never", "sum"),
-    )  # fmt: skip
-    rows = summary.head(TABLE_ROWS).reset_index().to_dict("records")
-    kept = [{str(name): (None if value != value else value) for name, value in row.items()} for row in rows]
-    return names, kept, len(summary)
+    key = _key(final, ["study", "metric", "arm", *names])
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
+    value, replicate = final["value"].to_numpy(dtype=float)[order], final["replicate"].to_numpy()[order]
+    ends = [*starts[1:].tolist(), len(order)]
+    labels = final.iloc[order[starts[:TABLE_ROWS]]][["study", "metric", "arm", *names]].to_dict("records")
+    rows = []
+    for label, start, end, *summary in zip(labels, starts, ends, *_summary(value, starts), strict=False):
+        row = {str(name): (None if text != text else text) for name, text in label.items()}
+        mean, low, high = (None if number != number else float(number) for number in summary)
+        never = int(np.isinf(value[start:end]).sum())
+        n = len(np.unique(replicate[start:end]))
+        rows.append(row | {"mean": mean, "low": low, "high": high, "n": n, "never": never})
+    return names, rows, len(starts)

@@ -16,7 +16,7 @@ from core.publishing.published import edited
 from core.report.claims import Claim, parse_claims
 
 NOT_PAPERS = ("runs", "report")
-NOT_RUNS = ("sweeps",)
+NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # books of sweeps, and work that runs share
 TABLE = "measurements.csv.gz"
 SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
 
@@ -156,8 +156,8 @@ def published_folders(root: Path) -> Iterator[tuple[str, str]]:
 
 def run_folders(root: Path) -> list[Path]:
     """Every folder that looks like a local run."""
-    folders = (path for path in (root / "runs").glob("[!.]*") if path.is_dir() and path.name not in NOT_RUNS)
-    return sorted(folders)
+    folders = (path for path in (root / "runs").glob("[!.]*") if path.is_dir())
+    return sorted(path for path in folders if not NOT_RUNS.fullmatch(path.name))
 
 
 def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:

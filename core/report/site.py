@@ -3,7 +3,7 @@
 Text, data, style and the few scripts are in each page; beside the pages lies one copy of plotly.js, for the curves.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from core.report import freshness, unfinished, wording
 from core.report.assets import LIBRARY, Assets, library
 from core.report.claims import MARKS, MEANINGS, Control
 from core.report.papers import SHOWN_SCALES, Paper, Row, row_of
-from core.report.results import Result, Unfit, read_all, run_folders
+from core.report.results import Result, Unfit, place, read_all, run_folders
 from core.report.sweeps import SweepPage
 from core.report.unfinished import Unfinished
 from core.sweeps import book
@@ -32,21 +32,16 @@ def build(results_root: Path, pages: Iterable[Page], out: Path, left_out: Sequen
     where `out` cannot be written.
     """
     listed = sorted(pages, key=lambda page: page.slug)
-    found, skipped = read_all(results_root, {page.slug for page in listed})
-    runs, unfit = _unfinished(results_root, set(found))
-    papers = [Paper(page, found[page.slug], runs[page.slug], freshness.of_paper(results_root, page)) for page in listed]
-    sweeps = [SweepPage(sweep) for sweep in book.read_all(results_root / "runs")]
-    site = Site(out)
+    slugs = {page.slug for page in listed}
+    found, skipped = read_all(results_root, slugs)
+    runs, unfit = _unfinished(results_root, slugs)
+    skipped = [*left_out, *dict.fromkeys([*skipped, *unfit])]
     try:
-        site.share()
-        for paper in papers:
-            own = [sweep for sweep in sweeps if sweep.paper == paper.slug]
-            sources = paper.sources(out)
-            site.write(f"{paper.slug}.html", "paper.html.j2", paper=paper, sources=sources, sweeps=own)
-        for sweep in sweeps:
-            site.write(sweep.file, "sweep.html.j2", page=sweep, slugs=set(found))
-        about = {"papers": papers, "sweeps": sweeps, "skipped": [*left_out, *skipped, *unfit], "tally": tally(papers)}
-        site.write("index.html", "index.html.j2", **about)
+        site = Site(out, skipped)
+        sweeps = [sweep for sweep in _sweeps(results_root, skipped) if site.sweep(sweep, slugs)]
+        papers = [Paper(page, found[page.slug], runs[page.slug], _fresh(results_root, page)) for page in listed]
+        papers = [paper for paper in papers if site.paper(paper, [each for each in sweeps if each.paper == paper.slug])]
+        site.write("index.html", "index.html.j2", papers=papers, sweeps=sweeps, skipped=skipped, tally=tally(papers))
     except OSError as error:
         raise BadInput(
             f"cannot write the report to {out}: {error.strerror or error}; name another place with --out"
@@ -54,18 +49,50 @@ def build(results_root: Path, pages: Iterable[Page], out: Path, left_out: Sequen
     return out / "index.html"
 
 
+def _fresh(root: Path, page: Page) -> list[freshness.Freshness]:
+    return freshness.of_paper(root, page) if (root / page.slug).is_dir() else []
+
+
+def _sweeps(root: Path, skipped: list[str]) -> list[SweepPage]:
+    """Every sweep that has a book; the folders whose book cannot be read are named in `skipped`."""
+    found = book.read_all(root / "runs")
+    known = {sweep.folder for sweep in found}
+    folders = sorted(path.parent for path in (root / "runs" / book.FOLDER).glob("*/sweep.json"))
+    skipped += [f"{place(path, root)}: sweep.json cannot be read" for path in folders if path not in known]
+    return [SweepPage(sweep) for sweep in found]
+
+
 class Site:
     """Renders templates into the files of one folder."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, skipped: list[str]) -> None:
+        """Lay the plotting library beside the pages, unless it is there; `skipped` gets what cannot be shown."""
+        self.out, self.skipped = out, skipped
         self.environment = _environment()
-
-    def share(self) -> None:
-        """Lay the plotting library beside the pages, unless it is there already."""
-        source, copy = library(), self.out / LIBRARY
+        source, copy = library(), out / LIBRARY
         if not copy.exists() or copy.stat().st_size != source.stat().st_size:
             files.write_bytes(copy, source.read_bytes())
+
+    def paper(self, paper: Paper, sweeps: Sequence[SweepPage]) -> bool:
+        """Write the page of a paper; False, and a line, where its files hold what no page can show."""
+        about = {"paper": paper, "sweeps": sweeps}
+        return self._tried(
+            paper.slug,
+            lambda: self.write(f"{paper.slug}.html", "paper.html.j2", **about, sources=paper.sources(self.out)),
+        )
+
+    def sweep(self, sweep: SweepPage, slugs: set[str]) -> bool:
+        """Write the page of a sweep; False, and a line, where its book holds what no page can show."""
+        name = f"runs/{book.FOLDER}/{sweep.sweep.folder.name}"
+        return self._tried(name, lambda: self.write(sweep.file, "sweep.html.j2", page=sweep, slugs=slugs))
+
+    def _tried(self, name: str, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (TypeError, ValueError, AttributeError, LookupError, jinja2.TemplateError) as error:
+            self.skipped.append(f"{name}: holds what cannot be shown ({' '.join(str(error).split())})")
+            return False
+        return True
 
     def write(self, name: str, template: str, **about: Any) -> None:
         """Render one page."""

@@ -20,7 +20,7 @@ class SweepPage:
     @property
     def file(self) -> str:
         """The name of its page."""
-        return f"sweep-{self.sweep.identity}.html"
+        return f"sweep-{self.sweep.folder.name}.html"
 
     @property
     def paper(self) -> str:
@@ -113,7 +113,7 @@ def _axis(key: str, words: list[str | None]) -> dict[str, Any]:
 
 def _spread(values: list[float]) -> bool:
     """Whether numbers are read better by their orders of magnitude."""
-    return min(values) > 0 and max(values) / min(values) >= 20
+    return min(values) > 0 and max(values) / min(values) >= 8
 
 
 def _number(word: str) -> float | None:

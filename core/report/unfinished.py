@@ -49,7 +49,7 @@ def read(root: Path, run: Path) -> Unfinished | None:
     running = held(run / "lock")
     if not running and any((run / "verdict").glob("*/claims.json")):
         return None
-    if not (run / "settings.json").exists() and not (run / "replicates").exists():
+    if not any((run / name).exists() for name in ("settings.json", "replicates", "verdict")):
         raise Unfit(f"{place(run, root)}: not a run")
     about = about_run(root, run)
     rows = list(_rows(run / "live"))

@@ -73,6 +73,7 @@ const drawing = {
       }
       notice.remove();
       start();
+      performance.mark("drawn");
       document.addEventListener("theme", () => this.again());
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.again());
       addEventListener("beforeprint", () => this.print());

@@ -18,8 +18,8 @@
   const worded = (axis, value) => (value === null ? "–" : axis.words ? axis.words[value] : drawing.number(value));
   const described = (point) => axes.map((axis) => `${drawing.plain(axis.name)}: ${drawing.plain(worded(axis, axis.values[point]))}`).join("<br>");
 
-  // Cividis, which reads the same with every common form of colour blindness, without its palest or darkest end.
-  const shades = [[0, "#1f3a78"], [0.25, "#4b5a82"], [0.5, "#7d7c78"], [0.75, "#b8a054"], [1, "#e8c630"]];
+  // From blue over grey to ochre: told apart with every common form of colour blindness, and on light and dark.
+  const shades = [[0, "#2f5fb3"], [0.5, "#7f8388"], [1, "#c08a00"]];
   function shade(value) {
     if (value === null || !known.length) return drawing.resolved("soft");
     const low = Math.min(...known), high = Math.max(...known), at = high > low ? (value - low) / (high - low) : 0.5;
@@ -50,14 +50,14 @@
   }
 
   function drawLines() {
-    const layout = drawing.layout(), rule = drawing.resolved("soft");
+    const layout = drawing.layout(), rule = drawing.resolved("soft"), narrow = chart.clientWidth < 160 * axes.length;
     Object.assign(layout, {
       hovermode: "closest", dragmode: "select", selectdirection: "any", margin: { l: 24, r: 24, t: 40, b: 16 },
       shapes: axes.map((_, place) => ({ type: "line", x0: place, x1: place, y0: 0, y1: 1, line: { color: rule, width: 1 }, layer: "below" })),
       annotations: [
         ...axes.flatMap(ticks),
         ...axes.map((axis, place) => ({
-          x: place, y: 1, yshift: 24, text: `<b>${drawing.plain(axis.name.split(".").at(-1))}</b>`, showarrow: false, font: { size: 13, color: drawing.resolved("ink") },
+          x: place, y: 1, yshift: 24, text: `<b>${drawing.plain(narrow ? axis.name.split(".").at(-1) : axis.name)}</b>`, showarrow: false, font: { size: 13, color: drawing.resolved("ink") },
           xanchor: place === 0 ? "left" : place === axes.length - 1 ? "right" : "center", xshift: place === 0 ? -12 : place === axes.length - 1 ? 12 : 0,
         })),
       ],
