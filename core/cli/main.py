@@ -41,6 +41,7 @@ keys of a run
   tracking=wandb           wandb | trackio (encore board) | none; tracking.mode=offline | online | disabled,
                            tracking.project=…, also entity, group, tags=[…], notes
   budget.minutes=120       refuse to start when the forecast is longer
+  hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
 
 exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
 command again to go on
@@ -65,6 +66,20 @@ cut short, is mirrored anew from its files first. Needs a key (`wandb login`, or
 
 exit codes: 0 everything is uploaded; 2 bad input or no key; 75 the server cannot be reached, give the same command
 again
+"""
+
+
+PLAN = """\
+What runs would do and cost: minutes, memory and operations, from shapes and from earlier runs here; computing nothing.
+Takes the same keys as `encore run`; paper= may name several, or all.
+
+  encore plan paper=lottery_ticket study=all scale=paper           on this machine
+  encore plan paper=all scale=paper --on h100 --count 8            on accelerators, from their published peaks
+  encore plan paper=all study=all --within 30                      which runs decide the most claims in half an hour
+  encore plan -m paper=lottery_ticket settings.rounds=3,5,7        a sweep
+  encore plan --check                                              how good the forecasts of earlier runs were
+
+With budget.minutes=… a plan that takes longer is refused (exit code 3), as the run would be.
 """
 
 
@@ -108,15 +123,15 @@ def commands() -> dict[str, Parser]:
     show = command("show", "a paper's reference, idea, studies, arms, settings, claims and deviations")
     show.add_argument("paper")
 
-    plan = command(
-        "plan",
-        "what a run would do and cost, computing nothing",
-        "What a run would do and cost: minutes, memory and operations, from shapes alone.\n"
-        "Takes the same keys as `encore run`, e.g. encore plan paper=lottery_ticket scale=paper study=all",
-    )
+    plan = command("plan", "what runs would do and cost, computing nothing", PLAN)
     plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("-m", "--multirun", action="store_true", help="plan a sweep over keys that name several values")
     plan.add_argument("--on", metavar="ACCELERATOR", help="forecast for a named accelerator, e.g. h100")
+    plan.add_argument("--count", type=int, default=1, help="how many of them (default 1)")
     plan.add_argument("--efficiency", type=float, default=0.3, help="share of its peak that is reached (default 0.3)")
+    plan.add_argument("--within", type=float, metavar="MINUTES", help="pick the runs that decide the most claims")
+    plan.add_argument("--check", action="store_true", help="hold the forecasts of earlier runs against what they took")
+    plan.add_argument("--document", action="store_true", help="write docs/cost.md: every paper on 1, 8 and 64 H100")
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
     fetch.add_argument("papers", nargs="+", metavar="paper", help="names of papers, or all")

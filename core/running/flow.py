@@ -7,6 +7,7 @@ measurements is made anew in seconds.
 import contextlib
 import errno
 import signal
+import statistics
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from core import files, prepared
 from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.judging import verdict
-from core.running import plan, screen
+from core.running import costs, plan, screen
 from core.running.compose import Launch
 from core.running.hosts import Hosts, Team, spreads
 from core.running.jobs import Job, Outcome, job_of
@@ -71,17 +72,27 @@ def workers_for(job: Job, peak_gib: float) -> int:
 
 
 def forecast_of(job: Job, gflops: float) -> plan.Forecast:
-    """What the missing replicates are expected to take."""
-    cost = None if job.chosen.overridden else plan.recorded(job.launch.page.slug, job.launch.scale, job.study.name)
+    """What the missing replicates are expected to take: by the same run earlier, the published one, or by counting."""
     if not job.missing:
         return plan.Forecast(0.0, 0.0, 0, "finished before", 0)
-    shapes = None
-    if cost is None:
-        shapes = plan.shapes_of(job.launch.page.slug, job.study, job.chosen.settings)
-        peak = (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
-    else:
-        peak = cost["peak_gib"]
-    return plan.forecast(len(job.missing), workers_for(job, peak), gflops, cost, shapes)
+    slug, study, lines = job.launch.page.slug, job.study, costs.read()
+    cost, source = costs.of_run(job.identity.name, lines), "this run before"
+    if cost is None and not job.chosen.overridden:
+        cost, source = plan.recorded(slug, job.launch.scale, study.name), "the published run"
+    if cost is not None:
+        workers = workers_for(job, cost["peak_gib"])
+        return plan.forecast(len(job.missing), workers, gflops, cost, None, source)
+    shapes = plan.shapes_of(slug, study, job.chosen.settings)
+    workers = workers_for(job, (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
+    near, words = costs.nearest(slug, study.name, lines)
+    source, efficiency, overhead = "counted operations", plan.TYPICAL_EFFICIENCY, plan.OVERHEAD_SECONDS
+    if near:
+        source = f"operations, {words}"
+        efficiency = statistics.median(line.efficiency or efficiency for line in near)
+        overhead = statistics.median(line.overhead_seconds for line in near)
+    elif published := plan.published_efficiency(slug, study):
+        source, efficiency = "operations, the published run", published
+    return plan.forecast(len(job.missing), workers, gflops, None, shapes, source, efficiency, overhead)
 
 
 def check_budget(launch: Launch, forecasts: Sequence[plan.Forecast]) -> None:
@@ -123,6 +134,7 @@ def computed_and_judged(job: Job, forecast: plan.Forecast, gflops: float, say: "
             for name in data_sets(job.chosen.settings):
                 loading.fetch(name, say.line)
             devices = compute(job, missing, forecast, say)
+            costs.note(job, missing, forecast, (time.perf_counter() - started) / 60, gflops)
         effort = verdict.Effort(
             computed=len(missing),
             seconds=time.perf_counter() - started,

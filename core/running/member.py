@@ -38,22 +38,21 @@ def agreed(stopping: Callable[[], bool]) -> Callable[[], bool]:
     return lambda: bool(np.any(multihost_utils.process_allgather(np.asarray(stopping()))))
 
 
-class Silent:
-    """Reads what process 0 keeps, and keeps nothing."""
+class SilentStore(ReplicateStore):
+    """Results of stages, read where process 0 keeps them, and kept by nobody else."""
 
-    def save(self, *_: Any) -> None:
+    def save(self, name: str, tree: Tree) -> None:
+        """Leave it to process 0."""
+
+
+class SilentCheckpoint(Checkpoint):
+    """The newest state inside an unfinished stage, likewise."""
+
+    def save(self, done: int, state: Tree) -> None:
         """Leave it to process 0."""
 
     def remove(self) -> None:
         """Leave it to process 0."""
-
-
-class SilentStore(Silent, ReplicateStore):
-    """Results of stages."""
-
-
-class SilentCheckpoint(Silent, Checkpoint):
-    """The newest state inside an unfinished stage."""
 
 
 class SilentLab(Lab):

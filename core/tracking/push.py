@@ -72,16 +72,18 @@ def make_whole(run: Waiting, rebuild: bool) -> None:
     """Make the mirror anew unless it holds the newest verdict; `Interrupted` while the run goes on."""
     verdict = newest_verdict(run.folder)
     assert verdict is not None
+    if not rebuild and wandb.mirrored_before(run.about, Verdict(verdict)):
+        return
     busy = f"{run.folder.name} is being computed: left for later"
-    with files.held_lock(run.folder / "lock", busy):
-        if not rebuild and wandb.mirrored_before(run.about, Verdict(verdict)):
-            return
-        if rebuild:
-            wandb.write_state(run.about, {"holds": None, "folder": None, "pushed": None})
-        mirror = Mirror.start(run.folder, run.tracking, computing=False)
-        line = mirror.finish(verdict, MIRROR_SECONDS)
-        if wandb.mirrored_before(run.about, Verdict(verdict)) is None:
-            raise EncoreError(f"{run.folder.name}: {line}")
+    try:
+        with files.held_lock(run.folder / "lock", busy):
+            if rebuild:
+                wandb.write_state(run.about, {"holds": None, "folder": None, "pushed": None})
+            line = Mirror.start(run.folder, run.tracking, computing=False).finish(verdict, MIRROR_SECONDS)
+    except OSError as error:
+        raise BadInput(f"{run.folder.name} cannot be mirrored: {error.strerror or error}") from None
+    if wandb.mirrored_before(run.about, Verdict(verdict)) is None:
+        raise EncoreError(f"{run.folder.name}: {line}")
 
 
 def upload(run: Waiting) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from core import files
 from core.cli.main import main
+from core.errors import BadInput
 from core.tracking import push
 from core.tracking.about import About, Verdict
 from core.tracking.mirror import Mirror
@@ -317,6 +318,10 @@ def test_what_stands_in_the_way_of_an_upload_is_one_line(
         with pytest.raises(push.Interrupted, match="is being computed"):
             push.make_whole(run, rebuild=True)
     assert wandb.read_state(offline)["pushed"] is None
+    (offline / "lock").unlink()
+    (offline / "lock").mkdir()  # as good as a folder that cannot be written, for whoever runs the tests
+    with pytest.raises(BadInput, match="cannot be mirrored"):
+        push.make_whole(run, rebuild=True)
     (offline.parent / "foreign").mkdir()
     (offline.parent / "foreign" / "settings.json").write_text("{")
     (offline / "settings.json").write_text("[]")
