@@ -4,6 +4,7 @@ Nothing here writes a file. Every fault is one `BadInput` line with the nearest 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,27 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
         axis=_choice("axis", config["axis"], AXES),
         budget_minutes=float(budget),
         hosts=hosts_of(config["hosts"]),
+    )
+
+
+def as_written(page: Page, scale: str, name: str) -> Launch:
+    """A launch of one study with the page's own settings, as `paper=… scale=… study=…` gives it, in milliseconds.
+
+    Nothing but the page is read, so that many of them can be asked for their identities.
+    """
+    study = page.studies[name]
+    chosen = Selected(study, study.build(study.values(scale)), (), study.replicates(scale))
+    return Launch(
+        page=page,
+        scale=scale,
+        studies=(chosen,),
+        first_replicate=0,
+        tracking={},
+        device="auto",
+        workers=None,
+        axis="auto",
+        budget_minutes=math.inf,
+        hosts=Hosts(),
     )
 
 
