@@ -202,7 +202,7 @@ def net_task(index: int, count: int) -> tuple[jobs.Job, dict[str, Any]]:
 
 def together(folder: Path, count: int, stop: int | None = None) -> list[list[dict[str, Any]]]:
     """The events of `count` workers that compute one replicate together; number `stop` is asked to stop."""
-    address = f"127.0.0.1:{free_port()}"
+    address, works = f"127.0.0.1:{free_port()}", [net_task(index, count)[1] for index in range(count)]
     with ExitStack() as stack:
         pools = [stack.enter_context(Pool(folder / str(n), accelerator=False, pinned=False)) for n in range(count)]
         for index, pool in enumerate(pools):
@@ -210,7 +210,7 @@ def together(folder: Path, count: int, stop: int | None = None) -> list[list[dic
 
         def events(index: int) -> list[dict[str, Any]]:
             found = []
-            for event in pools[index].run([net_task(index, count)[1]]):
+            for event in pools[index].run([works[index]]):
                 found.append(event)
                 if index == stop and event["event"] == "steps" and event["count"]:
                     pools[index].stop()
