@@ -4,6 +4,7 @@ A mirror is made of the run's files alone and bears the run's identity: a later 
 on the server. `wandb/mirror.json` says what it holds and whether a server has it.
 """
 
+import contextlib
 import http.client
 import os
 import shutil
@@ -171,6 +172,19 @@ def read_state(folder: Path) -> dict[str, Any]:
 def write_state(about: About, state: dict[str, Any]) -> None:
     """Note what the mirror holds, and how it was asked for, so that it can be made again."""
     files.write_json(about.folder / "wandb" / "mirror.json", state | {"tracking": dict(about.tracking)})
+
+
+def account() -> tuple[str, bool]:
+    """The address of the server that is set, and whether there is a key for it."""
+    os.environ.update(NO_TELEMETRY)
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    address, found = wandb.setup().settings.base_url, None
+    with contextlib.suppress(wandb.Error):  # what is there is no key
+        found = wbauth.authenticate_session(host=address, source="encore", prompt=False, update_session=False)
+    wandb.teardown()
+    return address, found is not None
 
 
 def unreachable(base_url: str) -> str | None:
