@@ -66,7 +66,7 @@ class Launch:
     workers: int | None
     axis: str
     budget_minutes: float
-    hosts: Hosts = Hosts()
+    hosts: Hosts = dataclasses.field(default_factory=Hosts)
 
     def printable(self) -> str:
         """The final settings as YAML, scale and overrides included."""

@@ -76,12 +76,13 @@ def forecast_of(job: Job, gflops: float) -> plan.Forecast:
     if not job.missing:
         return plan.Forecast(0.0, 0.0, 0, "finished before", 0)
     slug, study, lines = job.launch.page.slug, job.study, costs.read()
+    count = -(-len(job.missing) // (1 if spreads(job.chosen.settings) else job.launch.hosts.count))
     cost, source = costs.of_run(job.identity.name, lines), "this run before"
     if cost is None and not job.chosen.overridden:
         cost, source = plan.recorded(slug, job.launch.scale, study.name), "the published run"
     if cost is not None:
         workers = workers_for(job, cost["peak_gib"])
-        return plan.forecast(len(job.missing), workers, gflops, cost, None, source)
+        return plan.forecast(count, workers, gflops, cost, None, source)
     shapes = plan.shapes_of(slug, study, job.chosen.settings)
     workers = workers_for(job, (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
     near, words = costs.nearest(slug, study.name, lines)
@@ -92,7 +93,7 @@ def forecast_of(job: Job, gflops: float) -> plan.Forecast:
         overhead = statistics.median(line.overhead_seconds for line in near)
     elif published := plan.published_efficiency(slug, study):
         source, efficiency = "operations, the published run", published
-    return plan.forecast(len(job.missing), workers, gflops, None, shapes, source, efficiency, overhead)
+    return plan.forecast(count, workers, gflops, None, shapes, source, efficiency, overhead)
 
 
 def check_budget(launch: Launch, forecasts: Sequence[plan.Forecast]) -> None:
