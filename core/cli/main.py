@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
 
-COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "publish", "check", "new", "completion")
+COMMANDS = ("run", "sweeps", "list", "show", "plan", "fetch", "report", "publish", "check", "new", "completion")
 
 ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
@@ -46,6 +46,14 @@ command again to go on
 """
 
 
+SWEEPS = """\
+Progress and best points of the sweeps that were started here, the newest first.
+
+  encore sweeps                  every sweep: points, states, the best one
+  encore sweeps 3fa2             the points of the sweep whose identity begins so
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line with the nearest valid choice."""
 
@@ -79,6 +87,9 @@ def commands() -> dict[str, Parser]:
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
     run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
+
+    sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
+    sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
 
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")

@@ -15,7 +15,7 @@ from core import files, prepared
 from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.judging import verdict
-from core.running import plan, screen
+from core.running import crew, plan, screen
 from core.running.compose import Launch
 from core.running.jobs import Job, Outcome, job_of
 from core.running.runs import Run
@@ -143,17 +143,25 @@ def write_settings(job: Job) -> None:
 def compute(job: Job, missing: Sequence[int], forecast: plan.Forecast, say: "screen.Screen") -> list[str]:
     """Have the workers compute the missing replicates; returns the names of accelerators that took part."""
     accelerator = use_accelerator(job.launch.device)
-    count, devices = max(1, forecast.workers), []
+    count = max(1, forecast.workers)
     if job.prepared is not None and not prepared.ready(job.prepared):
-        with Pool(job.run.logs, accelerator, pinned=False) as pool:
-            pool.start(1)
-            follow(job, pool, [task(job, "prepare", [0], Run(job.prepared))], say.progress(job, 0, "preparing"))
+        prepare(job, Run(job.prepared), accelerator, say)
     tasks = [task(job, "trial", batch, job.run) for batch in plan.batches(missing, accelerator)]
-    with Pool(job.run.logs, accelerator, pinned=not accelerator and not job.study.data.get("threads")) as pool:
+    pinned = not accelerator and not job.study.data.get("threads")
+    with crew.pool(job.run.logs, accelerator, pinned) as pool:
         pool.start(count)
         with say.progress(job, forecast.steps * len(missing), "training") as progress:
-            devices = follow(job, pool, tasks, progress)
-    return devices if accelerator else []
+            follow(job, pool, tasks, progress)
+        return pool.devices if accelerator else []
+
+
+def prepare(job: Job, run: Run, accelerator: bool, say: "screen.Screen") -> None:
+    """Compute what all replicates share; runs that share it too wait for it here instead of computing it again."""
+    with files.awaited_lock(run.folder / "lock", lambda: say.line(f"waiting for {run.identity}, which others prepare")):
+        if not prepared.ready(run.identity):
+            with Pool(job.run.logs, accelerator, pinned=False) as pool:
+                pool.start(1)
+                follow(job, pool, [task(job, "prepare", [0], run)], say.progress(job, 0, "preparing"))
 
 
 def task(job: Job, kind: str, replicates: Sequence[int], run: Run) -> dict[str, Any]:
@@ -173,14 +181,12 @@ def task(job: Job, kind: str, replicates: Sequence[int], run: Run) -> dict[str, 
     }
 
 
-def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> list[str]:
+def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> None:
     """Follow the workers until all tasks are done; a signal stops them at a point to go on from."""
-    failures, devices = [], []
+    failures = []
     with on_signal(pool.stop):
         for event in pool.run([dict(each) for each in tasks]):
             match event["event"]:
-                case "ready":
-                    devices = event["devices"]
                 case "steps":
                     progress.advance(event["count"])
                 case "failed":
@@ -194,7 +200,6 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
         worst = min(failures, key=lambda event: event["code"])
         error = EXIT_CODES.get(worst["code"], EncoreError)
         raise error(f"{job.study.name}: {worst['message']}")
-    return devices
 
 
 @contextlib.contextmanager

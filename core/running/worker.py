@@ -52,6 +52,7 @@ class Worker:
         self.events = events
         self.stop = threading.Event()
         self.compile_seconds = 0.0
+        self.run = ""
         self.lifters: dict[Any, Any] = {}
 
     def watch_compilation(self) -> None:
@@ -122,6 +123,8 @@ class Worker:
         from core.running.runs import Run
 
         run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
+        if task["run"] != self.run:  # programs are compiled for the settings of a run
+            self.run, self.lifters = task["run"], {}
         return Lab(
             replicates=replicates,
             folders=[run.replicate(number) for number in replicates],
@@ -132,7 +135,7 @@ class Worker:
             advanced=self.events.advanced,
             stopping=self.stop.is_set,
             checkpoint_seconds=task["checkpoint_seconds"],
-            lifter=self.lifters.setdefault((task["run"], axis), Lifter(axis)),
+            lifter=self.lifters.setdefault(axis, Lifter(axis)),
         )
 
 
