@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.data import catalogue
-from core.errors import BadInput
+from core.errors import BadInput, EncoreError
 from core.lab import Iterated, watched_steps
 from core.replicas import identity_of
 from core.stages import check_name
@@ -29,6 +29,8 @@ class Cost:
       flops: floating-point operations as XLA counts them.
       peak_bytes: arrays alive in the largest loop (data, state, arguments), a lower bound of the memory needed.
       parameters: values in the state of the largest loop.
+      stages: names of all stages.
+      uncounted: those of them that compute on the host, in which no operation is counted.
     """
 
     steps: int = 0
@@ -36,6 +38,7 @@ class Cost:
     peak_bytes: int = 0
     parameters: int = 0
     stages: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
 
 
 def size_in_bytes(tree: Tree) -> int:
@@ -75,10 +78,21 @@ class AbstractLab:
         self._data_bytes = max(self._data_bytes, size_in_bytes(shapes))
         return shapes
 
-    def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
-        """Shapes of the result."""
+    def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
+        """Shapes of the result: those of `like` for work on the host, whose operations nobody can count beforehand."""
         self._note(name)
-        return jax.eval_shape(compute)
+        if like is not None:
+            self.cost.uncounted.append(name)
+            return _batched(like)
+        try:
+            return jax.eval_shape(compute)
+        except EncoreError:
+            raise
+        except Exception as error:  # whatever a solver says to shapes in place of numbers
+            raise BadInput(
+                f"stage '{name}' cannot be followed by shapes alone ({type(error).__name__}: {error}); if it computes "
+                "on the host, give lab.stage(…, like=shapes of one replicate)"
+            ) from error
 
     def map(self, function: Callable, *each: Tree, shared: Sequence[Tree] = ()) -> Tree:
         """Shapes of the result; its operations are counted."""

@@ -130,7 +130,7 @@ def commands() -> dict[str, Parser]:
     check.add_argument(
         "--confirm",
         action="store_true",
-        help="where only code changed, compute one replicate again; equal bit by bit, the result stays current",
+        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
 
     new = command("new", "write the page, the sheet and the maths test of a new paper")

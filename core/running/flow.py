@@ -101,8 +101,7 @@ def run_job(job: Job, forecast: plan.Forecast, gflops: float, say: "screen.Scree
 def computed_and_judged(job: Job, forecast: plan.Forecast, gflops: float, say: "screen.Screen") -> Outcome:
     """The replicates that are missing, then the verdict on all that are asked for."""
     started, missing, devices, folder = time.perf_counter(), job.missing, [], None
-    about = {"first_replicate": job.numbers[0], "replicates": len(job.numbers)}
-    mirror = Mirror.start(job.run.folder, job.launch.tracking, about)
+    mirror = Mirror.start(job.run.folder, job.launch.tracking, computing=bool(missing))
     try:
         if missing:
             for name in data_sets(job.chosen.settings):

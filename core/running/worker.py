@@ -93,10 +93,12 @@ class Worker:
         from core import prepared, stages
         from core.running import records
         from core.running.runs import Run
+        from core.tracking.live import Writer
 
         run, replicates = Run(task["run"]), task["replicates"]
         started, compiled = time.perf_counter(), self.compile_seconds
-        lab = self._lab(task, replicates)
+        lab, live = self._lab(task, replicates), Writer(run.live, replicates[0])
+        lab.watched = live.look
         lab.prepared = prepared.load(task.get("prepared"))
         study.trial(settings, batch, lab)
         cost = {
@@ -113,6 +115,7 @@ class Worker:
             if lab.kept:
                 stages.save(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
             records.files.write_json(folder / "done.json", cost)
+        live.remove()
         self.events.flush()
         self.events.send("finished", replicates=replicates)
 

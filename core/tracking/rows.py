@@ -4,23 +4,44 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from core.tracking.live import SHARED, Row
 
 
-def finished_replicates(folder: Path, wanted: Iterable[int]) -> list[int]:
-    """Those of the wanted replicates whose record is complete."""
-    return [replicate for replicate in wanted if (_replicate_folder(folder, replicate) / "done.json").is_file()]
+def finished_replicates(folder: Path) -> list[int]:
+    """The replicates of a run whose record is complete."""
+    return sorted(int(done.parent.name) for done in folder.glob("replicates/*/done.json") if done.parent.name.isdigit())
 
 
 def read_rows(folder: Path, replicate: int) -> list[Row]:
     """One finished replicate's measurements, in the order they were made, with `replicate` as a column."""
-    text = (_replicate_folder(folder, replicate) / "measurements.jsonl").read_text(encoding="utf-8")
+    text = (folder / "replicates" / f"{replicate:06d}" / "measurements.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [{"replicate": replicate} | row | {"value": float(row["value"])} for row in rows]
+
+
+def thinned(looks: Sequence[Row], most: int) -> list[Row]:
+    """At most so many looks of every loop, evenly chosen, the newest among them, in their order."""
+    places: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for place, look in enumerate(looks):
+        places[look["replicate"], look["stage"]].append(place)
+    kept = []
+    for each in places.values():
+        count = min(most, len(each))
+        kept += [each[-1 - k * len(each) // count] for k in range(count)]
+    return [looks[place] for place in sorted(kept)]
+
+
+def tidy_looks(looks: Iterable[Row], arm_of: Callable[[str], str | None]) -> list[Row]:
+    """Looks as rows with one metric each: replicate, arm (None where the stage does not say), stage, step."""
+    found = []
+    for look in looks:
+        shared = {name: look[name] for name in SHARED} | {"arm": arm_of(look["stage"])}
+        found += [shared | {"metric": name, "value": value} for name, value in look.items() if name not in SHARED]
+    return [row for row in found if not math.isnan(row["value"])]
 
 
 def curve_points(rows: Iterable[Row]) -> list[Row]:
@@ -111,7 +132,3 @@ def series_name(row: Row) -> str:
 def _cell(value: Any) -> Any:
     """The value as strict JSON can hold it: infinities become words."""
     return str(value) if isinstance(value, float) and math.isinf(value) else value
-
-
-def _replicate_folder(folder: Path, replicate: int) -> Path:
-    return folder / "replicates" / f"{replicate:06d}"

@@ -135,3 +135,18 @@ def test_stages_seconds_and_kept_arrays_need_no_computing():
     assert lab.stage("s", lambda: {"x": jnp.ones((1, 2))})["x"] == shape(1, 2)
     lab.keep("x", shape(1, 2))
     assert lab.time({"a": lambda: pytest.fail("called")}, rounds=2) == {"a": [1.0, 1.0]}
+
+
+def test_a_stage_on_the_host_says_what_it_returns(tmp_path):
+    def solved(x):
+        return {"root": np.roots(np.asarray(x)[0])[None]}
+
+    lab, like = AbstractLab(), {"root": jax.ShapeDtypeStruct((2,), jnp.float64)}
+    x = shape(1, 3)
+    assert lab.stage("solve", lambda: solved(x), like=like)["root"].shape == (1, 2)
+    assert (lab.cost.stages, lab.cost.uncounted) == (["solve"], ["solve"])
+    with pytest.raises(BadInput, match=r"stage 'again' cannot be followed by shapes alone .*give lab.stage"):
+        lab.stage("again", lambda: solved(x))
+    real = Lab([0], [tmp_path], Path(), lambda name: {}, Axis(1, "loop"))
+    roots = real.stage("solve", lambda: solved(jnp.array([[1.0, -3.0, 2.0]])), like=like)
+    assert sorted(roots["root"][0].tolist()) == [1.0, 2.0]

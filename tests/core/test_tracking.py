@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from core.errors import BadInput
-from core.tracking import Mirror, rows, wandb_mirror
+from core.tracking import rows, wandb_mirror
+from core.tracking.mirror import Mirror
 
 TRACKING: dict[str, Any] = {
     "name": "wandb",
