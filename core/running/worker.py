@@ -77,8 +77,11 @@ class Worker:
             settings = build(study.settings, task["settings"])
             if task["kind"] == "prepare":
                 self._prepare(task, study, settings)
+                return
+            batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
+            if task["kind"] == "varied":
+                self._varied(task, study, settings, batch)
             else:
-                batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
                 self._trial(task, study, settings, batch)
 
     def _prepare(self, task: dict[str, Any], study: Any, settings: Any) -> None:
@@ -90,15 +93,33 @@ class Worker:
         self.events.send("finished", replicates=[])
 
     def _trial(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
-        from core import prepared, stages
-        from core.running import records
         from core.running.runs import Run
         from core.tracking.live import Writer
 
-        run, replicates = Run(task["run"]), task["replicates"]
-        started, compiled = time.perf_counter(), self.compile_seconds
-        lab, live = self._lab(task, replicates), Writer(run.live, replicates[0])
+        lab, live = self._lab(task, task["replicates"]), Writer(Run(task["run"]).live, task["replicates"][0])
         lab.watched = live.look
+        self._perform(task, study, settings, batch, lab)
+        live.remove()
+
+    def _varied(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
+        """Replicates of several runs, whose settings differ in some numbers, as one batch."""
+        from pathlib import Path
+
+        from core.running import varied
+        from core.running.runs import Run
+
+        lab = self._lab(task, list(range(len(task["replicates"]))), varied.VaryingLab)
+        lab.folders = [Run(name).replicate(n) for name, n in zip(task["runs"], task["replicates"], strict=True)]
+        lab.store.folders, lab.checkpoints = lab.folders, Path(task["checkpoints"])
+        lab.numbers = varied.numbers_of(task["vary"])
+        self._perform(task, study, varied.with_placeholders(settings, list(task["vary"])), batch, lab)
+
+    def _perform(self, task: dict[str, Any], study: Any, settings: Any, batch: Any, lab: Any) -> None:
+        from core import prepared, stages
+        from core.running import records
+
+        replicates = task["replicates"]
+        started, compiled = time.perf_counter(), self.compile_seconds
         lab.prepared = prepared.load(task.get("prepared"))
         study.trial(settings, batch, lab)
         cost = {
@@ -109,17 +130,15 @@ class Worker:
             "batch": len(replicates),
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
-        for position, number in enumerate(replicates):
-            folder = run.replicate(number)
+        for position, folder in enumerate(lab.folders):
             records.write_rows(folder / "measurements.jsonl", lab.rows[position])
             if lab.kept:
                 stages.save(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
             records.files.write_json(folder / "done.json", cost)
-        live.remove()
         self.events.flush()
         self.events.send("finished", replicates=replicates)
 
-    def _lab(self, task: dict[str, Any], replicates: list[int]) -> Any:
+    def _lab(self, task: dict[str, Any], replicates: list[int], kind: Any = None) -> Any:
         from core.data import loading
         from core.lab import Lab
         from core.replicas import Axis, Lifter
@@ -128,7 +147,7 @@ class Worker:
         run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
         if task["run"] != self.run:  # programs are compiled for the settings of a run
             self.run, self.lifters = task["run"], {}
-        return Lab(
+        return (kind or Lab)(
             replicates=replicates,
             folders=[run.replicate(number) for number in replicates],
             checkpoints=run.checkpoints,

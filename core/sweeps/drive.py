@@ -181,7 +181,7 @@ class Driver:
             from core.sweeps import together
 
             after = {point.number: point for point in book.read(self.folder).points}
-            together.compute(self.folder, [after[number] for number in free], self.checker, watch.line)
+            together.compute(self.folder, [after[number] for number in free], self.checker, self.leader, watch.line)
         launch(self.folder, free, self.leader, self.hydra_words)
         after = {point.number: point for point in book.read(self.folder).points}
         for number in free:

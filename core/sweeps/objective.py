@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from core.errors import BadInput, nearest, unknown
-from core.judging import stats
 from core.running.compose import Launch
 from core.running.jobs import Job
 
@@ -49,6 +48,7 @@ class Objective:
 
         None when a value is infinite (never reached). Bounds are None for a single replicate.
         """
+        from core.judging import stats
         from core.running import records
 
         rows = records.assemble(job.run, job.study.name, job.numbers)
