@@ -4,11 +4,16 @@ Outside of `kept()` every run has a pool of its own.
 """
 
 import contextlib
+import math
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.running import plan
 from core.running.workers import Pool, cores
+
+CALIBRATED_SECONDS = 60.0
 
 
 @dataclass
@@ -18,6 +23,8 @@ class Crew:
     logs: Path
     pool: Pool | None = None
     fit_for: tuple = ()
+    speed: float = 0.0
+    measured_at: float = -math.inf
 
     def hire(self, accelerator: bool, pinned: bool) -> Pool:
         """The waiting pool when it fits, otherwise a new one; cores are this process's at this moment."""
@@ -32,6 +39,14 @@ class Crew:
         if self.pool is not None:
             self.pool.close()
             self.pool = None
+
+
+def calibrated() -> float:
+    """This machine's speed (`plan.calibrate`), measured at most once a minute by those who share workers."""
+    crew = _crew[-1] if _crew else Crew(Path())
+    if time.monotonic() - crew.measured_at > CALIBRATED_SECONDS:
+        crew.speed, crew.measured_at = plan.calibrate(), time.monotonic()
+    return crew.speed
 
 
 _crew: list[Crew] = []  # the innermost `kept()` that is open in this process

@@ -36,7 +36,7 @@ def execute(launch: Launch) -> int:
 def _execute(launch: Launch) -> int:
     jobs = [job_of(launch, chosen) for chosen in launch.studies]
     say = screen.Screen()
-    gflops = plan.calibrate()
+    gflops = crew.calibrated()
     forecasts = [forecast_of(job, gflops) for job in jobs]
     say.header(launch, jobs, forecasts)
     check_budget(launch, forecasts)

@@ -38,6 +38,9 @@ class Placeholder:
     def __bool__(self) -> bool:
         raise TypeError(f"settings.{self.name} decides outside of a function of one replicate")
 
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise TypeError(f"settings.{self.name} is made an array outside of a function of one replicate")
+
 
 def with_placeholders(settings: Any, names: Sequence[str]) -> Any:
     """Settings with placeholders for the numbers of these dotted names."""

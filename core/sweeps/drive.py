@@ -6,12 +6,13 @@ killed at any moment, started again, and shared by several terminals.
 
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from core import files
 from core.errors import BadInput, EncoreError, Interrupted
@@ -31,12 +32,16 @@ OPEN = ("waiting", "running", "interrupted")  # states of points that are not do
 ATTEMPTS = 2  # at a point in one life of a sweep, where it is interrupted and nobody asked for that
 BUSY_SECONDS = 2.0
 FRESH_FROM = 1000  # the winner is run again on replicates this much further on
+PLACES = ("ENCORE_ROOT", "ENCORE_RESULTS", "ENCORE_CACHE", "ENCORE_DATA")
 IN_PROCESS = ("local", "vectorised")
 
 
 def run(words: Sequence[str]) -> int:
     """Check and run a sweep; returns its exit code."""
     command = points.read(words)
+    for name in PLACES:  # the processes of a launcher may stand in other working directories
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).absolute())
     driver = prepared(command)
     try:
         return driver.run()
@@ -48,7 +53,7 @@ def prepared(command: Command) -> "Driver":
     """Check everything that can be checked before the first point runs; nothing is written."""
     workers = int(command.manner("workers", "1")) if command.manner("workers", "1").isdigit() else 1
     jobs = max(1, len(cores()) // workers)
-    values = {"workers": workers, "cores": len(cores()), "jobs": jobs, "book": "none", "point": "0"}
+    values = {"workers": workers, "jobs": jobs, "book": "none", "point": "0"}
     hydra_words = points.hydra_words(command, values)
     options = compose.composed_config("sweep", [*hydra_words, *points.lines(values)], hydra=True)
     if command.names["launcher"] in IN_PROCESS:
@@ -182,10 +187,16 @@ class Driver:
 
             after = {point.number: point for point in book.read(self.folder).points}
             together.compute(self.folder, [after[number] for number in free], self.checker, self.leader, watch.line)
-        launch(self.folder, free, self.leader, self.hydra_words)
+        failed = False
+        try:
+            launch(self.folder, free, self.leader, self.hydra_words)
+        except EncoreError as error:  # a job that was cancelled, say; what became of the points is in the book
+            watch.line(str(error))
+            failed = True
         after = {point.number: point for point in book.read(self.folder).points}
         for number in free:
-            self.attempts[number] = self.attempts.get(number, 0) + (after[number].state == "interrupted")
+            tried = after[number].state == "interrupted" or (failed and after[number].state == "waiting")
+            self.attempts[number] = self.attempts.get(number, 0) + tried
         if all(after[number].state in ("waiting", "running") for number in free):
             self._wait(len(free), watch)
 
@@ -219,6 +230,7 @@ class Driver:
         if before is None:  # whatever is there belongs to another winner
             book.point_file(folder, fresh.number).unlink(missing_ok=True)
         if fresh.state != "finished":
+            watch.look()
             watch.line(f"the best point, {fresh.label()}, again on fresh replicates from {first}")
             launch(folder, [fresh.number], self.leader, self.hydra_words)
         while book.held(book.lock_file(folder, fresh.number)) and not self.leader.stopped():
@@ -260,16 +272,31 @@ def launch(folder: Path, numbers: Sequence[int], leader: Leader, words: Sequence
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder / "launcher.log"
     run = hydra.main(config_path=str(project_root() / "configs"), config_name="sweep", version_base="1.3")(perform)
-    with (
-        _argv(["encore", "-m", *words]),
-        log_file.open("a") as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
+    sys.stdout.flush()
+    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _said_to(log):
         try:
             run()
         except SystemExit:
             raise EncoreError(f"the launcher failed: {shown(log_file)} says why") from None
+
+
+@contextlib.contextmanager
+def _said_to(log: TextIO) -> Generator[None]:
+    """Send what launchers say to a file, and what the programs say that they start, such as Slurm's.
+
+    It happens below Python's own files: loggers that are made meanwhile keep the ones they found.
+    """
+    before = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in before:
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for number, descriptor in before.items():
+            os.dup2(descriptor, number)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -185,27 +185,26 @@ def hydra_words(command: Command, values: Mapping[str, Any]) -> list[str]:
         _check_installed(name)
     chosen = [f"{key}={name}" for key, name in command.names.items()]
     bare = compose.composed_config("sweep", [*chosen, *lines(values)], hydra=True)
-    found = []
-    for word in command.launcher:
-        key = word.partition("=")[0]
-        if "." not in key:
-            found.append(word)
-            continue
-        *groups, last = key.split(".")
-        group: Any = bare
-        for name in groups:
-            group = group.get(name) if isinstance(group, Mapping) else None
-        open_group = groups[-1] in OPEN_GROUPS
-        if not isinstance(group, Mapping) or not (last in group or open_group):
-            known = (
-                _leaves(bare["hydra"]["launcher"], "launcher.")
-                if groups[0] == "hydra"
-                else _leaves(bare["sweeper"], "sweeper.")
-            )
-            shown = key.removeprefix("hydra.")
-            raise BadInput(f"unknown key '{shown}': {nearest(shown, known)}")
-        found.append(word if last in group else f"++{word}")
-    return found
+    return [_known(word, command, bare) for word in command.launcher]
+
+
+def _known(word: str, command: Command, bare: Mapping[str, Any]) -> str:
+    """A word for the launcher or the search, prefixed by ++ where it adds a key that is not Hydra's to know."""
+    key = word.partition("=")[0]
+    *groups, last = key.split(".")
+    group: Any = bare
+    for name in groups:
+        group = group.get(name) if isinstance(group, Mapping) else None
+    if not groups or (isinstance(group, Mapping) and last in group):
+        return word
+    if isinstance(group, Mapping) and groups[-1] in OPEN_GROUPS:
+        return f"++{word}"
+    if groups[0] == "sweeper" and command.names["sweeper"] == "grid":
+        raise BadInput(f"'{word}' speaks to a search: add sweeper=tpe")
+    launcher = groups[0] == "hydra"
+    known = _leaves(bare["hydra"]["launcher"] if launcher else bare["sweeper"], "launcher." if launcher else "sweeper.")
+    shown = key.removeprefix("hydra.")
+    raise BadInput(f"unknown key '{shown}': {nearest(shown, known)}")
 
 
 def _leaves(group: Mapping[str, Any], prefix: str) -> list[str]:

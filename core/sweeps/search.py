@@ -114,7 +114,7 @@ class Tpe:
         for point in known:
             study.add_trial(_trial(point, space))
         chosen = study.ask(space).params
-        return {key: _text(value) for key, value in chosen.items()}
+        return {key: _text(_rounded(value, space[key])) for key, value in chosen.items()}
 
 
 def _trial(point: Point, space: Mapping[str, "BaseDistribution"]) -> Any:
@@ -134,6 +134,14 @@ def _value(text: str, distribution: "BaseDistribution") -> Any:
     if isinstance(distribution, IntDistribution):
         return int(text)
     return float(text) if isinstance(distribution, FloatDistribution) else text
+
+
+def _rounded(value: Any, distribution: "BaseDistribution") -> Any:
+    """Five digits of a fraction are enough, unless they lead out of the range."""
+    if not isinstance(value, float):
+        return value
+    short = float(f"{value:.5g}")
+    return short if distribution._contains(short) else value
 
 
 def _text(value: Any) -> str:
@@ -159,7 +167,7 @@ def _distribution(override: Override) -> "BaseDistribution":
 
 def described(override: Override) -> list[str] | str:
     """An axis as the book shows it: its values, or the words of a continuous range."""
-    return points.texts(override) if override.is_discrete_sweep() else str(override.get_value_element_as_str())
+    return points.texts(override) if override.is_discrete_sweep() else str(override.input_line).partition("=")[2]
 
 
 def ends(override: Override) -> list[str]:

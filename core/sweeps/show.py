@@ -1,5 +1,6 @@
 """What a person sees of sweeps: a line per point while they run, the points and the best of them, how to go on."""
 
+import os
 import shlex
 import sys
 import threading
@@ -28,7 +29,9 @@ class Watch:
     """Follows the book of a sweep in a thread and prints what has changed, whoever computed it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._console = folder, console(sys.stdout)
+        sys.stdout.flush()
+        self._file = os.fdopen(os.dup(1), "w", buffering=1)  # launchers have their output sent elsewhere
+        self._folder, self._console = folder, console(self._file)
         self._sweep = book.read(folder)
         self._seen = {point.number: point for point in self._sweep.points}
         self._times: dict[str, int] = {path.name: path.stat().st_mtime_ns for path in self._files()}
@@ -49,7 +52,8 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        self._look()
+        self.look()
+        self._file.close()
 
     def line(self, text: str) -> None:
         """One plain line."""
@@ -63,14 +67,15 @@ class Watch:
 
     def _follow(self) -> None:
         while not self._done.wait(POLL_SECONDS):
-            self._look()
+            self.look()
             if time.monotonic() - self._said > QUIET_SECONDS:
                 self.line(self._progress())
 
     def _files(self) -> list[Path]:
         return list((self._folder / "points").glob("*.json"))
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Print what has changed since the last look."""
         for path in sorted(self._files()):
             changed = path.stat().st_mtime_ns
             if self._times.get(path.name) != changed:
@@ -126,7 +131,7 @@ def report(sweep: Sweep, stopped: bool, words: Sequence[str]) -> int:
     if failed:
         own = [word for word in words if not word.startswith("points=")]
         numbers = ",".join(str(point.number) for point in failed)
-        screen.print(f" those that failed again: {shlex.join(['encore', 'run', '-m', *own, f'points=[{numbers}]'])}")
+        screen.print(f" to run just those again: {shlex.join(['encore', 'run', '-m', *own, f'points=[{numbers}]'])}")
     screen.print(f" encore sweeps {sweep.identity}")
     unfinished = [point for point in sweep.points if point.state not in ("finished", "failed")]
     if stopped or any(point.state == "interrupted" for point in unfinished):
