@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
@@ -123,6 +123,14 @@ def commands() -> dict[str, Parser]:
         made[name].summary = help
         return made[name]
 
+    _for_runs(command)
+    _for_results(command)
+
+    return made
+
+
+def _for_runs(command: Callable[..., Parser]) -> None:
+    """What is done before results are there."""
     run = command("run", "perform a paper's experiments and judge its claims", RUN)
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
@@ -153,6 +161,9 @@ def commands() -> dict[str, Parser]:
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
 
+
+def _for_results(command: Callable[..., Parser]) -> None:
+    """What is done with them."""
     report = command("report", "build the static site of all results: results/report/index.html")
     report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
@@ -184,17 +195,6 @@ def commands() -> dict[str, Parser]:
         action="store_true",
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
-
-    new = command("new", "write the page, the sheet and the maths test of a new paper")
-    new.add_argument("paper")
-
-    completion = command(
-        "completion",
-        'tab completion for bash: eval "$(encore completion)"',
-        'Add to ~/.bashrc: eval "$(encore completion)"',
-    )
-    completion.add_argument("--line", help=argparse.SUPPRESS)
-    return made
 
 
 def main(words: Sequence[str] | None = None) -> int:
