@@ -16,6 +16,7 @@ from core.tracking.trackers import find, trackio
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 2.0
+VIEW = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those of few points would look flat
 
 
 class Board:
@@ -72,7 +73,8 @@ def opened(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple
         board.update()
         server, address = _serve(port)
         try:
-            yield f"{address}?project={papers[0]}" if len(papers) == 1 else address, board, note
+            chosen = f"&project={papers[0]}" if len(papers) == 1 else ""
+            yield f"{address}?{VIEW}{chosen}", board, note
         finally:
             with contextlib.redirect_stdout(io.StringIO()):
                 server.close()

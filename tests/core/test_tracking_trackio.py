@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,7 +155,7 @@ def board(runs: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subprocess.Popen[str]], runs: Path) -> None:
     address, process = board
-    assert "<title>Trackio Dashboard</title>" in asked(address)
+    assert "<title>Trackio Dashboard</title>" in asked(address) and "smoothing=0" in address
     names = {f"{arm} r{replicate} lenet 6789ab" for arm in ("dense", "ticket") for replicate in (0, 1)}
     assert set(rows_of(runs, "toy")) == {*names, "verdict lenet 6789ab"}
     write_replicate(runs / NAME, 2)
@@ -164,7 +165,7 @@ def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subproces
     listening = [
         line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
     ]
-    port = f"{int(address.rstrip('/').rpartition(':')[2]):04X}"
+    port = f"{urllib.parse.urlsplit(address).port:04X}"
     assert [each for each in listening if each.endswith(f":{port}")] == [f"0100007F:{port}"], "on loopback alone"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
