@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Generator, Sequence
@@ -22,7 +23,7 @@ VIEW = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those
 class Board:
     """Carries what is new in the folders of runs over to Trackio's databases.
 
-    `papers` are the papers to show, all where there are none; `left_out` counts folders that cannot be read.
+    `papers` are the papers to show, all where there are none; `left_out` names the folders that cannot be read.
     """
 
     def __init__(self, runs: Path, papers: Sequence[str] = ()) -> None:
@@ -37,6 +38,8 @@ class Board:
             folder = settings.parent
             try:
                 self._update(folder)
+            except sqlite3.Error:
+                continue  # another process is writing: it is looked at again
             except (OSError, ValueError, KeyError, TypeError):
                 self.left_out.add(folder.name)
             else:
