@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
@@ -153,20 +153,7 @@ def commands() -> dict[str, Parser]:
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
 
-    report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
-    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
-
-    board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
-    board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
-    board.add_argument("--port", type=int, default=7860, help="port on 127.0.0.1 (default 7860)")
-    board.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
-
-    sync = command("sync", "upload finished offline runs to Weights & Biases", SYNC)
-    sync.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all that were mirrored")
-    sync.add_argument("--rebuild", action="store_true", help="first make the mirrors anew from the files of the runs")
-    sync.add_argument("--project", help="another project than the one that was asked for")
-    sync.add_argument("--entity", help="another account or team")
+    _add_dashboards(command)
 
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")
@@ -195,6 +182,23 @@ def commands() -> dict[str, Parser]:
     )
     completion.add_argument("--line", help=argparse.SUPPRESS)
     return made
+
+
+def _add_dashboards(command: Callable[..., Parser]) -> None:
+    report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
+    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+
+    board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
+    board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
+    board.add_argument("--port", type=int, default=7860, help="port on 127.0.0.1 (default 7860)")
+    board.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+
+    sync = command("sync", "upload finished offline runs to Weights & Biases", SYNC)
+    sync.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all that were mirrored")
+    sync.add_argument("--rebuild", action="store_true", help="first make the mirrors anew from the files of the runs")
+    sync.add_argument("--project", help="another project than the one that was asked for")
+    sync.add_argument("--entity", help="another account or team")
 
 
 def main(words: Sequence[str] | None = None) -> int:
