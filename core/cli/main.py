@@ -9,7 +9,10 @@ from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
 
-COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new", "completion")
+COMMANDS = (
+    "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
+    "completion",
+)  # fmt: skip
 
 ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
@@ -83,6 +86,14 @@ With budget.minutes=… a plan that takes longer is refused (exit code 3), as th
 """
 
 
+SWEEPS = """\
+Progress and best points of the sweeps that were started here, the newest first.
+
+  encore sweeps                  every sweep: points, states, the best one
+  encore sweeps 3fa2             the points of the sweep whose identity begins so
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line with the nearest valid choice."""
 
@@ -116,6 +127,9 @@ def commands() -> dict[str, Parser]:
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
     run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
+
+    sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
+    sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
 
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")
