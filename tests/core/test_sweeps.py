@@ -122,7 +122,7 @@ def test_vectorised_points_give_what_they_give_one_by_one(
         one, other = (records.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
         assert one.drop(columns="value").equals(other.drop(columns="value"))
         assert np.allclose(one["value"], other["value"], rtol=2e-5, atol=1e-7)
-        assert one["value"].nunique() > 20
+        assert one["value"].nunique() > 12
     batches = [json.loads(path.read_text())["batch"] for path in written(here)]
     assert len(batches) == 6 and min(batches) > 1, "replicates of several points shared a program"
 
