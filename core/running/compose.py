@@ -4,6 +4,7 @@ Nothing here writes a file. Every fault is one `BadInput` line with the nearest 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from yaml import YAMLError
 from core.errors import BadInput, nearest, unknown
 from core.pages import SCALES, Page, Study, checked_page, overlaid, slugs
 from core.roots import project_root
+from core.running.hosts import Hosts, hosts_of
 from core.tracking.mirror import check as check_tracking
 
 Composed = tuple[Page, Mapping[str, Any]]  # a page and the keys of a run
@@ -36,6 +38,7 @@ SHARED_WORDS = (
     "workers",
     "axis",
     "budget.minutes",
+    *(f"hosts.{name}" for name in ("coordinator", "count", "index", "patience")),
     "tracking",
     *(f"tracking.{name}" for name in ("mode", "project", "entity", "group", "tags", "notes")),
 )
@@ -64,6 +67,7 @@ class Launch:
     workers: int | None
     axis: str
     budget_minutes: float
+    hosts: Hosts = dataclasses.field(default_factory=Hosts)
 
     def printable(self) -> str:
         """The final settings as YAML, scale and overrides included."""
@@ -206,6 +210,28 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
         workers=None if workers is None else _whole("workers", workers, 1),
         axis=_choice("axis", config["axis"], AXES),
         budget_minutes=float(budget),
+        hosts=hosts_of(config["hosts"]),
+    )
+
+
+def as_written(page: Page, scale: str, name: str) -> Launch:
+    """A launch of one study with the page's own settings, as `paper=… scale=… study=…` gives it, in milliseconds.
+
+    Nothing but the page is read, so that many of them can be asked for their identities.
+    """
+    study = page.studies[name]
+    chosen = Selected(study, study.build(study.values(scale)), (), study.replicates(scale))
+    return Launch(
+        page=page,
+        scale=scale,
+        studies=(chosen,),
+        first_replicate=0,
+        tracking={},
+        device="auto",
+        workers=None,
+        axis="auto",
+        budget_minutes=math.inf,
+        hosts=Hosts(),
     )
 
 

@@ -16,9 +16,8 @@ from core import files
 from core.data import loading
 from core.errors import Busy, EncoreError, Stopped
 from core.publishing.identity import digest
-from core.running import crew, flow, plan
+from core.running import crew, flow, hosts, plan
 from core.running.jobs import Job
-from core.running.runs import Run
 from core.running.screen import Screen
 from core.running.workers import cores, use_accelerator
 from core.settings import data_sets, plain
@@ -145,7 +144,7 @@ def _compute(group: Group, folder: Path) -> None:
         loading.fetch(name, say.line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
-        flow.prepare(first, Run(first.prepared), accelerator, say)
+        flow.prepare_alone(first, accelerator, say)
     workers = 1 if accelerator else min(first.launch.workers or len(cores()), len(entries))
     most = min(MOST, -(-len(entries) // workers))
     tasks = [group.task(entries[at : at + most], folder) for at in range(0, len(entries), most)]
@@ -153,4 +152,4 @@ def _compute(group: Group, folder: Path) -> None:
         pool.start(workers)
         steps = plan.shapes_of(first.launch.page.slug, first.study, first.chosen.settings)["steps"]
         with say.progress(first, steps * len(entries), "training") as progress:
-            flow.follow(first, pool, tasks, progress)
+            flow.follow(first, hosts.alone(pool), tasks, progress)

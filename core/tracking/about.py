@@ -1,7 +1,7 @@
 """What a tracker is told: which run it mirrors, where the mirror shall go, and in the end the verdict."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from core.errors import EncoreError
 from core.files import read_json
 from core.pages import load_page
 from core.publishing.provenance import private_findings
+from core.settings import flat
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,19 @@ class About:
         """Paper, study, scale, settings and the parts of the identity."""
         return without_private(read_json(self.folder / "settings.json"))
 
-    @property
-    def label(self) -> str:
-        """A short name: study, scale, what was overridden, the end of the identity."""
+    @cached_property
+    def overridden(self) -> str:
+        """The settings that differ from the page, in short, such as `rate=0.05 steps=2000`."""
         values = dict(flat(self.config["settings"]))
-        own = [f"{name.rpartition('.')[2]}={values[name]}" for name in self.config["overridden"] if name in values]
-        return " ".join([self.config["study"], self.config["scale"], *own, self.folder.name[-6:]])
+        names = [name for name in self.config["overridden"] if name in values]
+        return " ".join(f"{name.rpartition('.')[2]}={values[name]}" for name in names)
+
+    @cached_property
+    def label(self) -> str:
+        """A short name: study, scale unless it is the default, what is overridden, the end of the identity."""
+        scale = self.config["scale"] if self.config["scale"] != "laptop" else ""
+        parts = (self.config["study"], scale, self.overridden, self.folder.name[-6:])
+        return " ".join(filter(None, parts))
 
     @property
     def project(self) -> str:
@@ -62,10 +70,15 @@ class About:
         except (EncoreError, KeyError):
             return ()
 
-    def arm_of(self, stage: str) -> str | None:
-        """The arm that a stage works on, as far as its name says so: `ticket` for `low/ticket-3`."""
-        named = set(re.split(r"[/.-]", stage)) & set(self.arms)
-        return max(named, key=len) if named else None
+    def place_of(self, stage: str) -> dict[str, str]:
+        """The columns that a stage's name stands for: `low/ticket-3` is stage `low/3` of the arm `ticket`."""
+        pieces = re.split(r"([/.-])", stage)
+        named = [piece for piece in pieces if piece in self.arms]
+        if not named:
+            return {"stage": stage}
+        pieces.remove(arm := max(named, key=len))
+        rest = re.sub(r"([/.-])[/.-]+", r"\1", "".join(pieces)).strip("/.-")
+        return {"arm": arm, "stage": rest} if rest else {"arm": arm}
 
 
 @dataclass(frozen=True)
@@ -119,12 +132,3 @@ def without_private(value: Any) -> Any:
     if isinstance(value, list):
         return [without_private(item) for item in value]
     return "(private)" if any(private_findings(value)) else value
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of nested settings."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ MOST_LOOKS = 20  # of one loop in one poll: what runs is thinned, what is measur
 
 
 class Follower:
-    """Carries what is new in a run's files over to a tracker."""
+    """Carries what is new in a run's files over to a tracker; `measured` are replicates that it holds already."""
 
-    def __init__(self, about: About, tracker: Tracker) -> None:
+    def __init__(self, about: About, tracker: Tracker, measured: Iterable[int] = ()) -> None:
         self.about, self.tracker = about, tracker
         self._live = live.Reader(about.folder / "live")
-        self._measured: set[int] = set()
+        self._measured = set(measured)
         self._final: list[rows.Row] = []
 
     def update(self) -> None:
@@ -48,7 +48,7 @@ class Follower:
             self._final += [row for row in new if row.get("step") is None]
         running = [look for look in looks if look["replicate"] not in self._measured]
         if running:
-            self.tracker.looked(rows.tidy_looks(rows.thinned(running, MOST_LOOKS), self.about.arm_of))
+            self.tracker.looked(rows.tidy_looks(rows.thinned(running, MOST_LOOKS), self.about.place_of))
 
     def end(self, verdict: Path | None) -> str:
         """The verdict, if there is one, and the line for the person."""

@@ -10,9 +10,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Row = dict[str, Any]
 SHARED = ("replicate", "stage", "step")  # all other names of a row are metrics
@@ -25,11 +26,11 @@ class Writer:
         self.path = folder / f"{first_replicate:06d}.jsonl"
         self._begun = self._failed = False
 
-    def look(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, np.ndarray]) -> None:
+    def look(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, "np.ndarray"]) -> None:
         """Write one line per replicate; each metric has shape (), of a single replicate, or (replicates,)."""
         if not values or self._failed:
             return
-        by_metric = {name: np.reshape(value, -1).tolist() for name, value in values.items()}
+        by_metric = {name: value.reshape(-1).tolist() for name, value in values.items()}
         lines = [
             {"replicate": number, "stage": stage, "step": step}
             | {name: _encoded(each[position]) for name, each in by_metric.items()}

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput, nearest, unknown
+from core.errors import BadInput, unknown
 from core.tracking import trackers
 
+FOLLOWER = ("-m", "core.tracking.follower")
 MODES = ("offline", "online", "disabled")
 NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
 LOG = "logs/tracking.log"  # inside the run's folder
@@ -71,7 +72,7 @@ def check(tracking: Mapping[str, Any]) -> None:
         raise BadInput(f"tracking=none has no mode '{mode}': choose tracking=wandb or tracking=trackio")
     tracker = trackers.find(name)
     if mode not in tracker.MODES:
-        raise BadInput(f"tracking={name} has no mode '{mode}': {nearest(mode, [*tracker.MODES, 'disabled'])}")
+        raise BadInput(f"tracking={name} has no mode '{mode}': choose from {', '.join([*tracker.MODES, 'disabled'])}")
     if project is not None and not (isinstance(project, str) and re.fullmatch(NAME, project)):
         raise BadInput("tracking.project must be a name, for example tracking.project=encore")
     for key in ("entity", "group", "notes"):
@@ -84,7 +85,7 @@ def check(tracking: Mapping[str, Any]) -> None:
 def _launch(folder: Path) -> subprocess.Popen[str]:
     log = folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "core.tracking.follower", str(folder)]
+    command = [sys.executable, *FOLLOWER, str(folder)]
     with log.open("w") as errors:
         # A session of its own: an interrupt at the terminal reaches the run, and the mirror ends when the run does.
         return subprocess.Popen(

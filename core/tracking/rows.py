@@ -10,6 +10,11 @@ from typing import Any
 
 from core.tracking.live import SHARED, Row
 
+CLAIM_COLUMNS = (
+    "claim", "verdict", "statement", "published", "estimate", "low", "high", "units", "region", "metric", "n",
+    "control", "control passes", "kind", "study", "note",
+)  # fmt: skip
+
 
 def finished_replicates(folder: Path) -> list[int]:
     """The replicates of a run whose record is complete."""
@@ -35,11 +40,11 @@ def thinned(looks: Sequence[Row], most: int) -> list[Row]:
     return [looks[place] for place in sorted(kept)]
 
 
-def tidy_looks(looks: Iterable[Row], arm_of: Callable[[str], str | None]) -> list[Row]:
-    """Looks as rows with one metric each: replicate, arm (None where the stage does not say), stage, step."""
+def tidy_looks(looks: Iterable[Row], place_of: Callable[[str], dict[str, str]]) -> list[Row]:
+    """Looks as rows of one metric each; `place_of` gives the columns (arm, stage) that a stage's name stands for."""
     found = []
     for look in looks:
-        shared = {name: look[name] for name in SHARED} | {"arm": arm_of(look["stage"])}
+        shared = {"replicate": look["replicate"], "step": look["step"], **place_of(look["stage"])}
         found += [shared | {"metric": name, "value": value} for name, value in look.items() if name not in SHARED]
     return [row for row in found if not math.isnan(row["value"])]
 
@@ -74,42 +79,19 @@ def final_means(rows: Iterable[Row]) -> dict[str, float]:
 
 def claims_table(claims: list[Row]) -> tuple[list[str], list[list[Any]]]:
     """Column names and cells: one row per clause of each claim, or one per claim that has none."""
-    columns = [
-        "claim",
-        "study",
-        "kind",
-        "statement",
-        "published",
-        "metric",
-        "units",
-        "estimate",
-        "low",
-        "high",
-    ]
-    columns += ["region", "n", "verdict", "control", "control passes", "note"]
-    cells = []
-    for claim in claims:
-        control = claim.get("control") or {}
-        for clause in claim.get("clauses") or [{}]:
-            before = [
-                claim.get("id"),
-                claim.get("study"),
-                claim.get("kind"),
-                claim.get("statement"),
-            ]
-            numbers = [clause.get(name) for name in ("metric", "unit_of_value", "estimate", "low", "high")]
-            after = [
-                claim.get("verdict"),
-                control.get("name"),
-                control.get("passes"),
-                claim.get("note"),
-            ]
-            published, region = (
-                json.dumps(claim.get("published")),
-                json.dumps(clause.get("region")),
-            )
-            cells.append([*before, published, *numbers, region, clause.get("n"), *after])
-    return columns, cells
+    pairs = [(claim, clause) for claim in claims for clause in claim.get("clauses") or [{}]]
+    return list(CLAIM_COLUMNS), [[_claim_line(*pair)[name] for name in CLAIM_COLUMNS] for pair in pairs]
+
+
+def _claim_line(claim: Row, clause: Row) -> Row:
+    control = claim.get("control") or {}
+    return (
+        {name: claim.get(name) for name in ("study", "kind", "statement", "verdict", "note")}
+        | {name: clause.get(name) for name in ("metric", "estimate", "low", "high", "n")}
+        | {"claim": claim.get("id"), "units": clause.get("unit_of_value")}
+        | {"published": json.dumps(claim.get("published")), "region": json.dumps(clause.get("region"))}
+        | {"control": control.get("name"), "control passes": control.get("passes")}
+    )
 
 
 def series_name(row: Row) -> str:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.abstract import AbstractLab, size_in_bytes
+from core.abstract import AbstractLab, operations, size_in_bytes
 from core.contract import load_sheet, studies_of
 from core.errors import BadInput
 from core.keys import replicate_keys
@@ -150,3 +150,19 @@ def test_a_stage_on_the_host_says_what_it_returns(tmp_path):
     real = Lab([0], [tmp_path], Path(), lambda name: {}, Axis(1, "loop"))
     roots = real.stage("solve", lambda: solved(jnp.array([[1.0, -3.0, 2.0]])), like=like)
     assert sorted(roots["root"][0].tolist()) == [1.0, 2.0]
+
+
+def test_a_scan_counts_as_often_as_it_runs():
+    """Also inside another one, under a derivative and in a call: by hand, 2 n^3 for every product."""
+
+    def inner(x):
+        return jax.lax.scan(lambda c, _: (c @ c, None), x, None, length=5)[0]
+
+    def outer(x):
+        return jax.lax.scan(lambda c, _: (jax.jit(inner)(c) @ c, None), x, None, length=3)[0]
+
+    product, x = 2 * 8**3, jax.ShapeDtypeStruct((8, 8), jnp.float32)
+    assert operations(inner, x) == pytest.approx(5 * product, rel=0.05)
+    assert operations(outer, x) == pytest.approx(3 * (5 + 1) * product, rel=0.05)
+    assert operations(jax.grad(lambda x: inner(x).sum()), x) == pytest.approx(15 * product, rel=0.2)
+    assert operations(jnp.matmul, x, x) == product

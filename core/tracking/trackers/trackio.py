@@ -13,12 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.tracking.about import About, Verdict, flat
-from core.tracking.rows import Row, claims_table, series_name
+from core import files
+from core.settings import flat
+from core.tracking.about import About, Verdict
+from core.tracking.rows import Row, claims_table, finished_replicates, series_name
 
 PACKAGE = "trackio"
 MODES = ("offline",)
 FOLDER = "trackio"  # beside the runs
+ASKED = "trackio.json"  # in a run's folder
 FOREIGN = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variables by which it would talk to servers
 
 
@@ -40,20 +43,29 @@ class TrackioTracker:
         for (_, arm), own in by_arm(rows).items():
             self._log(f"{replicate:06d}/{arm}", f"{arm} r{replicate}".strip(), replicate, arm, own)
 
+        storage().set_project_metadata(self.about.project, f"{self.about.folder.name}/{replicate:06d}", "measured")
+
+    def known(self) -> set[int]:
+        """The replicates whose measurements are all there."""
+        keys = {number: f"{self.about.folder.name}/{number:06d}" for number in finished_replicates(self.about.folder)}
+        return {number for number, key in keys.items() if storage().get_project_metadata(self.about.project, key)}
+
     def judged(self, rows: list[Row], verdict: Verdict) -> None:
-        """Claims as a report."""
+        """The table of claims, unless it is there already."""
         columns, cells = claims_table(verdict.claims)
-        text = "\n".join(f"| {' | '.join(map(_word, line))} |" for line in [columns, ["---"] * len(columns), *cells])
-        report = {"claims": {"_type": "trackio.markdown", "_value": text}}
-        self._forget("verdict")
-        self._write("verdict", "verdict", {}, [(0, "claims", report)])
+        table = {"_type": "trackio.table", "_value": [dict(zip(columns, line, strict=True)) for line in cells]}
+        key, content = f"{self.about.folder.name}/verdict", repr(cells)
+        if storage().get_project_metadata(self.about.project, key) != content:
+            self._forget("verdict")
+            self._write("verdict", "verdict", {}, [(0, "claims", {"claims": table})])
+            storage().set_project_metadata(self.about.project, key, content)
 
     def close(self, complete: bool) -> str:
         """Nothing is held open."""
         return "trackio: encore board"
 
     def _log(self, part: str, name: str, replicate: int, arm: str, own: list[Row]) -> None:
-        points = [(step, f"{stage}/{step}", values) for (stage, step), values in points_of(own).items()]
+        points = [(step, f"{stage}:{step}", values) for (stage, step), values in points_of(own).items()]
         self._write(part, name, {"arm": arm or None, "replicate": replicate}, points)
 
     def _write(self, part: str, name: str, own: dict[str, Any], points: list[tuple[int, str, dict[str, Any]]]) -> None:
@@ -63,7 +75,7 @@ class TrackioTracker:
         config = {name: about.config[name] for name in ("paper", "study", "scale")} | settings | own
         storage().bulk_log(
             about.project,
-            f"{about.label} {name}",
+            f"{name} {about.label}",
             [values for _, _, values in points],
             steps=[step for step, _, _ in points],
             log_ids=[f"{identity}/{row}" for _, row, _ in points],
@@ -82,7 +94,17 @@ class TrackioTracker:
 def start(about: About) -> TrackioTracker:
     """The board's database beside the run."""
     use(about.folder.parent / FOLDER)
+    files.write_json(about.folder / ASKED, dict(about.tracking))
     return TrackioTracker(about)
+
+
+def asked(folder: Path) -> dict[str, Any]:
+    """The tracking group that a run was mirrored with, or one of defaults."""
+    plain = {"name": "trackio", "mode": "offline", "tags": []} | dict.fromkeys(("project", "entity", "group", "notes"))
+    try:
+        return plain | files.read_json(folder / ASKED)
+    except (OSError, ValueError, TypeError):
+        return plain
 
 
 def mirrored_before(about: About, verdict: Verdict) -> str | None:
@@ -127,8 +149,3 @@ def points_of(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
         if math.isfinite(row["value"]):
             found[stage, int(row.get("step") or 0)][name] = row["value"]
     return found
-
-
-def _word(cell: Any) -> str:
-    """A cell of a Markdown table."""
-    return "" if cell is None else str(cell).replace("|", "/").replace("\n", " ")
