@@ -46,8 +46,19 @@ keys of a run
   budget.minutes=120       refuse to start when the forecast is longer
   hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
 
+sweeps: with -m every key of a run can name several values, as a,b,c or range(1,9,2), papers and replicates too
+  encore run -m paper=lottery_ticket launcher=joblib workers=1 settings.rounds=3,5,7
+  launcher=local           local | vectorised | joblib | slurm | slurm_local | ray; launcher.<key>=<value> its options
+  sweeper=grid             grid: all combinations | tpe: search; sweeper.trials=20, sweeper.seed=…; axes of a search may
+                           be 'interval(0.1,1)', 'tag(log,interval(1e-4,1))', 'int(interval(2,9))'
+  objective.metric=<name>  what is better: a measurement on validation data, never on test data
+  objective.direction=min  min | max; objective.study=, objective.arm=, objective.select.<column>= name one number
+  points=[4,7]             only these points, by the numbers that `encore sweeps <id>` shows
+The same command goes on where a sweep was stopped; given in two terminals, they share it. `encore sweeps` shows it.
+
 exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
-command again to go on
+command again to go on. A sweep ends with 0 when every point is finished, with the code of its failures (1 when they
+differ), and with 75 when it was stopped or left points interrupted
 """
 
 BOARD = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core import files
 from core.errors import Interrupted
@@ -165,7 +165,7 @@ def best_points(screen: Console, sweep: Sweep) -> None:
 
 def overview(screen: Console, sweeps: Sequence[Sweep]) -> None:
     """One line per sweep."""
-    table = Table("sweep", "points", "state", "best", "words", box=None, pad_edge=False)
+    table = Table("sweep", "points", Column("state", no_wrap=True), "best", "words", box=None, pad_edge=False)
     for sweep in sweeps:
         best = sweep.best()
         found = f"{value_text(best[0].objective or {})} {best[0].label()}" if best else ""
