@@ -30,4 +30,6 @@ class ValidConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         if jax.default_backend() == "cpu":
             return patches(x, self.size) @ kernel.reshape(-1, self.width) + bias
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+        return (
+            jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+        )

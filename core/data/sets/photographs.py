@@ -88,8 +88,16 @@ BSDS500 = DataSet(
     classes=(),
     arrays=photographs(200, 200, BSDS_HEIGHT, BSDS_WIDTH),
     files=(
-        File("train-photographs-idx4-ubyte", "9a1af0bbdf3fcc402fa9034ea62654cf506a68536a0ab527fae142fe0c5db3e7", 92_640_620),
-        File("test-photographs-idx4-ubyte", "0ff610a4c93d929e58f5bbaff6d9cd44ab552f402b325bd1582ea8786d080e5e", 92_640_620),
+        File(
+            "train-photographs-idx4-ubyte",
+            "9a1af0bbdf3fcc402fa9034ea62654cf506a68536a0ab527fae142fe0c5db3e7",
+            92_640_620,
+        ),
+        File(
+            "test-photographs-idx4-ubyte",
+            "0ff610a4c93d929e58f5bbaff6d9cd44ab552f402b325bd1582ea8786d080e5e",
+            92_640_620,
+        ),
     ),
     read=read_idx,
     sources=(
