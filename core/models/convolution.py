@@ -28,8 +28,8 @@ class ValidConv(nn.Module):
         """Images (n, h - size + 1, w - size + 1, width)."""
         kernel = self.param("kernel", glorot, (self.size, self.size, x.shape[-1], self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        bias = bias[None, None, None]
         if jax.default_backend() == "cpu":
             return patches(x, self.size) @ kernel.reshape(-1, self.width) + bias
-        return (
-            jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
-        )
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers) + bias

@@ -93,7 +93,7 @@ def chosen_class(weights: jax.Array, x: jax.Array) -> jax.Array:
 def principal_directions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean (d,) and principal directions (d, d) of features (n, d), in columns, the largest variance first."""
     mean = x.mean(0)
-    _, vectors = jnp.linalg.eigh((x - mean).T @ (x - mean))
+    _, vectors = jnp.linalg.eigh((x - mean[None]).T @ (x - mean[None]))
     return mean, vectors[:, ::-1]
 
 
@@ -108,7 +108,7 @@ def aligned(
     (source_mean, p_s), (target_mean, p_t) = principal_directions(source), principal_directions(target)
     leading = jnp.arange(source.shape[1])[None] < directions
     p_s, p_t = jnp.where(leading, p_s, 0), jnp.where(leading, p_t, 0)
-    return (source - source_mean) @ (p_s @ (p_s.T @ p_t)), (test - target_mean) @ p_t
+    return (source - source_mean[None]) @ (p_s @ (p_s.T @ p_t)), (test - target_mean[None]) @ p_t
 
 
 def proxy_distance(source: jax.Array, target: jax.Array, costs: Sequence[float], iterations: int = 50) -> jax.Array:

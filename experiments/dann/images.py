@@ -153,7 +153,7 @@ def plane(source: jax.Array, target: jax.Array) -> jax.Array:
     """Features of both domains, (n + m, 2), in the plane of their two largest principal directions."""
     both = jnp.concatenate([source, target])
     mean, directions = principal_directions(both)
-    return (both - mean) @ directions[:, :2]
+    return (both - mean[None]) @ directions[:, :2]
 
 
 def svm_accuracy(settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array):
