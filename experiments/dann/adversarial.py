@@ -18,6 +18,7 @@ import optax
 
 from core.models.convolution import ValidConv
 from core.models.images import dense, max_pool
+from core.models.linear import principal_directions
 
 Tree = Any
 EVALUATED_AT_ONCE = 500
@@ -200,3 +201,10 @@ def outputs(training: Training, params: Tree, x: jax.Array, mean: jax.Array) -> 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of right labels, in percent."""
     return 100 * (logits.argmax(-1) == labels).mean()
+
+
+def plane(source: jax.Array, target: jax.Array) -> jax.Array:
+    """Features of both domains, (n + m, 2), in the plane of their two largest principal directions."""
+    both = jnp.concatenate([source, target])
+    mean, directions = principal_directions(both)
+    return (both - mean[None]) @ directions[:, :2]

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from core.data.catalogue import describe
 from core.keys import named_keys
-from core.models.linear import aligned, chosen_class, linear_svm, principal_directions
+from core.models.linear import aligned, chosen_class, linear_svm
 from core.sampling import epochs
-from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, step
+from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
 if TYPE_CHECKING:
     from core.lab import Lab
@@ -147,13 +147,6 @@ def finish(training: Training, compared: int, state: State, *given: Tree) -> Tre
         "plane": plane(labelled.features[:shown], target.features[:shown]),
         "plane_labels": jnp.concatenate([data["labels"][:shown], data["target_labels"][:shown]]),
     }
-
-
-def plane(source: jax.Array, target: jax.Array) -> jax.Array:
-    """Features of both domains, (n + m, 2), in the plane of their two largest principal directions."""
-    both = jnp.concatenate([source, target])
-    mean, directions = principal_directions(both)
-    return (both - mean[None]) @ directions[:, :2]
 
 
 def svm_accuracy(settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array):

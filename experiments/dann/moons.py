@@ -9,8 +9,7 @@ import jax.numpy as jnp
 
 from core.keys import named_keys
 from core.sampling import epochs
-from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, step
-from experiments.dann.images import plane
+from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
 if TYPE_CHECKING:
     from core.lab import Lab
