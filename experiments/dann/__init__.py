@@ -42,6 +42,7 @@ class ImageSettings:
 
     source: str = setting("data set with labels", data=True)
     target: str = setting("data set whose labels are only tested on", data=True)
+    crop: int = setting("height and width kept of the middle of images", unit="pixels", within="[1, inf)")
     size: int = setting("height and width of all images", unit="pixels", within="[16, inf)")
     channels: tuple[int, ...] = setting("widths of the 5 x 5 convolutions, each pooled", within="[1, inf)")
     hidden: tuple[int, ...] = setting("widths of the hidden layers of the label head", within="[1, inf)")

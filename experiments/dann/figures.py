@@ -36,7 +36,7 @@ def figures(measurements: "pd.DataFrame", arrays: Arrays) -> dict[str, "Figure"]
             "One replicate. Above: decisions on labels (colours) and between domains (line), source points filled, "
             "target points hollow. Below: hidden layers of both domains along their two largest principal directions.",
         )
-    if "plane_dann" in arrays:
+    if "plane_labels" in arrays:
         found["features"] = features(arrays)
         caption(
             found["features"],

@@ -46,8 +46,12 @@ def blended(key: jax.Array, digits: jax.Array, photographs: jax.Array) -> jax.Ar
     return jax.vmap(one)(digits, corners).astype(jnp.uint8)
 
 
-def resized(images: jax.Array, size: int) -> jax.Array:
-    """Bytes (n, h, w[, 3]) at `size` x `size` pixels: bilinear, rounded."""
+def resized(images: jax.Array, crop: int, size: int) -> jax.Array:
+    """The middle of bytes (n, h, w[, 3]), at most `crop` pixels a side, at `size` x `size`: bilinear, rounded."""
+    for axis in (1, 2):
+        kept = min(crop, images.shape[axis])
+        first = (images.shape[axis] - kept) // 2
+        images = jax.lax.slice_in_dim(images, first, first + kept, axis=axis)
     if images.shape[1:3] == (size, size):
         return images
     shape = (len(images), size, size, *images.shape[3:])
@@ -73,7 +77,7 @@ def drawn(settings: "ImageSettings", key: jax.Array, source: Tree, target: Tree)
         ("source_test", source, "test", jax.random.permutation(keys[2], len(source["test_labels"]))[: settings.test]),
         ("target_test", target, "test", jax.random.permutation(keys[2], len(target["test_labels"]))[: settings.test]),
     ):
-        found[name] = resized(data[f"{part}_images"][rows], settings.size)
+        found[name] = resized(data[f"{part}_images"][rows], settings.crop, settings.size)
         found[f"{name}_labels"] = data[f"{part}_labels"][rows]
     return found
 
