@@ -54,6 +54,7 @@ class ImageSettings:
     learning_rate: float = setting("step size at the start", within="(0, inf)")
     momentum: float = setting("momentum", within="[0, 1)")
     decay: float = setting("α of the learning rate μ / (1 + α p)^0.75; 0: constant", within="[0, inf)")
+    domain_weight: float = setting("weight of the summed domain losses; 0.5: their mean", within="(0, inf)")
     reversal_gain: float = setting("γ of the reversal weight 2 / (1 + exp(-γ p)) - 1", within="(0, inf)")
     svm_cost: float = setting("C of the support vector machine in place of the last layer", within="(0, inf)")
     compared: int = setting("labelled images it is trained on, at most", within="[2, inf)")

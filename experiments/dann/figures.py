@@ -142,7 +142,10 @@ def accuracies(measurements: "pd.DataFrame") -> "Figure":
     axes.set_yticks(range(len(arms)), [NAMES[arm] for arm in arms])
     lowest, highest = units["value"].min(), units["value"].max()
     room = 0.3 * (highest - lowest) + 1
-    axes.set_xlim(max(0, lowest - room), highest + room)
+    axes.set_xlim(
+        max(0, lowest - room),
+        highest + room if "gap_covered" in set(measurements["metric"]) else min(100, highest + room),
+    )
     label(axes, "accuracy", "", "%")
     return figure
 

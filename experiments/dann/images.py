@@ -197,7 +197,7 @@ def compare(settings: "ImageSettings | BlendedSettings", keys: jax.Array, lab: "
             named_keys(lab, keys, "steps"),
             start,
             steps=settings.steps,
-            each=(arm(keys.shape, reversal, shuffle=shuffle), orders, streams),
+            each=(arm(keys.shape, reversal, settings.domain_weight, shuffle), orders, streams),
             finish=partial(finish, training, settings.compared),
         ).result
         results[name] = result
