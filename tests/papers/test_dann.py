@@ -24,8 +24,8 @@ PAGE = pages.load_page("dann")
 PARAMETERS = {
     "reversal": {"laptop": 0, "paper": 0},
     "moons": {"laptop": 93 + 1, "paper": 93 + 1},
-    "digits": {"laptop": 2 * 99_051 + 1, "paper": 2 * 205_891 + 1},
-    "mnist_m": {"laptop": 2 * 99_051 + 1, "paper": 2 * 205_891 + 1},
+    "digits": {"laptop": 2 * 51_059 + 1, "paper": 2 * 205_891 + 1},
+    "mnist_m": {"laptop": 2 * 51_059 + 1, "paper": 2 * 205_891 + 1},
     "reviews": {"laptop": 2 * 250_203 + 2, "paper": 2 * 500_403 + 2},
     "house_numbers": {"laptop": 2 * 292_291 + 1, "paper": 2 * 292_291 + 1},
 }
