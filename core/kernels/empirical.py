@@ -1,0 +1,300 @@
+"""Tangent kernels of finite networks: Θ(x, x')_{op} = ∂f_o(x)·∂f_p(x') over all parameters (Jacot et al. 2018, eq. 4).
+
+Three ways give the same numbers at different costs (after Novak et al. 2022). For N points, o outputs, P parameters,
+F operations of one forward pass and layers of width w_l:
+
+- `jacobian` contracts Jacobians: N² o² P operations, N o P numbers in memory.
+- `products` multiplies columns of the identity by the kernel, J(x) (J(x')ᵀ e), each one pass back and one forward:
+  N² o F operations, P numbers.
+- `layers` contracts layer by layer, which needs every parameter to sit in a dense layer on (batch, features):
+  Θ = Σ_l (δ_l(x)·δ_l(x')) (a_l(x)·a_l(x')), δ_l the derivative by the outputs of layer l and a_l its inputs; N² o² w_l
+  operations, N o w_l numbers. A layer may be used several times.
+
+Inputs are cut into blocks so that what a way holds at a time stays below a bound; of a symmetric kernel only blocks
+on and above the diagonal are computed. `apply` treats its inputs independently of each other (no batch statistics).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from core.errors import BadInput, unknown
+from core.kernels import layers
+from core.kernels.linear import Apply
+
+Outputs = Literal["all", "trace"] | int
+GIB = 2.0**30
+SLAB_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
+
+
+class Way(NamedTuple):
+    """A kernel as a contraction of features of its inputs: pytrees whose leaves have the points as their first axis."""
+
+    features: Callable[[Apply, Any, jax.Array, Outputs], Any]  # of apply, params, x, outputs
+    contract: Callable[[Apply, Any, Any, Any, Outputs], jax.Array]  # of apply, params, both features, outputs
+    slabs: int  # at most, in which a symmetric block is contracted: k of them save (k - 1)/2k of the operations
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one way costs, and how the work is cut."""
+
+    flops: float  # floating-point operations
+    gib: float  # held beside parameters and inputs
+    block: int  # points whose features are held at a time, of either side
+    slabs: int  # of a block on the diagonal
+    refused: str = ""  # why this way is not possible
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of every way, and the cheapest possible one."""
+
+    costs: dict[str, Cost]
+    choice: str
+
+    def __str__(self) -> str:
+        """One line per way."""
+        return "\n".join(
+            f"{name:9} {cost.refused or f'{cost.flops / 1e9:10.3g} GFLOP {cost.gib:8.3g} GiB, blocks of {cost.block}'}"
+            + (" (chosen)" if name == self.choice else "")
+            for name, cost in self.costs.items()
+        )
+
+
+def empirical_ntk(
+    apply: Apply,
+    params: Any,
+    x1: jax.Array,
+    x2: jax.Array | None = None,
+    *,
+    method: str = "auto",
+    outputs: Outputs = "all",
+    memory_gib: float = 2.0,
+) -> jax.Array:
+    """The tangent kernel of `apply(params, x) -> (n, o)` between inputs x1 and x2.
+
+    Args:
+      apply: for instance `network.apply`; a new function object is compiled anew.
+      params: any pytree of arrays, for instance the variables of a flax module.
+      x1: inputs (n1, ...).
+      x2: inputs (n2, ...), or None for x1 itself.
+      method: "jacobian", "products", "layers", or "auto" for the cheapest that is possible (see `estimate`).
+      outputs: "all" pairs of outputs, the number of one output, or "trace": the mean of Θ_oo over outputs o.
+      memory_gib: bound on what is held beside parameters and inputs, the result included.
+
+    Returns:
+      (n1, n2, o, o) for "all" outputs, else (n1, n2).
+
+    Raises:
+      BadInput: for shapes that do not fit, a method that is not possible, or too little memory.
+    """
+    found = estimate(apply, params, x1, x2, outputs=outputs, memory_gib=memory_gib)
+    if method not in ("auto", *WAYS):
+        raise unknown("method", method, ("auto", *WAYS))
+    name = found.choice if method == "auto" else method
+    if not name or found.costs[name].refused:
+        reasons = found.costs.items() if not name else [(name, found.costs[name])]
+        possible = [other for other, cost in found.costs.items() if not cost.refused]
+        hint = f"; possible: {', '.join(possible)}" if possible else ""
+        raise BadInput("; ".join(f"{way}: {cost.refused}" for way, cost in reasons) + hint)
+    return _blocked(name, found.costs[name], apply, params, x1, x2, outputs)
+
+
+def estimate(
+    apply: Apply,
+    params: Any,
+    x1: jax.Array,
+    x2: jax.Array | None = None,
+    *,
+    outputs: Outputs = "all",
+    memory_gib: float = 2.0,
+) -> Estimate:
+    """What `empirical_ntk` would cost each way, from shapes alone; arguments as there."""
+    leaves, structure = jax.tree.flatten(jax.tree.map(_shape, params))
+    return _estimate(
+        apply, structure, tuple(leaves), _shape(x1), None if x2 is None else _shape(x2), outputs, memory_gib
+    )
+
+
+def _shape(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
+
+
+@lru_cache(maxsize=64)
+def _estimate(
+    apply: Apply,
+    structure: Any,
+    leaves: tuple[jax.ShapeDtypeStruct, ...],
+    x1: jax.ShapeDtypeStruct,
+    x2: jax.ShapeDtypeStruct | None,
+    outputs: Outputs,
+    memory_gib: float,
+) -> Estimate:
+    params = jax.tree.unflatten(structure, leaves)
+    n1, n2 = x1.shape[0], (x1 if x2 is None else x2).shape[0]
+    if x2 is not None and x1.shape[1:] != x2.shape[1:]:
+        raise BadInput(f"inputs must be alike, not {x1.shape} and {x2.shape}")
+    one = jax.ShapeDtypeStruct((1, *x1.shape[1:]), x1.dtype)
+    result = jax.eval_shape(apply, params, one)
+    if result.ndim != 2:
+        raise BadInput(f"a network must give (n, outputs), not {result.shape} for one input")
+    o = result.shape[1]
+    if isinstance(outputs, int) and not 0 <= outputs < o:
+        raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
+    if isinstance(outputs, str) and outputs not in ("all", "trace"):
+        raise unknown("outputs", outputs, ("all", "trace"))
+    size = sum(leaf.size for leaf in leaves)
+    forward = (jax.jit(apply).lower(params, one).cost_analysis() or {}).get("flops", 2.0 * size)
+    dense = layers.survey(apply, params, one)
+    seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
+    pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
+    points, longest, shortest = n1 if x2 is None else n1 + n2, max(n1, n2), min(n1, n2)
+    width = dense.inputs + dense.outputs
+    # Operations of features and of contraction; numbers held whatever the block, and for each of its points.
+    amounts = {
+        "jacobian": (points * (1 + 2 * seen) * forward, 2.0 * pairs * size, 0, 2 * seen * size),
+        "products": (0, seen * (2 + 2 / n1) * forward, 3 * size, 8 * seen * width),
+        "layers": (
+            points * (1 + seen) * forward,
+            2.0 * (pairs * dense.outputs + dense.inputs),
+            size // 2,
+            3 * (1 + seen) * width,
+        ),
+    }
+    kept = n1 * n2 * (o**2 if outputs == "all" else 1)
+    item = result.dtype.itemsize / GIB
+    costs = {}
+    for name, (flops, contraction, fixed, each) in amounts.items():
+        each = 2 * each + 3 * pairs * shortest
+        block = min(longest, int((memory_gib / item - kept - fixed) // each))
+        gib = item * (kept + fixed + max(block, 1) * each)
+        refused = dense.refused if name == "layers" else ""
+        if not refused and block < 1:
+            refused = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
+        slabs = max(1, min(WAYS[name].slabs, block * (o if outputs == "all" else 1) // SLAB_ROWS, block))
+        computed = (1 + block / n1 / slabs) / 2 if x2 is None else 1  # share of the pairs
+        costs[name] = Cost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), slabs, refused)
+    possible = {name: cost.flops for name, cost in costs.items() if not cost.refused}
+    return Estimate(costs, min(possible, key=possible.__getitem__) if possible else "")
+
+
+def _blocked(
+    name: str, cost: Cost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
+) -> jax.Array:
+    """The kernel from blocks of inputs, of a symmetric one only those on and above the diagonal."""
+    way = WAYS[name]
+
+    def part(i: int, j: int) -> jax.Array:
+        if x2 is None and i == j:
+            return _symmetric(name, cost.slabs, apply, params, left, outputs)
+        return way.contract(apply, params, left, way.features(apply, params, columns[j], outputs), outputs)
+
+    rows, columns = (_cut(x, cost.block) for x in (x1, x1 if x2 is None else x2))
+    found: list[list[jax.Array]] = []
+    for i, one in enumerate(rows):
+        left = way.features(apply, params, one, outputs)
+        found.append([part(i, j) for j in range(i if x2 is None else 0, len(columns))])
+    return _assembled(found) if x2 is None else jnp.concatenate([jnp.concatenate(row, 1) for row in found])
+
+
+@partial(jax.jit, static_argnames=("name", "slabs", "apply", "outputs"))
+def _symmetric(name: str, slabs: int, apply: Apply, params: Any, features: Any, outputs: Outputs) -> jax.Array:
+    """The kernel of points with themselves, by slabs of rows from the diagonal to the right."""
+    n = len(jax.tree.leaves(features)[0])
+    cuts = [n * k // slabs for k in range(slabs + 1)]
+    found = []
+    for k, (start, stop) in enumerate(pairwise(cuts)):
+        rows, columns = (jax.tree.map(lambda a, s=s: a[s], features) for s in (slice(start, stop), slice(start, None)))
+        slab = WAYS[name].contract(apply, params, rows, columns, outputs)
+        found.append(jnp.split(slab, [cut - start for cut in cuts[k + 1 : -1]], 1))
+    return _assembled(found)
+
+
+def _assembled(upper: list[list[jax.Array]]) -> jax.Array:
+    """The symmetric matrix of which `upper[i]` holds the blocks (i, i), (i, i + 1) and so on."""
+
+    def block(i: int, j: int) -> jax.Array:
+        if i <= j:
+            return upper[i][j - i]
+        kernel = upper[j][i - j]  # of Θ(x, x'), points are exchanged, and outputs where there are any
+        return kernel.swapaxes(0, 1) if kernel.ndim == 2 else kernel.transpose(1, 0, 3, 2)
+
+    places = range(len(upper))
+    return jnp.concatenate([jnp.concatenate([block(i, j) for j in places], 1) for i in places])
+
+
+def _cut(x: jax.Array, block: int) -> list[jax.Array]:
+    return [x[start : start + block] for start in range(0, len(x), block)]
+
+
+def _chosen(apply: Apply, outputs: Outputs) -> Apply:
+    """The network reduced to the outputs that are differentiated."""
+    if isinstance(outputs, int):
+        return lambda params, x: apply(params, x)[:, outputs : outputs + 1]
+    return apply
+
+
+def _reduced(kernel: jax.Array, outputs: Outputs) -> jax.Array:
+    """The shape that was asked for, from (n1, n2, o, o)."""
+    if outputs == "all":
+        return kernel
+    return jnp.trace(kernel, axis1=2, axis2=3) / kernel.shape[-1]
+
+
+_compiled = partial(jax.jit, static_argnames=("apply", "outputs"))
+
+
+@_compiled
+def _jacobian(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
+    """J(x): for every parameter array (n, o, size)."""
+    network = _chosen(apply, outputs)
+    found = jax.vmap(lambda one: jax.jacrev(lambda p: network(p, one[None])[0])(params))(x)
+    return jax.tree.map(lambda leaf, p: leaf.reshape(*leaf.shape[: leaf.ndim - p.ndim], -1), found, params)
+
+
+@_compiled
+def _contract_jacobians(apply: Apply, params: Any, left: Any, right: Any, outputs: Outputs) -> jax.Array:
+    # Θ = J(x) J(x')ᵀ
+    form = "nop,mqp->nmoq" if outputs == "all" else "nop,mop->nm"
+    first, *parts = (jnp.einsum(form, a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
+    return sum(parts, first) / (1 if outputs == "all" else jax.tree.leaves(left)[0].shape[1])
+
+
+def _inputs(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> jax.Array:
+    return x
+
+
+@_compiled
+def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outputs: Outputs) -> jax.Array:
+    network = _chosen(apply, outputs)
+    _, push = jax.linearize(lambda p: network(p, left), params)
+
+    def columns(one: jax.Array) -> jax.Array:
+        # Θ(x, x') e_p = J(x) (J(x')ᵀ e_p) for each output p: (o, n1, o)
+        value, pull = jax.vjp(lambda p: network(p, one[None])[0], params)
+        return jax.lax.map(lambda e: push(*pull(e)), jnp.eye(len(value), dtype=value.dtype))
+
+    return _reduced(jax.lax.map(columns, right).transpose(2, 0, 3, 1), outputs)
+
+
+@_compiled
+def _layer_features(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
+    return layers.features(_chosen(apply, outputs), params, x)
+
+
+@_compiled
+def _contract_layers(apply: Apply, params: Any, left: Any, right: Any, outputs: Outputs) -> jax.Array:
+    return layers.contract(left, right, outputs == "all")
+
+
+WAYS = {
+    "jacobian": Way(_jacobian, _contract_jacobians, slabs=8),
+    "products": Way(_inputs, _multiply, slabs=2),
+    "layers": Way(_layer_features, _contract_layers, slabs=8),
+}
