@@ -75,10 +75,12 @@ def finish(training: Training, state: State, *given: Tree) -> Tree:
     across, up = (jnp.linspace(-reach, reach, GRID) for reach in REACH)
     grid = of(jnp.stack(jnp.meshgrid(across, up), -1).reshape(-1, 2))
     source, target, test = of(data["source"]), of(data["target"]), of(data["test"])
+    right_labels = accuracy(test.labels, data["true"])
     right = (source.domains < 0).mean() + (target.domains >= 0).mean()
     return {
         "source_accuracy": accuracy(source.labels, data["labels"]),
-        "test_accuracy": accuracy(test.labels, data["true"]),
+        "test_accuracy": right_labels,
+        "test_error": 100 - right_labels,
         "domain_accuracy": 50 * right,
         "label_map": grid.labels.argmax(-1).astype(jnp.uint8).reshape(GRID, GRID),
         "domain_map": (grid.domains >= 0).astype(jnp.uint8).reshape(GRID, GRID),
@@ -103,7 +105,7 @@ def trial(settings: "MoonSettings", keys: jax.Array, lab: "Lab") -> None:
             finish=partial(finish, training),
         ).result
         kinds = ("source_accuracy", "test_accuracy", "domain_accuracy")
-        lab.measure({kind: result[kind] for kind in kinds}, arm=name)
+        lab.measure({kind: result[kind] for kind in (*kinds, "test_error")}, arm=name)
         if name != "flipped":
             for kind in ("label_map", "domain_map", "plane"):
                 lab.keep(f"{kind}_{name}", result[kind])
