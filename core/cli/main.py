@@ -47,7 +47,7 @@ keys of a run
   hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
 
 sweeps: with -m every key of a run can name several values, as a,b,c or range(1,9,2), papers and replicates too
-  encore run -m paper=lottery_ticket launcher=joblib workers=1 settings.rounds=3,5,7
+  encore run -m paper=lottery_ticket study=lenet launcher=joblib workers=1 settings.rounds=12,15
   launcher=local           local | vectorised | joblib | slurm | slurm_local | ray; launcher.<key>=<value> its options
   sweeper=grid             grid: all combinations | tpe: search; sweeper.trials=20, sweeper.seed=…; axes of a search may
                            be 'interval(0.1,1)', 'tag(log,interval(1e-4,1))', 'int(interval(2,9))'

@@ -272,3 +272,14 @@ def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_numbers_are_shown_with_their_intervals() -> None:
     assert show.value_text({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
     assert show.value_text({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
+
+
+def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:
+    """No cluster is there to submit to."""
+    process = started(*TOY, "settings.rate=0.1,0.2", "launcher=slurm")
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "2 waiting" in said
+    [line] = errors.splitlines()
+    assert "the launcher failed" in line and "launcher.log says why" in line
+    [log] = runs_of(here).glob("sweeps/*/launcher.log")
+    assert "Could not detect" in log.read_text() or "sbatch" in log.read_text()
