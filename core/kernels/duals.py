@@ -1,0 +1,150 @@
+"""Dual activations: what an activation makes of a pair of Gaussian pre-activations.
+
+For (u, v) ~ N(0, [[q1, c], [c, q2]]) a dual knows E[s(u)s(v)] and E[s'(u)s'(v)], the two numbers that the recursions of
+infinite width need (Jacot et al. 2018, Theorem 1; Cho and Saul 2009; Williams 1997). Closed forms where they exist;
+`quadrature` for every smooth activation and `hermite` for series. All of them broadcast, follow the dtype of their
+arguments (float32 or float64) and are finite at equal, opposite and vanishing pre-activations, gradients included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Moments = tuple[jax.Array, jax.Array]
+
+
+@dataclass(frozen=True)
+class Dual:
+    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, so static to jit."""
+
+    name: str
+    apply: Callable[[jax.Array], jax.Array]
+    moments: Callable[[jax.Array, jax.Array, jax.Array], Moments]
+
+
+def _linear(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+    return c, jnp.ones_like(c)
+
+
+def _square(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+    # E[u² v²] = q1 q2 + 2 c²; E[2u 2v] = 4 c
+    return q1 * q2 + 2 * c**2, 4 * c
+
+
+def _relu(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+    cosine = c * (_inverse_root(q1) * _inverse_root(q2))
+    sine, angle = _sine_and_angle(cosine)
+    rest = jnp.where(cosine < 0, angle, np.pi - angle)  # π - t, without cancellation for opposite inputs
+    # E[s s] = √(q1 q2) (sin t + (π - t) cos t) / 2π; E[s' s'] = (π - t) / 2π
+    return _root(q1) * _root(q2) * (sine + rest * cosine) / (2 * np.pi), rest / (2 * np.pi)
+
+
+def _erf(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+    # (1 + 2 q1)(1 + 2 q2) - 4 c², with the difference q1 q2 - c² ≥ 0 kept apart
+    determinant = 1 + 2 * (q1 + q2) + 4 * jnp.maximum(q1 * q2 - c**2, 0)
+    # E[s s] = 2/π arcsin(2 c / √((1 + 2 q1)(1 + 2 q2))); E[s' s'] = 4/π / √((1 + 2 q1)(1 + 2 q2) - 4 c²)
+    root = jnp.sqrt(determinant)
+    return 2 / np.pi * jnp.arctan2(2 * c, root), 4 / np.pi / root
+
+
+linear = Dual("linear", lambda x: x, _linear)
+square = Dual("square", jnp.square, _square)
+relu = Dual("relu", jax.nn.relu, _relu)
+erf = Dual("erf", jax.scipy.special.erf, _erf)
+
+
+@cache
+def quadrature(
+    activation: Callable[[jax.Array], jax.Array],
+    derivative: Callable[[jax.Array], jax.Array] | None = None,
+    degree: int = 64,
+) -> Dual:
+    """The dual of any smooth elementwise activation, by Gauss-Hermite quadrature with `degree` nodes.
+
+    With a_k(q) the coefficients of s(√q z) in normalised Hermite polynomials and ρ = c / √(q1 q2),
+    E[s(u)s(v)] = Σ_k a_k(q1) a_k(q2) ρ^k (Mehler): the activation is evaluated for each point, not for each pair.
+    Exact for polynomials of less than `degree`; converges fast for smooth activations of moderate variance, slowly
+    where s or s' jumps. The derivative is taken by `jax.jvp` where none is given.
+    """
+    slope = derivative or (lambda x: jax.jvp(activation, (x,), (jnp.ones_like(x),))[1])
+    return Dual(getattr(activation, "__name__", "activation"), activation, partial(_mehler, activation, slope, degree))
+
+
+@cache
+def hermite(coefficients: tuple[float, ...]) -> Dual:
+    """s(x) = Σ_k a_k h_k(x), h_k the Hermite polynomials that are orthonormal under N(0, 1); exact moments.
+
+    At unit variance E[s(u)s(v)] = Σ_k a_k² ρ^k, so that Σ a_k² = 1 normalises.
+    """
+
+    def series(x: jax.Array) -> jax.Array:
+        return sum((a * h for a, h in zip(coefficients, _hermite(x, len(coefficients)), strict=True)), 0 * x)
+
+    return quadrature(series, degree=len(coefficients) + 1)
+
+
+def _mehler(activation: Callable, slope: Callable, degree: int, q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(degree)
+    projection = np.stack(_hermite(nodes, degree)) * (weights / weights.sum())  # (degree, nodes)
+    correlation = jnp.clip(c * (_inverse_root(q1) * _inverse_root(q2)), -1, 1)
+
+    def moment(function: Callable) -> jax.Array:
+        def coefficients(q: jax.Array) -> jax.Array:  # (degree, *q.shape)
+            z = jnp.asarray(nodes, q.dtype).reshape(-1, *[1] * q.ndim)
+            return jnp.tensordot(jnp.asarray(projection, q.dtype), function(_root(q)[None] * z), 1)
+
+        total = jnp.zeros_like(correlation)
+        for a, b in zip(coefficients(q1)[::-1], coefficients(q2)[::-1], strict=True):
+            total = total * correlation + a * b
+        return total
+
+    return moment(activation), moment(slope)
+
+
+def _hermite(x: jax.Array | np.ndarray, count: int) -> list:
+    """The first `count` orthonormal Hermite polynomials at x."""
+    found = [0 * x + 1, x]
+    for k in range(1, count - 1):
+        # √(k+1) h_{k+1} = x h_k - √k h_{k-1}
+        found.append((x * found[k] - np.sqrt(k) * found[k - 1]) / np.sqrt(k + 1))
+    return found[:count]
+
+
+def _root(q: jax.Array) -> jax.Array:
+    """√q, with gradient 0 instead of infinity at 0."""
+    return jnp.where(q > 0, jnp.sqrt(jnp.where(q > 0, q, 1)), 0)
+
+
+def _inverse_root(q: jax.Array) -> jax.Array:
+    """1/√q, and 0 at 0: a pre-activation that vanishes is correlated with nothing."""
+    return jnp.where(q > 0, jax.lax.rsqrt(jnp.where(q > 0, q, 1)), 0)
+
+
+def _sine_and_angle(cosine: jax.Array) -> Moments:
+    """sin t and t in [0, π/2] for cos t = |cosine|; a cosine that rounding put beyond 1 counts as 1.
+
+    By the half angle h = t/2: sin² h = (1 - cos t)/2 is accurate where cos t is near 1, and t = 2 arcsin(sin h). A
+    polynomial, because compilers turn it into vector instructions, which they do not do for arccos and arctan2.
+    """
+    squared = jnp.maximum((1 - jnp.abs(cosine)) / 2, 0)
+    half_sine = _root(squared)
+    series = jnp.zeros_like(squared)
+    for coefficient in _arcsine(squared.dtype.name):
+        series = series * squared + coefficient
+    return 2 * half_sine * jnp.sqrt(1 - squared), 2 * half_sine * series
+
+
+@cache
+def _arcsine(dtype: str) -> tuple[float, ...]:
+    """Coefficients, highest first, of arcsin(√z)/√z on [0, 1/2] to rounding in `dtype`, by Chebyshev interpolation."""
+    degree = 8 if np.dtype(dtype).itemsize <= 4 else 19
+
+    def ratio(z: np.ndarray) -> np.ndarray:
+        return np.arcsin(np.sqrt(z)) / np.sqrt(z)
+
+    fit = np.polynomial.Chebyshev.interpolate(ratio, degree, domain=[0, 0.5])
+    return tuple(float(a) for a in fit.convert(kind=np.polynomial.Polynomial).coef[::-1])
