@@ -125,12 +125,13 @@ class ComponentSettings(NetworkSettings):
     other_depth: int = setting("another count of affine maps, for the eigenvalues alone", within="[1, inf)")
     images: int = setting("images in a batch, N", unit="images", within="[2, inf)")
     learning_rate: float = setting("step size η of gradient descent", within="(0, inf)")
-    amplitude: float = setting("of every component in the target", within="(0, inf)")
+    amplitude: float = setting("of the component in the target", within="(0, inf)")
     component: int = setting("component of the target, counted from 1", within="[1, inf)")
     widths: tuple[int, ...] = setting("widths that learn this component", within="[1, inf)")
     steps: int = setting("their training length", unit="steps", within="[1, inf)")
     every: int = setting("between two looks at them", unit="steps", within="[1, inf)")
     components: tuple[int, ...] = setting("components that one network learns together", within="[1, inf)")
+    together_amplitude: float = setting("of every one of them in the target", within="(0, inf)")
     together_width: int = setting("its width", within="[1, inf)")
     together_steps: int = setting("its training length", unit="steps", within="[1, inf)")
     together_every: int = setting("between two looks at it", unit="steps", within="[1, inf)")
@@ -141,6 +142,8 @@ class ComponentSettings(NetworkSettings):
         images = describe(self.dataset).arrays["train_images"][0][0]
         if self.images > images:
             raise BadInput(f"settings.images={self.images} is more than the {images} images of {self.dataset}")
+        if list(self.components) != sorted(set(self.components)):
+            raise BadInput(f"settings.components={list(self.components)} must grow")
         if self.largest() > self.images:
             raise BadInput(f"component {self.largest()} asks for as many images, settings.images={self.images}")
 
@@ -261,6 +264,7 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
     """Every width in the NTK parametrisation; in the standard one; and with a narrow network in its place."""
     data = lab.map(partial(task, settings), named_keys(lab, keys, "task"))
     check_rate(settings, data["limit"])
+    lab.keep("limit", np.tile(limit(settings, circle(settings.grid))[0], (*keys.shape, 1)))
     kernel_metrics = ("kernel_change", "change_at_x0", "inflation")
     for width in settings.widths:
         for arm, net, rate, steps in (
@@ -345,8 +349,8 @@ def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
             shared = (expected["mean"].astype(np.float32), expected["sd"].astype(np.float32))
             lab.measure(lab.map(against, run.result["outputs"], shared=shared), arm=arm, width=width)
         lab.keep(f"outputs_{width}", lab.map(lambda outputs: outputs[:SHOWN], run.result["outputs"]))
-    for name, expected in laws["own_bias"].items():
-        lab.keep(f"law_{name}", np.tile(expected.astype(np.float32), (*keys.shape, 1)))
+    for name, expected in {**laws["own_bias"], "angles": np.array(settings.angles)}.items():
+        lab.keep(name if name == "angles" else f"law_{name}", np.tile(expected.astype(np.float32), (*keys.shape, 1)))
 
 
 STUDIES = {

@@ -5,7 +5,7 @@ left to learn: the larger the eigenvalue, the faster, which is what early stoppi
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,11 +63,11 @@ def directions(numbers: tuple[int, ...], shuffle: bool, components: jax.Array, o
 
 
 def begin_along(
-    settings: "ComponentSettings", net: NTKNetwork, key: jax.Array, x: jax.Array, along: jax.Array
+    net: NTKNetwork, amplitude: float, key: jax.Array, x: jax.Array, along: jax.Array
 ) -> tuple[Tree, jax.Array]:
     """A network at its start, and the target f* = f_0 + amplitude Σ_i f^(i) on the batch."""
     params = net.init(key, x)
-    return {"params": params}, value(net, params, x) + settings.amplitude * along.sum(1)
+    return {"params": params}, value(net, params, x) + amplitude * along.sum(1)
 
 
 def train_along(
@@ -113,7 +113,7 @@ def halving(
 ) -> dict[str, jax.Array]:
     """Time in which |g_i| halves for every component i, and how it goes with the eigenvalue."""
     steps, chosen = jnp.asarray((0, *marks), jnp.float32), eigenvalues[np.array(settings.components) - 1]
-    fallen = jnp.log(settings.amplitude / jnp.abs(jnp.stack(g)))
+    fallen = jnp.log(settings.together_amplitude / jnp.abs(jnp.stack(g)))
     fallen = jnp.concatenate([jnp.zeros_like(fallen[:, :1]), fallen], 1)
     # log |g| taken as straight between two looks; where it has not halved at the end, as straight from start to end
     halved, rows = fallen >= np.log(2), jnp.arange(len(g))
@@ -128,56 +128,71 @@ def halving(
     return {"half_time": jnp.exp(times), "half_time_slope": slope, "least_slowdown": jnp.diff(times).min()}
 
 
+class Course(NamedTuple):
+    """One training: which components are learnt, how large, by a network of which width, and for how long."""
+
+    name: str
+    width: int
+    numbers: tuple[int, ...]
+    amplitude: float
+    steps: int
+    every: int
+
+
+def follow(
+    course: Course, arm: str, settings: "ComponentSettings", keys: jax.Array, data: Tree, lab: "Lab"
+) -> tuple[list[Any], Any, tuple[int, ...]]:
+    """Train one network of every replicate; its curves g_i (of each component) and h, and the steps they are at."""
+    net = network(settings, course.width)
+    along = lab.map(partial(directions, course.numbers, arm == "shuffled"), data["components"], data["order"])
+    drawn = named_keys(lab, keys, f"init/{course.name}")
+    state, target = lab.map(partial(begin_along, net, course.amplitude), drawn, data["x"], along)
+    run = lab.iterate(
+        f"{arm}/{course.name}",
+        partial(train_along, settings, net),
+        keys,
+        state,
+        steps=course.steps,
+        each=(data["x"], target, along),
+        every=course.every,
+        watch=partial(look_along, net),
+        finish=nothing,
+    )
+    curves, about = [run.curves[f"g{i}"] for i in range(len(course.numbers))], {"arm": arm, "width": course.width}
+    for number, curve in zip(course.numbers, curves, strict=True):
+        lab.measure({"left": curve}, along={"step": run.steps}, **about, course=course.name, component=number)
+    lab.measure({"across": run.curves["h"]}, along={"step": run.steps}, **about, course=course.name)
+    return curves, run.curves["h"], tuple(run.steps.tolist())
+
+
+def nothing(state: Tree, *given: Tree) -> dict:
+    """The curves say it all."""
+    return {}
+
+
 def component_trial(settings: "ComponentSettings", keys: jax.Array, lab: "Lab") -> None:
     """One component at every width, several at once at one width; and the same with their values shuffled."""
     images = lab.data(settings.dataset)["train_images"]
     data = lab.map(partial(batch, settings), named_keys(lab, keys, "batch"), shared=(images,))
     check_rate(settings, data["limit"])
     measure_eigenvalues(settings, data, lab)
-
-    def follow(arm: str, name: str, width: int, numbers: tuple[int, ...], steps: int, every: int) -> Any:
-        """Train one network towards some components, and record its curves."""
-        net = network(settings, width)
-        along = lab.map(partial(directions, numbers, arm == "shuffled"), data["components"], data["order"])
-        drawn = named_keys(lab, keys, f"init/{name}")
-        state, target = lab.map(partial(begin_along, settings, net), drawn, data["x"], along)
-        run = lab.iterate(
-            f"{arm}/{name}",
-            partial(train_along, settings, net),
-            keys,
-            state,
-            steps=steps,
-            each=(data["x"], target, along),
-            every=every,
-            watch=partial(look_along, net),
-            finish=lambda state, *given: {},
-        )
-        for position, number in enumerate(numbers):
-            curve = {"left": run.curves[f"g{position}"]}
-            lab.measure(curve, along={"step": run.steps}, arm=arm, width=width, task=name, component=number)
-        lab.measure({"across": run.curves["h"]}, along={"step": run.steps}, arm=arm, width=width, task=name)
-        return run
-
+    lab.keep("learning_rate", np.full(keys.shape, settings.learning_rate))
+    lab.keep("amplitude", np.full(keys.shape, settings.amplitude))
+    length = (settings.steps, settings.every)
     for arm in ("component", "shuffled"):
         for width in settings.widths:
-            run = follow(arm, f"alone/{width}", width, (settings.component,), settings.steps, settings.every)
-            found = partial(line, settings, tuple(run.steps.tolist()))
-            line_found = lab.map(found, run.curves["g0"], run.curves["h"], data["eigenvalues"])
-            lab.measure(line_found, arm=arm, width=width)
+            course = Course(f"alone/{width}", width, (settings.component,), settings.amplitude, *length)
+            (g,), h, marks = follow(course, arm, settings, keys, data, lab)
+            lab.measure(lab.map(partial(line, settings, marks), g, h, data["eigenvalues"]), arm=arm, width=width)
         if settings.components:
-            run = follow(
-                arm,
-                "together",
-                settings.together_width,
-                settings.components,
-                settings.together_steps,
-                settings.together_every,
+            length_together = (settings.together_steps, settings.together_every)
+            course = Course(
+                "together", settings.together_width, settings.components, settings.together_amplitude, *length_together
             )
-            curves = tuple(run.curves[f"g{position}"] for position in range(len(settings.components)))
-            found = lab.map(partial(halving, settings, tuple(run.steps.tolist())), curves, data["eigenvalues"])
-            lab.measure(
-                {"half_time": found.pop("half_time")}, along={"component": settings.components}, arm=arm, task="halving"
-            )
+            curves, _, marks = follow(course, arm, settings, keys, data, lab)
+            found = lab.map(partial(halving, settings, marks), tuple(curves), data["eigenvalues"])
+            times = {"half_time": found.pop("half_time")}
+            lab.measure(times, along={"component": settings.components}, arm=arm, course="together")
             lab.measure(found, arm=arm)
 
 
