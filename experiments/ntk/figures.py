@@ -134,7 +134,7 @@ def around(axes: "Axes", curves: np.ndarray, name: str, color: str, **style: Any
     turned = np.roll(curves, count // 2, 1)
     closed = np.concatenate([turned, turned[:, :1]], 1)
     for number, curve in enumerate(closed):
-        look = {"linewidth": 0.7, "alpha": 0.6, **style}
+        look: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6, **style}
         axes.plot(angles, curve, color=color, label=name if number == 0 else None, **look)
 
 
@@ -175,14 +175,15 @@ def along_component(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> "Fi
     held = measurements[(measurements["metric"] == "eigenvalue") & (measurements["component"] == number)]
     eigenvalues = dict(zip(held["replicate"], held["value"], strict=True))
     rate = float(np.asarray(arrays["learning_rate"])[0])
+    end = 0.0
     for position, width in enumerate(sorted(frame["width"].unique())):
         for metric, title in titles.items():
             rows = frame[(frame["width"] == width) & (frame["metric"] == metric)]
             for count, (replicate, curve) in enumerate(rows.groupby("replicate")):
-                time = curve["step"].astype(float) * rate * eigenvalues[replicate]
+                time = curve["step"].to_numpy(float) * rate * eigenvalues[replicate]
+                end = max(end, time[-1])
                 name = f"width {width:,.0f}" if count == 0 else None
                 panels[title].plot(time, curve["value"], color=PALETTE[position], linewidth=0.8, alpha=0.7, label=name)
-    end = max(line.get_xdata()[-1] for line in panels[titles["left"]].lines)
     time = np.linspace(0, end, 100)
     start = float(np.asarray(arrays["amplitude"])[0])
     panels[titles["left"]].plot(time, start * np.exp(-time), color=PALETTE[6], linestyle="--", label="infinite width")
@@ -208,7 +209,7 @@ def speed(measurements: "pd.DataFrame") -> "Figure":
     for position, arm in enumerate(("component", "shuffled")):
         rows = measurements[(measurements["metric"] == "half_time") & (measurements["arm"] == arm)]
         rows = rows.merge(held, on=["replicate", "component"], suffixes=("", "_of"))
-        look = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
+        look: dict[str, Any] = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
         axes.plot(rows["value_of"], rows["value"], label=NAMES[arm], **look)
     ends = np.array([held["value"].min(), held["value"].max()])
     axes.plot(ends, np.log(2) / ends, color=PALETTE[6], linestyle="--", label="log 2 / λ")

@@ -1,8 +1,8 @@
-"""The maths of the tangent kernel against independent oracles: NumPy by hand, finite differences, brute force, chance."""
+"""The maths of the tangent kernel against independent oracles: NumPy by hand, finite differences, brute force."""
 
 from dataclasses import replace
 from functools import partial
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ PAGE = pages.load_page("ntk")
 
 def size(*widths: int) -> int:
     """Weights and biases of dense layers between these widths."""
-    return sum(after * (before + 1) for before, after in zip(widths, widths[1:], strict=False))
+    return sum(after * (before + 1) for before, after in pairwise(widths))
 
 
 # Values in the state of the largest loop: a network, with the linear equation on 64 + 64 points and a row of the kernel
