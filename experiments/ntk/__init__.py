@@ -56,7 +56,7 @@ SHOWN = 10  # trained networks of an ensemble that are kept for the figure, as m
 class NetworkSettings:
     """What networks and their limiting kernel have in common."""
 
-    depth: int = setting("affine maps L", within="[1, inf)")
+    depth: int = setting("affine maps L", within="[2, inf)")
     bias: float = setting("factor β of the biases", within="[0, inf)")
 
 
@@ -197,16 +197,12 @@ def initial_trial(settings: InitialSettings, keys: jax.Array, lab: "Lab") -> Non
     """An ensemble of initialisations at every width."""
     for width in settings.widths:
         drawn = named_keys(lab, keys, f"draws/{width}")
-        found = lab.stage(
-            f"kernels/{width}",
-            lambda width=width, drawn=drawn: lab.map(partial(initial_kernels, settings, width), drawn),
-        )
+        found = lab.stage(f"kernels/{width}", partial(lab.map, partial(initial_kernels, settings, width), drawn))
+        lab.measure({"kernel_spread": found["spread"]}, arm="limit", width=width)
         for arm in ("limit", "other_depth"):
             lab.measure({"kernel_error": found[arm]}, along={"draw": range(settings.draws)}, arm=arm, width=width)
             if width == max(settings.widths):
-                error = lab.map(jnp.mean, found[arm])
-                lab.measure({"error_at_widest": error}, arm=arm)
-        lab.measure({"kernel_spread": found["spread"]}, arm="limit", width=width)
+                lab.measure({"error_at_widest": lab.map(jnp.mean, found[arm])}, arm=arm)
 
 
 # --- C2 and C4: the kernel in training, and the linear equation -----------------------------------------------------
@@ -261,22 +257,18 @@ def rows(state: Tree, x: jax.Array, y: jax.Array, before: Tree) -> dict[str, jax
 
 
 def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> None:
-    """Every width in the NTK parametrisation; in the standard one; and with a narrow network in its place."""
+    """Every width in the NTK parametrisation, in the standard one, and with a narrow network in its place."""
     data = lab.map(partial(task, settings), named_keys(lab, keys, "task"))
     check_rate(settings, data["limit"])
     lab.keep("limit", np.tile(limit(settings, circle(settings.grid))[0], (*keys.shape, 1)))
-    kernel_metrics = ("kernel_change", "change_at_x0", "inflation")
+    own, narrow = settings.learning_rate, network(settings, settings.narrow)
+    # The standard kernel grows with the width, so that what is stable for all widths is the rate of the widest.
+    common = own / max(settings.widths)
     for width in settings.widths:
         for arm, net, rate, steps in (
-            ("ntk", network(settings, width), settings.learning_rate, settings.steps),
-            # The standard kernel grows with the width: one stable rate for all widths is the one of the widest.
-            (
-                "standard",
-                standard_network(settings, width),
-                settings.learning_rate / max(settings.widths),
-                settings.kernel_after,
-            ),
-            ("narrow", network(settings, settings.narrow), settings.learning_rate, settings.steps),
+            ("ntk", network(settings, width), own, settings.steps),
+            ("standard", standard_network(settings, width), common, settings.kernel_after),
+            ("narrow", narrow, own, settings.steps),
         ):
             state, before = lab.map(partial(begin, settings, net), named_keys(lab, keys, f"{arm}/{width}"), data["x"])
             run = lab.iterate(
@@ -290,8 +282,7 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
                 watch=partial(look, settings, net),
                 finish=rows,
             )
-            shown = run.curves if arm != "standard" else {name: run.curves[name] for name in kernel_metrics}
-            lab.measure(shown, along={"step": run.steps}, arm=arm, width=width)
+            lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)
             if arm == "ntk":
                 lab.keep(f"rows_{width}", run.result["rows"])
 
@@ -299,14 +290,14 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
 # --- C3: the law of trained networks --------------------------------------------------------------------------------
 
 
-def law(settings: LawSettings, bias: float) -> dict[str, np.ndarray]:
+def law(settings: LawSettings, bias: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over initialisations of the infinitely wide network at t = ∞, on the circle."""
     x, grid = training_points(settings), circle(settings.grid)
     kernels = partial(fully_connected, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
     train, cross, test = kernels(x), kernels(grid, x), kernels(grid)
     # f_∞(x) ~ N(A y, S(x,x) - A S(X,x) - (A S(X,x))ᵀ + A S(X,X) Aᵀ) with A = Θ(x,X) Θ(X,X)⁻¹
     found = Flow.of(train.ntk).law(np.inf, product(x), train.nngp, Kernels(cross.nngp, cross.ntk), test.nngp)
-    return {"mean": found.mean, "sd": np.sqrt(np.maximum(found.covariance.diagonal(), 0))}
+    return found.mean.astype(np.float32), np.sqrt(np.maximum(found.covariance.diagonal(), 0)).astype(np.float32)
 
 
 def training_points(settings: LawSettings) -> jax.Array:
@@ -331,26 +322,30 @@ def against(outputs: jax.Array, mean: jax.Array, sd: jax.Array) -> dict[str, jax
     return {"mean_gap": gap.mean() / jnp.mean(sd**2), "sd_ratio": jnp.sqrt(variance).mean() / sd.mean()}
 
 
+def shown(outputs: jax.Array) -> jax.Array:
+    """The networks that are drawn."""
+    return outputs[:SHOWN]
+
+
 def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
     """An ensemble at every width, beside the law of the limit and beside that of another bias."""
     check_learning_rate(settings.learning_rate, limit(settings, training_points(settings)))
     laws = {"own_bias": law(settings, settings.bias), "other_bias": law(settings, settings.other_bias)}
     for width in settings.widths:
-        outputs = jnp.zeros((*keys.shape, settings.networks, settings.grid))
         run = lab.iterate(
             f"ensemble/{width}",
             partial(add_network, settings, network(settings, width)),
             named_keys(lab, keys, f"ensemble/{width}"),
-            {"outputs": outputs},
+            {"outputs": jnp.zeros((*keys.shape, settings.networks, settings.grid))},
             steps=settings.networks,
             every=min(SHOWN, settings.networks),
         )
-        for arm, expected in laws.items():
-            shared = (expected["mean"].astype(np.float32), expected["sd"].astype(np.float32))
-            lab.measure(lab.map(against, run.result["outputs"], shared=shared), arm=arm, width=width)
-        lab.keep(f"outputs_{width}", lab.map(lambda outputs: outputs[:SHOWN], run.result["outputs"]))
-    for name, expected in {**laws["own_bias"], "angles": np.array(settings.angles)}.items():
-        lab.keep(name if name == "angles" else f"law_{name}", np.tile(expected.astype(np.float32), (*keys.shape, 1)))
+        for arm, (mean, sd) in laws.items():
+            lab.measure(lab.map(against, run.result["outputs"], shared=(mean, sd)), arm=arm, width=width)
+        lab.keep(f"outputs_{width}", lab.map(shown, run.result["outputs"]))
+    mean, sd = laws["own_bias"]
+    for name, values in (("mean", mean), ("sd", sd), ("angles", np.array(settings.angles, np.float32))):
+        lab.keep(name, np.tile(values, (*keys.shape, 1)))
 
 
 STUDIES = {

@@ -54,13 +54,14 @@ def initial_widths(measurements: "pd.DataFrame") -> "Figure":
 
 def training_widths(measurements: "pd.DataFrame") -> "Figure":
     """Change of the kernel, and distance from the linear equation."""
-    titles = ("change of the kernel", "distance from the linear equation")
+    titles, arms = ("change of the kernel", "distance from the linear equation"), ("ntk", "standard", "narrow")
     figure, panels = panels_of(titles)
     change = measurements[measurements["metric"] == "kernel_change"]
     last = change[change["arm"] == "standard"]["step"].max()
-    against_width(panels[titles[0]], change[change["step"] == last], ("ntk", "standard"))
+    change = change[(change["step"] == last) & (change["arm"] != "narrow")]
+    against_width(panels[titles[0]], change, arms)
     error = measurements[measurements["metric"] == "linear_error_share"]
-    against_width(panels[titles[1]], error[error["step"] == error["step"].max()], ("ntk", "narrow"), first=2)
+    against_width(panels[titles[1]], error[error["step"] == error["step"].max()], arms)
     return finished(
         figure,
         panels,
@@ -78,12 +79,11 @@ def panels_of(titles: Any) -> tuple["Figure", dict[str, "Axes"]]:
     return small_multiples(list(titles), columns=len(titles))
 
 
-def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, str], first: int = 0) -> None:
+def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, ...]) -> None:
     """One metric over the width, both on logarithmic scales, with a guide that falls as 1/√width from the first arm."""
     from core.figures import interval_band, mean_intervals
 
-    order = [""] * first + list(arms) if first else list(arms)
-    interval_band(axes, frame, "width", "value", "arm", order=order, names=NAMES)
+    interval_band(axes, frame, "width", "value", "arm", order=arms, names=NAMES)
     means = mean_intervals(frame[frame["arm"] == arms[0]], "width", "value")["mean"]
     widths = means.index.to_numpy(float)
     axes.plot(widths, means.iloc[0] * np.sqrt(widths[0] / widths), color="#555555", linestyle=":", label="1/√width")
@@ -144,7 +144,7 @@ def percentiles(arrays: dict[str, Any]) -> "Figure":
 
     widths = sorted(int(name.removeprefix("outputs_")) for name in arrays if name.startswith("outputs_"))
     figure, panels = small_multiples([f"width {width:,}" for width in widths], columns=len(widths), share_y=True)
-    mean, sd = (np.asarray(arrays[name])[:1] for name in ("law_mean", "law_sd"))
+    mean, sd = (np.asarray(arrays[name])[:1] for name in ("mean", "sd"))
     angles = np.asarray(arrays["angles"])[0]
     for width, axes in zip(widths, panels.values(), strict=True):
         around(axes, np.asarray(arrays[f"outputs_{width}"])[0], "trained networks", PALETTE[0])

@@ -217,7 +217,7 @@ def test_a_look_measures_the_kernel_and_the_distance(trained: dict[str, Any]) ->
 def test_the_law_is_that_of_gaussian_starts_that_follow_the_linear_equation() -> None:
     """By chance: functions drawn from N(0, S) and moved by f_∞ = f_0 + Θ(·,X) Θ⁻¹ (y - f_0(X))."""
     settings = settings_of("law", depth=3, grid=6)
-    found = sheet.law(settings, 0.4)
+    mean, sd = sheet.law(settings, 0.4)
     x, grid = networks.circle(6), sheet.training_points(settings)
     points = np.concatenate([grid, x]).astype(float)
     q = (points**2).mean(1) + 0.16
@@ -230,8 +230,8 @@ def test_the_law_is_that_of_gaussian_starts_that_follow_the_linear_equation() ->
     y = points[:4].prod(1)
     start = np.random.default_rng(0).multivariate_normal(np.zeros(10), s, 40_000)
     ends = start[:, 4:] + (y[None] - start[:, :4]) @ np.linalg.solve(theta[:4, :4], theta[:4, 4:])
-    np.testing.assert_allclose(found["mean"], ends.mean(0), atol=0.01)
-    np.testing.assert_allclose(found["sd"], ends.std(0), rtol=0.03)
+    np.testing.assert_allclose(mean, ends.mean(0), atol=0.01)
+    np.testing.assert_allclose(sd, ends.std(0), rtol=0.03)
 
 
 def test_an_ensemble_is_held_against_a_law_without_the_share_of_chance() -> None:
