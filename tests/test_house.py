@@ -307,7 +307,11 @@ def test_a_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
 def declared() -> tuple[list[str], list[str], list[str]]:
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = content["project"]["optional-dependencies"]
-    return content["project"]["dependencies"], content["dependency-groups"]["dev"], extras["cuda"]
+    return (
+        [*content["project"]["dependencies"], *extras["trackio"]],
+        content["dependency-groups"]["dev"],
+        extras["cuda"],
+    )
 
 
 @pytest.mark.parametrize("lock", ["cpu", "cuda"])

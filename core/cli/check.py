@@ -82,7 +82,7 @@ def _spot(page: pages.Page) -> bool:
 
 
 def _confirm(page: pages.Page) -> bool:
-    """Compute the first replicate of every published study whose code changed again; record those that are equal."""
+    """Compute the first replicate of each published study with other code or libraries again; record equal ones."""
     commit, dirty = provenance.git_state(project_root())
     if dirty is not False:
         raise BadInput(f"{page.slug}: commit your changes first; only committed code can be confirmed")

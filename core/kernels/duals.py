@@ -6,6 +6,7 @@ infinite width need (Jacot et al. 2018, Theorem 1; Cho and Saul 2009; Williams 1
 arguments (float32 or float64) and are finite at equal, opposite and vanishing pre-activations, gradients included.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,7 +20,7 @@ Moments = tuple[jax.Array, jax.Array]
 
 @dataclass(frozen=True)
 class Dual:
-    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, so static to jit."""
+    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, static to jit."""
 
     name: str
     apply: Callable[[jax.Array], jax.Array]
@@ -61,14 +62,15 @@ erf = Dual("erf", jax.scipy.special.erf, _erf)
 def quadrature(
     activation: Callable[[jax.Array], jax.Array],
     derivative: Callable[[jax.Array], jax.Array] | None = None,
-    degree: int = 64,
+    degree: int = 100,
 ) -> Dual:
     """The dual of any smooth elementwise activation, by Gauss-Hermite quadrature with `degree` nodes.
 
     With a_k(q) the coefficients of s(√q z) in normalised Hermite polynomials and ρ = c / √(q1 q2),
     E[s(u)s(v)] = Σ_k a_k(q1) a_k(q2) ρ^k (Mehler): the activation is evaluated for each point, not for each pair.
-    Exact for polynomials of less than `degree`; converges fast for smooth activations of moderate variance, slowly
-    where s or s' jumps. The derivative is taken by `jax.jvp` where none is given.
+    Exact for polynomials of less than `degree`. Converges fast for smooth activations at moderate variances (tanh: to
+    1e-10 at variance 1, 1e-7 at 2, 1e-4 at 5), slowly where s or s' jumps. The derivative is taken by `jax.jvp` where
+    none is given.
     """
     slope = derivative or (lambda x: jax.jvp(activation, (x,), (jnp.ones_like(x),))[1])
     return Dual(getattr(activation, "__name__", "activation"), activation, partial(_mehler, activation, slope, degree))
@@ -97,10 +99,11 @@ def _mehler(activation: Callable, slope: Callable, degree: int, q1: jax.Array, q
             z = jnp.asarray(nodes, q.dtype).reshape(-1, *[1] * q.ndim)
             return jnp.tensordot(jnp.asarray(projection, q.dtype), function(_root(q)[None] * z), 1)
 
-        total = jnp.zeros_like(correlation)
-        for a, b in zip(coefficients(q1)[::-1], coefficients(q2)[::-1], strict=True):
-            total = total * correlation + a * b
-        return total
+        def horner(total: jax.Array, pair: Moments) -> tuple[jax.Array, None]:
+            return total * correlation + pair[0] * pair[1], None
+
+        pairs, start = (coefficients(q1), coefficients(q2)), jnp.zeros_like(correlation)
+        return jax.lax.scan(horner, start, pairs, reverse=True, unroll=8)[0]
 
     return moment(activation), moment(slope)
 
@@ -110,7 +113,7 @@ def _hermite(x: jax.Array | np.ndarray, count: int) -> list:
     found = [0 * x + 1, x]
     for k in range(1, count - 1):
         # √(k+1) h_{k+1} = x h_k - √k h_{k-1}
-        found.append((x * found[k] - np.sqrt(k) * found[k - 1]) / np.sqrt(k + 1))
+        found.append((x * found[k] - math.sqrt(k) * found[k - 1]) / math.sqrt(k + 1))
     return found[:count]
 
 
@@ -125,12 +128,14 @@ def _inverse_root(q: jax.Array) -> jax.Array:
 
 
 def _sine_and_angle(cosine: jax.Array) -> Moments:
-    """sin t and t in [0, π/2] for cos t = |cosine|; a cosine that rounding put beyond 1 counts as 1.
+    """sin t and t in [0, π/2] for cos t = |cosine|.
 
-    By the half angle h = t/2: sin² h = (1 - cos t)/2 is accurate where cos t is near 1, and t = 2 arcsin(sin h). A
-    polynomial, because compilers turn it into vector instructions, which they do not do for arccos and arctan2.
+    A cosine within rounding of 1 counts as 1: the angle is the square root of the difference, and a point would be at
+    an angle of 1e-3 with itself in float32. By the half angle h = t/2, sin² h = (1 - cos t)/2 and t = 2 arcsin(sin h);
+    arcsin by a polynomial, which compilers turn into vector instructions, unlike arccos and arctan2.
     """
-    squared = jnp.maximum((1 - jnp.abs(cosine)) / 2, 0)
+    apart = 1 - jnp.abs(cosine)
+    squared = jnp.where(apart > 8 * jnp.finfo(apart.dtype).eps, apart / 2, 0)
     half_sine = _root(squared)
     series = jnp.zeros_like(squared)
     for coefficient in _arcsine(squared.dtype.name):

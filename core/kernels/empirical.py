@@ -14,9 +14,10 @@ Inputs are cut into blocks so that what a way holds at a time stays below a boun
 on and above the diagonal are computed. `apply` treats its inputs independently of each other (no batch statistics).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -28,22 +29,25 @@ from core.kernels.linear import Apply
 
 Outputs = Literal["all", "trace"] | int
 GIB = 2.0**30
+SLAB_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
 
 
 class Way(NamedTuple):
-    """A kernel as a contraction of features of its inputs: `features(apply, params, x, outputs)`, then `contract`."""
+    """A kernel as a contraction of features of its inputs: pytrees whose leaves have the points as their first axis."""
 
-    features: Callable[[Apply, Any, jax.Array, Outputs], Any]
-    contract: Callable[[Apply, Any, Any, Any, Outputs], jax.Array]
+    features: Callable[[Apply, Any, jax.Array, Outputs], Any]  # of apply, params, x, outputs
+    contract: Callable[[Apply, Any, Any, Any, Outputs], jax.Array]  # of apply, params, both features, outputs
+    slabs: int  # at most, in which a symmetric block is contracted: k of them save (k - 1)/2k of the operations
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one way costs: floating-point operations, GiB held beside parameters and inputs, points in a block."""
+    """What one way costs, and how the work is cut."""
 
-    flops: float
-    gib: float
-    block: int
+    flops: float  # floating-point operations
+    gib: float  # held beside parameters and inputs
+    block: int  # points whose features are held at a time, of either side
+    slabs: int  # of a block on the diagonal
     refused: str = ""  # why this way is not possible
 
 
@@ -99,7 +103,7 @@ def empirical_ntk(
         possible = [other for other, cost in found.costs.items() if not cost.refused]
         hint = f"; possible: {', '.join(possible)}" if possible else ""
         raise BadInput("; ".join(f"{way}: {cost.refused}" for way, cost in reasons) + hint)
-    return _blocked(name, apply, params, x1, x2, outputs, found.costs[name].block)
+    return _blocked(name, found.costs[name], apply, params, x1, x2, outputs)
 
 
 def estimate(
@@ -145,62 +149,88 @@ def _estimate(
         raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
     if isinstance(outputs, str) and outputs not in ("all", "trace"):
         raise unknown("outputs", outputs, ("all", "trace"))
-    seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
-    pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
     size = sum(leaf.size for leaf in leaves)
     forward = (jax.jit(apply).lower(params, one).cost_analysis() or {}).get("flops", 2.0 * size)
     dense = layers.survey(apply, params, one)
+    seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
+    pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
+    points, longest, shortest = n1 if x2 is None else n1 + n2, max(n1, n2), min(n1, n2)
     width = dense.inputs + dense.outputs
-    points, product = n1 + n2, 2.0 * n1 * n2 * pairs
-    # Operations; numbers held whatever the block; numbers held for each point of a block.
+    # Operations of features and of contraction; numbers held whatever the block, and for each of its points.
     amounts = {
-        "jacobian": (points * (1 + 2 * seen) * forward + product * size, 0, 2 * seen * size),
-        "products": (n2 * seen * (2 + 2 * n1) * forward, 3 * size, 8 * seen * width),
-        "layers": (points * (1 + seen) * forward + product * dense.outputs, size // 2, 3 * (1 + seen) * width),
+        "jacobian": (points * (1 + 2 * seen) * forward, 2.0 * pairs * size, 0, 2 * seen * size),
+        "products": (0, seen * (2 + 2 / n1) * forward, 3 * size, 8 * seen * width),
+        "layers": (
+            points * (1 + seen) * forward,
+            2.0 * (pairs * dense.outputs + dense.inputs),
+            size // 2,
+            3 * (1 + seen) * width,
+        ),
     }
     kept = n1 * n2 * (o**2 if outputs == "all" else 1)
-    item, longest = result.dtype.itemsize / GIB, max(n1, n2)
+    item = result.dtype.itemsize / GIB
     costs = {}
-    for name, (flops, fixed, each) in amounts.items():
-        each = 2 * each + 3 * pairs * min(n1, n2)
+    for name, (flops, contraction, fixed, each) in amounts.items():
+        each = 2 * each + 3 * pairs * shortest
         block = min(longest, int((memory_gib / item - kept - fixed) // each))
         gib = item * (kept + fixed + max(block, 1) * each)
         refused = dense.refused if name == "layers" else ""
         if not refused and block < 1:
             refused = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
-        costs[name] = Cost(flops, gib, max(block, 1), refused)
+        slabs = max(1, min(WAYS[name].slabs, block * (o if outputs == "all" else 1) // SLAB_ROWS, block))
+        computed = (1 + block / n1 / slabs) / 2 if x2 is None else 1  # share of the pairs
+        costs[name] = Cost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), slabs, refused)
     possible = {name: cost.flops for name, cost in costs.items() if not cost.refused}
     return Estimate(costs, min(possible, key=possible.__getitem__) if possible else "")
 
 
 def _blocked(
-    name: str, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs, block: int
+    name: str, cost: Cost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
 ) -> jax.Array:
-    """The kernel from blocks of inputs; those below the diagonal of a symmetric kernel are transposed copies."""
-    features, contract = WAYS[name]
-    other = x1 if x2 is None else x2
-    rows = []
-    for i, one in enumerate(_cut(x1, block)):
-        left, row = features(apply, params, one, outputs), []
-        for j, two in enumerate(_cut(other, block)):
-            if x2 is None and j < i:
-                row.append(_transposed(rows[j][i]))
-                continue
-            right = left if x2 is None and j == i else features(apply, params, two, outputs)
-            row.append(contract(apply, params, left, right, outputs))
-        rows.append(row)
-    if len(rows) == len(rows[0]) == 1:
-        return rows[0][0]
-    return jnp.concatenate([jnp.concatenate(row, 1) for row in rows])
+    """The kernel from blocks of inputs, of a symmetric one only those on and above the diagonal."""
+    way = WAYS[name]
+
+    def part(i: int, j: int) -> jax.Array:
+        if x2 is None and i == j:
+            return _symmetric(name, cost.slabs, apply, params, left, outputs)
+        return way.contract(apply, params, left, way.features(apply, params, columns[j], outputs), outputs)
+
+    rows, columns = (_cut(x, cost.block) for x in (x1, x1 if x2 is None else x2))
+    found: list[list[jax.Array]] = []
+    for i, one in enumerate(rows):
+        left = way.features(apply, params, one, outputs)
+        found.append([part(i, j) for j in range(i if x2 is None else 0, len(columns))])
+    return _assembled(found) if x2 is None else jnp.concatenate([jnp.concatenate(row, 1) for row in found])
 
 
-def _cut(x: jax.Array, block: int) -> Iterator[jax.Array]:
-    return (x[start : start + block] for start in range(0, len(x), block))
+@partial(jax.jit, static_argnames=("name", "slabs", "apply", "outputs"))
+def _symmetric(name: str, slabs: int, apply: Apply, params: Any, features: Any, outputs: Outputs) -> jax.Array:
+    """The kernel of points with themselves, by slabs of rows from the diagonal to the right."""
+    n = len(jax.tree.leaves(features)[0])
+    cuts = [n * k // slabs for k in range(slabs + 1)]
+    found = []
+    for k, (start, stop) in enumerate(pairwise(cuts)):
+        rows, columns = (jax.tree.map(lambda a, s=s: a[s], features) for s in (slice(start, stop), slice(start, None)))
+        slab = WAYS[name].contract(apply, params, rows, columns, outputs)
+        found.append(jnp.split(slab, [cut - start for cut in cuts[k + 1 : -1]], 1))
+    return _assembled(found)
 
 
-def _transposed(kernel: jax.Array) -> jax.Array:
-    """Θ(x', x) from Θ(x, x'): points exchanged, and outputs where there are any."""
-    return kernel.swapaxes(0, 1) if kernel.ndim == 2 else kernel.transpose(1, 0, 3, 2)
+def _assembled(upper: list[list[jax.Array]]) -> jax.Array:
+    """The symmetric matrix of which `upper[i]` holds the blocks (i, i), (i, i + 1) and so on."""
+
+    def block(i: int, j: int) -> jax.Array:
+        if i <= j:
+            return upper[i][j - i]
+        kernel = upper[j][i - j]  # of Θ(x, x'), points are exchanged, and outputs where there are any
+        return kernel.swapaxes(0, 1) if kernel.ndim == 2 else kernel.transpose(1, 0, 3, 2)
+
+    places = range(len(upper))
+    return jnp.concatenate([jnp.concatenate([block(i, j) for j in places], 1) for i in places])
+
+
+def _cut(x: jax.Array, block: int) -> list[jax.Array]:
+    return [x[start : start + block] for start in range(0, len(x), block)]
 
 
 def _chosen(apply: Apply, outputs: Outputs) -> Apply:
@@ -264,7 +294,7 @@ def _contract_layers(apply: Apply, params: Any, left: Any, right: Any, outputs: 
 
 
 WAYS = {
-    "jacobian": Way(_jacobian, _contract_jacobians),
-    "products": Way(_inputs, _multiply),
-    "layers": Way(_layer_features, _contract_layers),
+    "jacobian": Way(_jacobian, _contract_jacobians, slabs=8),
+    "products": Way(_inputs, _multiply, slabs=2),
+    "layers": Way(_layer_features, _contract_layers, slabs=8),
 }

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from core.kernels.linear import Apply
 
-Calls = dict[str, list[tuple[jax.Array, jax.Array]]]  # by path of the layer: for each call δ (o, n, w) and φ (n, i)
+Calls = dict[str, list[tuple[jax.Array, jax.Array]]]  # by path of the layer: for each call δ (n, o, w) and φ (n, i)
 
 
 class Survey(NamedTuple):
@@ -46,7 +46,7 @@ def features(apply: Apply, params: Any, x: jax.Array) -> Calls:
     )
     value, pull, phi = jax.vjp(run, zeros, has_aux=True)
     units = jnp.eye(value.shape[1], dtype=value.dtype)
-    (delta,) = jax.vmap(lambda unit: pull(jnp.broadcast_to(unit[None], value.shape)))(units)
+    (delta,) = jax.vmap(lambda unit: pull(jnp.broadcast_to(unit[None], value.shape)), out_axes=1)(units)
     return {path: list(zip(delta[path], phi[path], strict=True)) for path in phi}
 
 
@@ -59,10 +59,10 @@ def contract(left: Calls, right: Calls, pairs: bool) -> jax.Array:
                 # Θ += (δ(x)·δ(x')) (φ(x)·φ(x')), also between two calls of one layer
                 gram = phi1 @ phi2.T
                 if pairs:
-                    total += jnp.einsum("onw,pmw->onpm", delta1, delta2) * gram[None, :, None]
+                    total += jnp.einsum("now,mpw->nomp", delta1, delta2) * gram[:, None, :, None]
                 else:
-                    total += jnp.einsum("onw,omw->nm", delta1, delta2) / len(delta1) * gram
-    return total.transpose(1, 3, 0, 2) if pairs else total
+                    total += jnp.einsum("now,mow->nm", delta1, delta2) / delta1.shape[1] * gram
+    return total.transpose(0, 2, 1, 3) if pairs else total
 
 
 def survey(apply: Apply, params: Any, one: jax.ShapeDtypeStruct) -> Survey:

@@ -1,7 +1,7 @@
-"""Confirming published results under changed code, at the cost of one replicate instead of all.
+"""Confirming published results under changed code or libraries, at the cost of one replicate instead of all.
 
 Whoever changes shared code would have to perform every paper again, though most such changes alter no result. Where
-nothing but code differs, one published replicate is computed again; if all of its rows are equal bit by bit, the
+settings and data are the same, one published replicate is computed again; if all of its rows are equal bit by bit, the
 published study stands for the present code too, and its provenance says by which replicate that was confirmed.
 """
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.publishing import published
-from core.publishing.identity import differences
 from core.publishing.publish import Standing, opened, spot, untested
 
 if TYPE_CHECKING:
@@ -19,8 +18,11 @@ if TYPE_CHECKING:
 
 
 def confirmable(provenance: Mapping[str, Any], now: Standing | None) -> bool:
-    """Whether code is all that differs between a published study and what it would be now."""
-    return now is not None and differences(provenance["identity"], now.identity.parts) == ["code"]
+    """Whether a published study has the settings and data of today, but other code or versions of libraries."""
+    if now is None:
+        return False
+    before, today = provenance["identity"], now.identity.parts
+    return before != today and all(before[part] == today[part] for part in ("settings", "data"))
 
 
 def confirm(
@@ -40,7 +42,7 @@ def confirm(
       slug: the paper.
       scale: the published scale.
       page: the page, for the order of its "claims".
-      study: the study, of which nothing but the code has changed.
+      study: the study, confirmable as it is now.
       now: what the study would be now.
       again: the measurements of one published replicate, computed by the present code.
       about: what is recorded with the confirmation, such as commit and date.
@@ -53,7 +55,7 @@ def confirm(
     with opened(results, slug, scale) as folder:
         parts = published.read(folder)
         before = parts[study].provenance
-        entry = {**about, "replicate": replicate, "rows": len(again), "code": before["identity"]["code"]}
+        entry = {**about, "replicate": replicate, "rows": len(again), "before": _moving(before["identity"])}
         provenance = {
             **before,
             "identity": now.identity.parts,
@@ -62,3 +64,7 @@ def confirm(
         parts[study] = dataclasses.replace(parts[study], provenance=provenance)
         published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
     return []
+
+
+def _moving(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: identity[part] for part in ("code", "libraries")}

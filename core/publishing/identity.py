@@ -4,6 +4,7 @@ Comments, docstrings and layout never change an identity, nor does code that a t
 the definitions its roots lead to count, from the project's other modules those that this code imports, as wholes.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -128,6 +129,7 @@ def library_versions(distributions: Iterable[str] = NUMERICAL) -> dict[str, str]
     return {name: _version(name) for name in sorted(distributions)}
 
 
+@functools.cache
 def _version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)

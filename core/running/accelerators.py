@@ -1,8 +1,11 @@
-"""Published peaks of some accelerators, for plans."""
+"""Published peaks of some accelerators, for plans, and the time that counted operations take on them."""
 
 from dataclasses import dataclass
 
 from core.errors import unknown
+
+# Launching the kernels of one compiled step takes about this long, however small they are.
+STEP_SECONDS = 50e-6
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,28 @@ def named(name: str) -> Accelerator:
     if name.lower() not in ACCELERATORS:
         raise unknown("accelerator", name, ACCELERATORS)
     return ACCELERATORS[name.lower()]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Some accelerators of one kind, of whose peak the share `efficiency` is reached."""
+
+    kind: Accelerator
+    count: int = 1
+    efficiency: float = 0.3
+
+    def share(self, replicates: int) -> int:
+        """Replicates of the fullest device: each is computed on one device, beside the others there."""
+        return -(-replicates // self.count)
+
+    def minutes(self, replicates: int, flops: float, steps: int) -> float:
+        """Wall-clock time of a study with `flops` operations and `steps` steps in each replicate."""
+        if not replicates:
+            return 0.0
+        # t = max(R/D · F / (e · peak), steps · launch)
+        computing = self.share(replicates) * flops / (self.efficiency * self.kind.teraflops * 1e12)
+        return max(computing, steps * STEP_SECONDS) / 60
+
+    def gib(self, replicates: int, peak_bytes: int) -> float:
+        """Memory of the fullest device: arrays of its replicates, without what a step computes in between."""
+        return self.share(replicates) * peak_bytes / 2**30

@@ -21,6 +21,7 @@ from yaml import YAMLError
 from core.errors import BadInput, nearest, unknown
 from core.pages import SCALES, Page, Study, checked_page, overlaid, slugs
 from core.roots import project_root
+from core.running.hosts import Hosts, hosts_of
 from core.tracking.mirror import check as check_tracking
 
 AXES = ("auto", "loop", "vmap", "pmap")
@@ -35,6 +36,7 @@ SHARED_WORDS = (
     "workers",
     "axis",
     "budget.minutes",
+    *(f"hosts.{name}" for name in ("coordinator", "count", "index", "patience")),
     "tracking",
     *(f"tracking.{name}" for name in ("mode", "project", "entity", "group", "tags", "notes")),
 )
@@ -63,6 +65,7 @@ class Launch:
     workers: int | None
     axis: str
     budget_minutes: float
+    hosts: Hosts = Hosts()
 
     def printable(self) -> str:
         """The final settings as YAML, scale and overrides included."""
@@ -192,6 +195,7 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
         workers=None if workers is None else _whole("workers", workers, 1),
         axis=_choice("axis", config["axis"], AXES),
         budget_minutes=float(budget),
+        hosts=hosts_of(config["hosts"]),
     )
 
 

@@ -7,16 +7,20 @@ measurements is made anew in seconds.
 import contextlib
 import errno
 import signal
+import statistics
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from core import files, prepared
 from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.judging import verdict
-from core.running import plan, screen
+from core.running import costs, plan, screen
 from core.running.compose import Launch
+from core.running.hosts import Hosts, Team, spreads
 from core.running.jobs import Job, Outcome, job_of
 from core.running.runs import Run
 from core.running.workers import Pool, cores, use_accelerator
@@ -24,6 +28,7 @@ from core.settings import data_sets, plain
 from core.tracking.mirror import Mirror
 
 CHECKPOINT_SECONDS = 30.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}
 
 
@@ -38,11 +43,23 @@ def _execute(launch: Launch) -> int:
     say = screen.Screen()
     gflops = plan.calibrate()
     forecasts = [forecast_of(job, gflops) for job in jobs]
+    say.console.quiet = not launch.hosts.leads
     say.header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
-    outcomes = [run_job(job, forecast, gflops, say) for job, forecast in zip(jobs, forecasts, strict=True)]
-    say.verdicts(outcomes)
+    if not launch.hosts.leads:
+        for job, forecast in zip(jobs, forecasts, strict=True):
+            assist(job, forecast, say)
+        return 0
+    say.verdicts([run_job(job, forecast, gflops, say) for job, forecast in zip(jobs, forecasts, strict=True)])
     return 0
+
+
+def assist(job: Job, forecast: plan.Forecast, say: "screen.Screen") -> None:
+    """Compute this process's part of the missing replicates; process 0 does the rest of `run_job`."""
+    if missing := job.missing:
+        for name in data_sets(job.chosen.settings):
+            loading.fetch(name, say.line)
+        compute(job, missing, forecast, say)
 
 
 def workers_for(job: Job, peak_gib: float) -> int:
@@ -55,17 +72,27 @@ def workers_for(job: Job, peak_gib: float) -> int:
 
 
 def forecast_of(job: Job, gflops: float) -> plan.Forecast:
-    """What the missing replicates are expected to take."""
-    cost = None if job.chosen.overridden else plan.recorded(job.launch.page.slug, job.launch.scale, job.study.name)
+    """What the missing replicates are expected to take: by the same run earlier, the published one, or by counting."""
     if not job.missing:
         return plan.Forecast(0.0, 0.0, 0, "finished before", 0)
-    shapes = None
-    if cost is None:
-        shapes = plan.shapes_of(job.launch.page.slug, job.study, job.chosen.settings)
-        peak = (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
-    else:
-        peak = cost["peak_gib"]
-    return plan.forecast(len(job.missing), workers_for(job, peak), gflops, cost, shapes)
+    slug, study, lines = job.launch.page.slug, job.study, costs.read()
+    cost, source = costs.of_run(job.identity.name, lines), "this run before"
+    if cost is None and not job.chosen.overridden:
+        cost, source = plan.recorded(slug, job.launch.scale, study.name), "the published run"
+    if cost is not None:
+        workers = workers_for(job, cost["peak_gib"])
+        return plan.forecast(len(job.missing), workers, gflops, cost, None, source)
+    shapes = plan.shapes_of(slug, study, job.chosen.settings)
+    workers = workers_for(job, (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
+    near, words = costs.nearest(slug, study.name, lines)
+    source, efficiency, overhead = "counted operations", plan.TYPICAL_EFFICIENCY, plan.OVERHEAD_SECONDS
+    if near:
+        source = f"operations, {words}"
+        efficiency = statistics.median(line.efficiency or efficiency for line in near)
+        overhead = statistics.median(line.overhead_seconds for line in near)
+    elif published := plan.published_efficiency(slug, study):
+        source, efficiency = "operations, the published run", published
+    return plan.forecast(len(job.missing), workers, gflops, None, shapes, source, efficiency, overhead)
 
 
 def check_budget(launch: Launch, forecasts: Sequence[plan.Forecast]) -> None:
@@ -101,13 +128,13 @@ def run_job(job: Job, forecast: plan.Forecast, gflops: float, say: "screen.Scree
 def computed_and_judged(job: Job, forecast: plan.Forecast, gflops: float, say: "screen.Screen") -> Outcome:
     """The replicates that are missing, then the verdict on all that are asked for."""
     started, missing, devices, folder = time.perf_counter(), job.missing, [], None
-    about = {"first_replicate": job.numbers[0], "replicates": len(job.numbers)}
-    mirror = Mirror.start(job.run.folder, job.launch.tracking, about)
+    mirror = Mirror.start(job.run.folder, job.launch.tracking, computing=bool(missing))
     try:
         if missing:
             for name in data_sets(job.chosen.settings):
                 loading.fetch(name, say.line)
             devices = compute(job, missing, forecast, say)
+            costs.note(job, missing, forecast, (time.perf_counter() - started) / 60, gflops)
         effort = verdict.Effort(
             computed=len(missing),
             seconds=time.perf_counter() - started,
@@ -142,22 +169,44 @@ def write_settings(job: Job) -> None:
 
 def compute(job: Job, missing: Sequence[int], forecast: plan.Forecast, say: "screen.Screen") -> list[str]:
     """Have the workers compute the missing replicates; returns the names of accelerators that took part."""
-    accelerator = use_accelerator(job.launch.device)
-    count, devices = max(1, forecast.workers), []
-    if job.prepared is not None and not prepared.ready(job.prepared):
-        with Pool(job.run.logs, accelerator, pinned=False) as pool:
-            pool.start(1)
-            follow(job, pool, [task(job, "prepare", [0], Run(job.prepared))], say.progress(job, 0, "preparing"))
-    tasks = [task(job, "trial", batch, job.run) for batch in plan.batches(missing, accelerator)]
-    with Pool(job.run.logs, accelerator, pinned=not accelerator and not job.study.data.get("threads")) as pool:
-        pool.start(count)
-        with say.progress(job, forecast.steps * len(missing), "training") as progress:
-            devices = follow(job, pool, tasks, progress)
+    accelerator, hosts = use_accelerator(job.launch.device), job.launch.hosts
+    together = hosts.several and spreads(job.chosen.settings)
+    pinned = not accelerator and not together and not job.study.data.get("threads")
+    with Pool(logs_of(job), accelerator, pinned) as pool, Team(hosts, pool, together) as team:
+        team.join(f"{job.identity.name} {job.numbers} {missing}")
+        if job.prepared is not None and not prepared.ready(job.prepared):
+            prepare(job, team, say)
+        own = team.share(missing)
+        tasks = [task(job, "trial", batch, job.run, together) for batch in plan.batches(own, accelerator)]
+        pool.start(1 if together else max(1, min(forecast.workers, len(own))))
+        with say.progress(job, forecast.steps * len(own), "training") as progress:
+            devices = follow(job, team, tasks, progress)
+        team.wait(lambda: not job.missing)
+        team.meet("computed")
     return devices if accelerator else []
 
 
-def task(job: Job, kind: str, replicates: Sequence[int], run: Run) -> dict[str, Any]:
-    """One unit of work as the worker reads it."""
+def logs_of(job: Job) -> Path:
+    """Where the workers of this process write what they say."""
+    return job.run.logs / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs
+
+
+def prepare(job: Job, team: Team, say: "screen.Screen") -> None:
+    """Compute what all replicates share: process 0 does, or all of them at once where batches are spread."""
+    assert job.prepared is not None
+    ready = partial(prepared.ready, job.prepared)
+    work = task(job, "prepare", [0], Run(job.prepared), team.together)
+    if team.together:
+        follow(job, team, [work], say.progress(job, 0, "preparing"))
+    elif team.hosts.leads:
+        with Pool(logs_of(job), team.pool.accelerator, pinned=False) as pool:
+            pool.start(1)
+            follow(job, Team(Hosts(), pool, together=False), [work], say.progress(job, 0, "preparing"))
+    team.wait(ready)
+
+
+def task(job: Job, kind: str, replicates: Sequence[int], run: Run, together: bool = False) -> dict[str, Any]:
+    """One unit of work as the worker reads it; `together` all processes work on it, all but the first in silence."""
     return {
         "kind": kind,
         "paper": job.launch.page.slug,
@@ -168,16 +217,18 @@ def task(job: Job, kind: str, replicates: Sequence[int], run: Run) -> dict[str, 
         "replicates": list(replicates),
         "x64": job.study.data.get("x64", False),
         "alone": job.study.data.get("alone", False),
-        "axis": job.launch.axis,
+        "axis": "loop" if together and job.launch.axis == "auto" else job.launch.axis,
+        "together": together,
+        "silent": together and not job.launch.hosts.leads,
         "checkpoint_seconds": CHECKPOINT_SECONDS,
     }
 
 
-def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> list[str]:
+def follow(job: Job, team: Team, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> list[str]:
     """Follow the workers until all tasks are done; a signal stops them at a point to go on from."""
-    failures, devices = [], []
+    failures, devices, pool = [], [], team.pool
     with on_signal(pool.stop):
-        for event in pool.run([dict(each) for each in tasks]):
+        for event in team.run([dict(each) for each in tasks]):
             match event["event"]:
                 case "ready":
                     devices = event["devices"]
@@ -185,6 +236,7 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
                     progress.advance(event["count"])
                 case "failed":
                     failures.append(event)
+    team.check()
     if pool.stopped_at is not None:
         done = len(job.numbers) - len(job.missing)
         raise Stopped(
@@ -193,14 +245,15 @@ def follow(job: Job, pool: Pool, tasks: Sequence[Mapping[str, Any]], progress: "
     if failures:
         worst = min(failures, key=lambda event: event["code"])
         error = EXIT_CODES.get(worst["code"], EncoreError)
-        raise error(f"{job.study.name}: {worst['message']}")
+        hint = "; the same command goes on from here" if worst["message"] == "stopped" else ""
+        raise error(f"{job.study.name}: {worst['message']}{hint}")
     return devices
 
 
 @contextlib.contextmanager
 def on_signal(act: Callable[[], object]) -> Generator[None]:
-    """Let Ctrl-C and SIGTERM call `act` instead of ending the process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Let Ctrl-C, SIGTERM and a launcher's early warning call `act` instead of ending the process."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
         signal.signal(number, lambda *_: act())
     try:

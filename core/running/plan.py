@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Share of a core's matrix-product throughput that a trial reaches when nothing was recorded about it.
 TYPICAL_EFFICIENCY = 0.4
 CALIBRATION_SECONDS = 0.3
+OVERHEAD_SECONDS = 5.0  # starting workers, compiling and loading data, when nothing was recorded about it
 BYTES_PER_WORKER = 0.7 * 2**30  # libraries and compiled programs of one worker, before any array
 
 
@@ -29,6 +30,8 @@ class Forecast:
       gib: peak memory of all workers together.
       source: where the estimate comes from, in words.
       steps: steps of one replicate.
+      flops: counted operations of one replicate, where they were counted.
+      floor: part of the work was not counted, so that it takes this long at least.
     """
 
     minutes: float
@@ -36,6 +39,8 @@ class Forecast:
     workers: int
     source: str
     steps: int
+    flops: float | None = None
+    floor: bool = False
 
 
 def calibrate() -> float:
@@ -63,7 +68,14 @@ def recorded(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
 
 
 def forecast(
-    replicates: int, workers: int, gflops: float, cost: Mapping[str, Any] | None, shapes: Mapping[str, Any] | None
+    replicates: int,
+    workers: int,
+    gflops: float,
+    cost: Mapping[str, Any] | None,
+    shapes: Mapping[str, Any] | None,
+    source: str = "the published run",
+    efficiency: float = TYPICAL_EFFICIENCY,
+    overhead_seconds: float = OVERHEAD_SECONDS,
 ) -> Forecast:
     """Expected minutes: from a recorded cost scaled by this machine's speed, else from counted operations.
 
@@ -71,17 +83,29 @@ def forecast(
       replicates: how many have to be computed.
       workers: processes that compute one replicate each at a time.
       gflops: this machine's single-core throughput by `calibrate`.
-      cost: as recorded by a published run with the same settings.
-      shapes: as counted by `abstract_cost`.
+      cost: as recorded by an earlier run with the same settings, and `source` in words.
+      shapes: as counted by `shapes_of`, at an `efficiency`: the share of that throughput which is reached.
+      overhead_seconds: beyond the replicates, where `cost` does not say.
     """
     rounds = -(-replicates // workers)
     if cost is not None:
-        seconds = cost["seconds_per_replicate"] * cost["calibration_gflops"] / gflops
-        return Forecast(rounds * seconds / 60, workers * cost["peak_gib"], workers, "the published run", cost["steps"])
+        seconds = rounds * cost["seconds_per_replicate"] * cost["calibration_gflops"] / gflops
+        overhead = cost.get("overhead_seconds", overhead_seconds)
+        return Forecast((overhead + seconds) / 60, workers * cost["peak_gib"], workers, source, cost["steps"])
     assert shapes is not None
-    seconds = shapes["flops"] / (TYPICAL_EFFICIENCY * gflops * 1e9)
+    seconds = overhead_seconds + rounds * shapes["flops"] / (efficiency * gflops * 1e9)
     gib = workers * (BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
-    return Forecast(rounds * seconds / 60, gib, workers, "counted operations", shapes["steps"])
+    uncounted = bool(shapes.get("uncounted"))
+    return Forecast(seconds / 60, gib, workers, source, shapes["steps"], shapes["flops"], uncounted)
+
+
+def published_efficiency(slug: str, study: Study) -> float | None:
+    """Share of a core's matrix-product throughput that the published run of a study reached, if there is one."""
+    cost = recorded(slug, "laptop", study.name)
+    if cost is None or not cost["seconds_per_replicate"]:
+        return None
+    flops = shapes_of(slug, study, study.build(study.values("laptop")))["flops"]
+    return flops / (cost["seconds_per_replicate"] * cost["calibration_gflops"] * 1e9) or None
 
 
 def batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:

@@ -32,6 +32,11 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def live(self) -> Path:
+        """What unfinished replicates show of themselves."""
+        return self.folder / "live"
+
+    @property
     def logs(self) -> Path:
         """What the workers said."""
         return self.folder / "logs"

@@ -71,6 +71,9 @@ class Worker:
         from core import contract, keys
         from core.settings import build
 
+        if task["kind"] == "meet":
+            self._meet(task["what"])
+            return
         with jax.enable_x64(task["x64"]):
             study = contract.studies_of(contract.load_sheet(task["paper"]))[task["study"]]
             settings = build(study.settings, task["settings"])
@@ -80,22 +83,36 @@ class Worker:
                 batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
                 self._trial(task, study, settings, batch)
 
+    def _meet(self, what: str) -> None:
+        from core.errors import BadInput
+        from core.running import member
+
+        try:
+            member.meet(what)
+        except AssertionError:
+            raise BadInput("they do not compute the same: check their commands, code and libraries") from None
+        self.events.send("finished", replicates=[])
+
     def _prepare(self, task: dict[str, Any], study: Any, settings: Any) -> None:
         from core import keys, prepared
 
         key = keys.replicate_keys(task["paper"], task["study"] + "/prepared", [0])
         lab = self._lab(task, [0])
-        prepared.compute(study, settings, key, lab)
+        if task["silent"]:
+            study.prepare(settings.prepared, key, lab)
+        else:
+            prepared.compute(study, settings, key, lab)
         self.events.send("finished", replicates=[])
 
     def _trial(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
-        from core import prepared, stages
-        from core.running import records
+        from core import prepared
         from core.running.runs import Run
+        from core.tracking.live import Writer
 
         run, replicates = Run(task["run"]), task["replicates"]
         started, compiled = time.perf_counter(), self.compile_seconds
-        lab = self._lab(task, replicates)
+        lab, live = self._lab(task, replicates), Writer(run.live, replicates[0])
+        lab.watched = lab.watched if task["silent"] else live.look
         lab.prepared = prepared.load(task.get("prepared"))
         study.trial(settings, batch, lab)
         cost = {
@@ -106,14 +123,22 @@ class Worker:
             "batch": len(replicates),
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
+        if not task["silent"]:
+            self._write(run, replicates, lab, cost)
+        live.remove()
+        self.events.flush()
+        self.events.send("finished", replicates=replicates)
+
+    def _write(self, run: Any, replicates: list[int], lab: Any, cost: dict[str, Any]) -> None:
+        from core import stages
+        from core.running import records
+
         for position, number in enumerate(replicates):
             folder = run.replicate(number)
             records.write_rows(folder / "measurements.jsonl", lab.rows[position])
             if lab.kept:
                 stages.save(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
             records.files.write_json(folder / "done.json", cost)
-        self.events.flush()
-        self.events.send("finished", replicates=replicates)
 
     def _lab(self, task: dict[str, Any], replicates: list[int]) -> Any:
         from core.data import loading
@@ -122,7 +147,12 @@ class Worker:
         from core.running.runs import Run
 
         run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
-        return Lab(
+        kind, stopping = Lab, self.stop.is_set
+        if task["together"]:
+            from core.running import member
+
+            kind, stopping = (member.SilentLab if task["silent"] else Lab), member.agreed(self.stop.is_set)
+        return kind(
             replicates=replicates,
             folders=[run.replicate(number) for number in replicates],
             checkpoints=run.checkpoints,
@@ -130,7 +160,7 @@ class Worker:
             axis=axis,
             alone=task["alone"],
             advanced=self.events.advanced,
-            stopping=self.stop.is_set,
+            stopping=stopping,
             checkpoint_seconds=task["checkpoint_seconds"],
             lifter=self.lifters.setdefault((task["run"], axis), Lifter(axis)),
         )
@@ -152,13 +182,18 @@ def main() -> None:
     events = Events()
     worker = Worker(events)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says what to do
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # launchers also signal every process of a job
+        signal.signal(number, lambda *_: worker.stop.set())
     start = json.loads(sys.stdin.readline())
     if start.get("core") is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {start["core"]})
     import jax
 
+    if start.get("hosts"):
+        from core.running import member
+
+        member.join(start["hosts"])
     worker.watch_compilation()
     events.send("ready", devices=[device.device_kind for device in jax.local_devices()], backend=jax.default_backend())
     tasks: list[dict[str, Any]] = []

@@ -89,8 +89,8 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self, count: int) -> None:
-        """Start `count` workers, each on a core of its own when pinned."""
+    def start(self, count: int, hosts: dict[str, Any] | None = None) -> None:
+        """Have `count` workers, each on a core of its own when pinned; new ones join the other processes of `hosts`."""
         available = cores()
         self.logs.mkdir(parents=True, exist_ok=True)
         for number in range(len(self.workers), count):
@@ -107,7 +107,7 @@ class Pool:
                 )
             worker = WorkerProcess(number, process)
             self.workers.append(worker)
-            worker.send({"core": core})
+            worker.send({"core": core, "hosts": hosts})
             threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
 
     def _listen(self, worker: WorkerProcess) -> None:

@@ -114,6 +114,7 @@ def test_the_words_of_a_run():
 
 def test_tracking():
     assert launch("tracking=none").tracking["mode"] == "disabled"
+    assert launch("tracking=trackio").tracking["name"] == "trackio"
     found = launch("tracking.mode=online", "tracking.project=mine", "tracking.tags=[a,b]").tracking
     assert (found["mode"], found["project"], list(found["tags"])) == ("online", "mine", ["a", "b"])
 
@@ -174,7 +175,11 @@ BAD = [
     (["tracking.mode=disabld"], "did you mean 'disabled'?"),
     (["tracking.mode=ofline"], "unknown tracking mode 'ofline': did you mean 'offline'?"),
     (["tracking.mode=null"], "unknown tracking mode"),
-    (["tracking.project=null"], "tracking.project must be a name"),
+    (["tracking.project=a/b"], "tracking.project must be a name"),
+    (["tracking.group=3"], "tracking.group=3 must be text"),
+    (["tracking.tags=mine"], "tracking.tags must be a list of words"),
+    (["tracking=trackio", "tracking.mode=online"], "tracking=trackio has no mode 'online'"),
+    (["tracking=none", "tracking.mode=online"], "tracking=none has no mode 'online'"),
     (["tracking.projekt=x"], "unknown key 'tracking.projekt': did you mean 'tracking.project'?"),
     (["+tracking.projekt=x"], "keys of a run cannot be added or removed"),
     (["++tracking.projekt=x"], "keys of a run cannot be added or removed"),

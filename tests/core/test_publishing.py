@@ -33,8 +33,8 @@ PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0") -> Standing:
-    found = run_identity("demo", study, "laptop", {"rate": 0.1}, code, {"digits": "aa"}, {"jax": jax})
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> Standing:
+    found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
     return Standing(found, verdicts, figures)
 
 
@@ -400,7 +400,8 @@ def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_curren
     assert {name for name in after if after[name] != before[name]} == {"provenance.json"}
     about = files.read_json(folder / "provenance.json")["studies"]["lenet"]
     assert about["commit"] == "ab", "where the numbers come from stays as it was"
-    entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2, "code": "c1"}
+    entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2}
+    entry["before"] = {"code": "c1", "libraries": {"jax": "1.0"}}
     assert about["confirmed"] == [entry]
     assert published.edited(folder) == []
 
@@ -417,9 +418,9 @@ def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("now", "expected"),
-    [({"code": "c2"}, True), ({}, False), ({"code": "c2", "jax": "2.0"}, False), ({"jax": "2.0"}, False)],
+    [({"code": "c2"}, True), ({"code": "c2", "jax": "2.0"}, True), ({"rate": 0.2}, False), ({}, False)],
 )
-def test_only_code_can_be_confirmed(tmp_path, now, expected):
+def test_code_and_libraries_can_be_confirmed_but_no_other_settings(tmp_path, now, expected):
     folder = published_run(tmp_path)
     assert confirmable(published.provenance_of(folder)["lenet"], standing(**now)) == expected
     assert not confirmable(published.provenance_of(folder)["lenet"], None)
