@@ -126,7 +126,7 @@ def main() -> None:
     runs = interleaved(given.rounds, given.iterations)
     look, points = seconds_per_look(), runs["none"][0]["points"]
     provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
-    found = {
+    found: dict[str, Any] = {
         "work": f"LeNet-300-100, 2 replicates of 8 networks, {given.iterations} steps each, {given.rounds} rounds",
         "cpu": provenance["device"]["cpu"],
         "cores": provenance["device"]["cores"],

@@ -54,7 +54,7 @@ for words in [["--help"], ["list"], ["show", "lottery_ticket"], *([command, "--h
         code = stop.code
     assert code == 0, words
     spent[time.process_time() - started] = words
-heavy = {"jax", "jaxlib", "flax", "optax", "wandb", "sklearn", "matplotlib"} & sys.modules.keys()
+heavy = {"jax", "jaxlib", "flax", "optax", "wandb", "trackio", "sklearn", "matplotlib"} & sys.modules.keys()
 assert not heavy, heavy
 print(max(spent), spent[max(spent)], time.process_time(), file=sys.stderr)
 """

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
+from core import stages
 from core.cli.main import main
 from core.errors import BadInput
-from core.running import records
+from core.running import compose, flow, jobs, records
 from core.running.hosts import Hosts, Team, hosts_of, spreads
 from core.running.workers import Pool
 from core.scaling.settings import ScalingSettings
@@ -27,7 +29,7 @@ from tests.net import build_net
 GIVEN = {"coordinator": None, "count": None, "index": None, "patience": 20}
 PATIENCE = 240.0  # for machines that are busy with something else
 FIT = ("paper=toy", "study=fit", "tracking=none")
-NET = ("paper=net", "tracking=none", "settings.scaling.spread=true", "replicates=2")
+NET = ("paper=net", "tracking=none", "settings.scaling.spread=true", "settings.steps=2000", "settings.every=20")
 
 
 # Which process of how many
@@ -190,22 +192,55 @@ def test_processes_that_would_compute_different_things_are_refused(toy_root, tmp
     assert not list(tmp_path.glob("results/**/done.json"))
 
 
+def net_task(index: int, count: int) -> tuple[jobs.Job, dict[str, Any]]:
+    """The job `net`, and its first replicate as work for one of `count` processes together."""
+    hosts = [f"hosts.count={count}", f"hosts.index={index}", "hosts.coordinator='node1:8476'"]
+    launch = compose.prepare_launch([*NET, *hosts])
+    job = jobs.job_of(launch, launch.studies[0])
+    return job, flow.task(job, "trial", [0], job.run, together=True)
+
+
+def together(folder: Path, count: int, stop: int | None = None) -> list[list[dict[str, Any]]]:
+    """The events of `count` workers that compute one replicate together; number `stop` is asked to stop."""
+    address, works = f"127.0.0.1:{free_port()}", [net_task(index, count)[1] for index in range(count)]
+    with ExitStack() as stack:
+        pools = [stack.enter_context(Pool(folder / str(n), accelerator=False, pinned=False)) for n in range(count)]
+        for index, pool in enumerate(pools):
+            pool.start(1, asdict(Hosts(count, index, address, 60.0)))
+
+        def events(index: int) -> list[dict[str, Any]]:
+            found = []
+            for event in pools[index].run([works[index]]):
+                found.append(event)
+                if index == stop and event["event"] == "steps" and event["count"]:
+                    pools[index].stop()
+            return found
+
+        with ThreadPoolExecutor(count) as threads:
+            return list(threads.map(events, range(count)))
+
+
 def test_batches_spread_over_four_processes_stop_together_and_go_on_with_two(toy_root, tmp_path, monkeypatch):
     build_net(toy_root)
-    words = (*NET, "settings.steps=160", "settings.every=4")
-    with started([words] * 4) as processes:
-        wait_for("results/runs/*/live/*.jsonl", tmp_path)
-        processes[2].send_signal(signal.SIGTERM)
-        assert [code for code, _, _ in ended(processes)] == [75] * 4
-    assert [path.name for path in tmp_path.glob("results/runs/*/checkpoints/*/*")] == ["net.msgpack"]
-    with started([words] * 2) as processes:
-        assert [code for code, _, _ in ended(processes)] == [0, 0]
-    [several] = tmp_path.glob("results/runs/net-*/verdict/0-2/measurements.csv.gz")
-    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "alone"))
     monkeypatch.setenv("XLA_FLAGS", "")
-    assert main(["run", *words, "workers=2"]) == 0
-    [alone] = tmp_path.glob("alone/runs/net-*/verdict/0-2/measurements.csv.gz")
-    found, expected = records.read_measurements(several), records.read_measurements(alone)
-    assert found.drop(columns="value").equals(expected.drop(columns="value"))
-    early = (expected["step"] <= 40).fillna(value=True).to_numpy(bool)
-    np.testing.assert_allclose(found["value"][early], expected["value"][early], rtol=0.05)
+    for events in together(tmp_path, 4, stop=2):
+        [failed] = [event for event in events if event["event"] == "failed"]
+        assert (failed["code"], failed["message"]) == (75, "stopped")
+    [checkpoint] = tmp_path.glob("results/runs/*/checkpoints/*/*")
+    kept = stages.load(checkpoint)
+    done = 0 if kept is None else int(kept["done"])
+    for events in together(tmp_path, 2):
+        assert [event["event"] for event in events][-1] == "finished"
+    several = records.read_rows(net_task(0, 2)[0].run.replicate(0) / "measurements.jsonl")
+    assert not list(tmp_path.glob("results/runs/*/checkpoints/*/*")) and 0 < done < 2000
+
+    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "alone"))
+    with Pool(tmp_path / "single", accelerator=False, pinned=False) as pool:
+        pool.start(1)
+        job, work = net_task(0, 1)
+        assert list(pool.run([{**work, "together": False}]))[-1]["event"] == "finished"
+    alone = records.read_rows(job.run.replicate(0) / "measurements.jsonl")
+    for row, expected in zip(several, alone, strict=True):
+        assert {**row, "value": 0} == {**expected, "value": 0}
+        if row.get("step", 0) <= 200:
+            assert row["value"] == pytest.approx(expected["value"], rel=0.02) or "step" not in row

@@ -24,7 +24,8 @@ from core.report import readme_table
 ROOT = Path(__file__).resolve().parents[1]
 SLUGS = sorted(page.stem for page in (ROOT / "configs" / "paper").glob("*.yaml"))
 CODE = ("core", "configs", "experiments", "benchmarks")
-HEAVY = {"jax", "jaxlib", "flax", "optax", "wandb", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "jinja2"}
+HEAVY = {"jax", "jaxlib", "flax", "optax", "wandb", "trackio", "numpy", "scipy", "pandas", "sklearn"}
+HEAVY |= {"jinja2", "matplotlib", "optuna"}
 LOCKS = ("installer", "cpu", "cuda")
 
 

@@ -4,12 +4,15 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
 
-COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new", "completion")
+COMMANDS = (
+    "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
+    "completion",
+)  # fmt: skip
 
 ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
@@ -83,6 +86,14 @@ With budget.minutes=… a plan that takes longer is refused (exit code 3), as th
 """
 
 
+SWEEPS = """\
+Progress and best points of the sweeps that were started here, the newest first.
+
+  encore sweeps                  every sweep: points, states, the best one
+  encore sweeps 3fa2             the points of the sweep whose identity begins so
+"""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line with the nearest valid choice."""
 
@@ -112,10 +123,21 @@ def commands() -> dict[str, Parser]:
         made[name].summary = help
         return made[name]
 
+    _for_runs(command)
+    _for_results(command)
+
+    return made
+
+
+def _for_runs(command: Callable[..., Parser]) -> None:
+    """What is done before results are there."""
     run = command("run", "perform a paper's experiments and judge its claims", RUN)
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
     run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
+
+    sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
+    sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
 
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")
@@ -139,6 +161,9 @@ def commands() -> dict[str, Parser]:
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
 
+
+def _for_results(command: Callable[..., Parser]) -> None:
+    """What is done with them."""
     report = command("report", "build the static site of all results: results/report/index.html")
     report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
@@ -170,17 +195,6 @@ def commands() -> dict[str, Parser]:
         action="store_true",
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
-
-    new = command("new", "write the page, the sheet and the maths test of a new paper")
-    new.add_argument("paper")
-
-    completion = command(
-        "completion",
-        'tab completion for bash: eval "$(encore completion)"',
-        'Add to ~/.bashrc: eval "$(encore completion)"',
-    )
-    completion.add_argument("--line", help=argparse.SUPPRESS)
-    return made
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -9,11 +9,14 @@ from rich.table import Table
 
 from core import files
 from core.errors import BadInput, OverBudget
+from core.pages import slugs
 from core.roots import project_root
-from core.running import accelerators, budget, costs, survey
+from core.running import accelerators, budget, compose, costs, survey
 from core.running.accelerators import STEP_SECONDS, Fleet
+from core.running.compose import Launch
 from core.running.screen import console, duration
 from core.running.survey import Line
+from core.sweeps import points
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -24,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.document:
         return _document(screen)
     fleet = _fleet(arguments)
-    chosen = survey.launches(arguments.overrides, arguments.multirun)
+    chosen = launches(arguments.overrides, arguments.multirun)
     found = survey.lines(chosen, fleet)
     _show(screen, found, fleet)
     if arguments.within is not None:
@@ -145,3 +148,20 @@ def _document(screen: Console) -> int:
     files.write_text(path, cost_table.written())
     screen.print(cost_table.FILE)
     return 0
+
+
+def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
+    """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
+    found = [own for point in _papers(words) for own in (points.expand(point) if multirun else [point])]
+    return [(compose.prepare_launch(own), tuple(own)) for own in found]
+
+
+def _papers(words: Sequence[str]) -> list[list[str]]:
+    """The words once per paper."""
+    names = [word for word in words if word.startswith("paper=")]
+    others = [word for word in words if not word.startswith("paper=")]
+    if len(names) != 1:
+        return [list(words)]
+    wanted = names[0].removeprefix("paper=")
+    listed = slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    return [[f"paper={name}", *others] for name in listed]

@@ -17,13 +17,13 @@ the number of replicates planned for scale=paper:
 
 - Operations are those that XLA counts in the programs of one replicate, scans as often as they run. What stages on the
   host do is not counted (≥).
-- Each device is a {title}: {teraflops:.0f} TFLOP/s ({precision}, dense) and {gib:.0f} GiB as published. It is assumed to
-  reach {percent:.0f} % of that peak, and to take {step:.0f} µs or more for every step, for launching its kernels.
+- Each device is a {title}: {teraflops:.0f} TFLOP/s ({precision}, dense) and {gib:.0f} GiB as published. It is assumed
+  to reach {percent:.0f} % of that peak, and to take {step:.0f} µs or more for every step, for launching its kernels.
 - Replicates are spread over devices and share one device where there are fewer of these; a replicate is computed on one
   device, so that more devices than replicates bring nothing. Studies run one after the other. Replicates that share a
   device take their steps together.
-- Memory is that of the fullest device with data, states and arguments, on {first}, {then} and {last} devices; what a step
-  computes in between comes on top. Starting, compiling and evaluating on the host are left out.
+- Memory is that of the fullest device with data, states and arguments, on {first}, {then} and {last} devices; what a
+  step computes in between comes on top. Starting, compiling and evaluating on the host are left out.
 
 | study | replicates | steps of each | PFLOP in all | GiB per device | {columns} |
 |---|---:|---:|---:|---:|{rule}

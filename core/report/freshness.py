@@ -28,10 +28,8 @@ def of_paper(results: Path, page: Page) -> list[Freshness]:
     def now(scale: str, name: str) -> publish.Standing | None:
         if name not in page.studies:
             return None
-        study = page.studies[name]
-        chosen = compose.Selected(study, study.build(study.values(scale)), (), study.replicates(scale))
-        launch = compose.Launch(page, scale, (chosen,), 0, {}, "auto", None, "auto", 1.0)
-        return standing(jobs.job_of(launch, chosen))
+        launch = compose.as_written(page, scale, name)
+        return standing(jobs.job_of(launch, launch.studies[0]))
 
     try:
         return [_worded(status) for status in publish.check(results, page.slug, now)]

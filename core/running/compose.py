@@ -4,6 +4,7 @@ Nothing here writes a file. Every fault is one `BadInput` line with the nearest 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from core.roots import project_root
 from core.running.hosts import Hosts, hosts_of
 from core.tracking.mirror import check as check_tracking
 
+Composed = tuple[Page, Mapping[str, Any]]  # a page and the keys of a run
 AXES = ("auto", "loop", "vmap", "pmap")
 DEVICES = ("auto", "cpu", "accelerator")
 SHARED_WORDS = (
@@ -65,7 +67,7 @@ class Launch:
     workers: int | None
     axis: str
     budget_minutes: float
-    hosts: Hosts = Hosts()
+    hosts: Hosts = dataclasses.field(default_factory=Hosts)
 
     def printable(self) -> str:
         """The final settings as YAML, scale and overrides included."""
@@ -104,8 +106,11 @@ def parse(words: Sequence[str]) -> list[Override]:
     return overrides
 
 
-def prepare_launch(words: Sequence[str]) -> Launch:
-    """Compose and check one (unswept) command line."""
+def prepare_launch(words: Sequence[str], composed: dict[tuple[str, ...], Composed] | None = None) -> Launch:
+    """Compose and check one (unswept) command line.
+
+    `composed` keeps, from one call to the next, what does not depend on settings: the points of a sweep share it.
+    """
     overrides = parse(words)
     for override in overrides:
         if override.is_sweep_override():
@@ -114,8 +119,13 @@ def prepare_launch(words: Sequence[str]) -> Launch:
             )
     slug = _paper(overrides)
     _check_words(overrides)
-    config = _composed([o for o in overrides if not _is_setting(o)])
-    page = checked_page(slug, {key: config[key] for key in ("paper", "studies", "claims", "notes") if key in config})
+    others = tuple(str(override.input_line) for override in overrides if not _is_setting(override))
+    composed = {} if composed is None else composed
+    if others not in composed:
+        config = composed_config("run", others)
+        parts = {key: config[key] for key in ("paper", "studies", "claims", "notes") if key in config}
+        composed[others] = checked_page(slug, parts), config
+    page, config = composed[others]
     return _launch(page, config, overrides)
 
 
@@ -150,17 +160,22 @@ def _check_words(overrides: Sequence[Override]) -> None:
             _choice("tracking", override.value(), [path.stem for path in _configs().glob("tracking/*.yaml")])
 
 
-def _composed(overrides: Sequence[Override]) -> dict[str, Any]:
-    """Hydra's composition as plain values; its errors become one line."""
+def composed_config(name: str, words: Sequence[str], hydra: bool = False) -> dict[str, Any]:
+    """Hydra's composition of `configs/<name>.yaml` as plain values, with its own part when `hydra`; one-line errors."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(_configs()), version_base="1.3"):
-            config = compose("run", overrides=[str(o.input_line) for o in overrides])
+            config = compose(name, overrides=list(words), return_hydra_config=hydra)
+        if hydra:  # whose own part refers to jobs that do not run yet
+            config = OmegaConf.merge(
+                OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
+                {"hydra": {"launcher": config.hydra.launcher}},
+            )
         values = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise BadInput(_one_line(str(error))) from None
     if not isinstance(values, dict):
-        raise BadInput("configs/run.yaml is not a group of keys")
+        raise BadInput(f"configs/{name}.yaml is not a group of keys")
     return {str(key): value for key, value in values.items()}
 
 
@@ -196,6 +211,27 @@ def _launch(page: Page, config: Mapping[str, Any], overrides: Sequence[Override]
         axis=_choice("axis", config["axis"], AXES),
         budget_minutes=float(budget),
         hosts=hosts_of(config["hosts"]),
+    )
+
+
+def as_written(page: Page, scale: str, name: str) -> Launch:
+    """A launch of one study with the page's own settings, as `paper=… scale=… study=…` gives it, in milliseconds.
+
+    Nothing but the page is read, so that many of them can be asked for their identities.
+    """
+    study = page.studies[name]
+    chosen = Selected(study, study.build(study.values(scale)), (), study.replicates(scale))
+    return Launch(
+        page=page,
+        scale=scale,
+        studies=(chosen,),
+        first_replicate=0,
+        tracking={},
+        device="auto",
+        workers=None,
+        axis="auto",
+        budget_minutes=math.inf,
+        hosts=Hosts(),
     )
 
 

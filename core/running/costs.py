@@ -25,7 +25,7 @@ class Measured:
     """What one run took.
 
     Attributes:
-      replicates: computed then; `workers` of them at a time.
+      replicates: computed then; `workers` of them at a time, over all hosts.
       minutes: wall-clock time of computing, from the first worker's start to the last one's end.
       seconds_per_replicate: without compiling, the mean.
       gflops: this machine's speed then, by `core.running.plan.calibrate`.
@@ -78,7 +78,7 @@ def note(job: "Job", computed: Sequence[int], forecast: "Forecast", minutes: flo
         scale=job.launch.scale,
         identity=job.identity.name,
         replicates=len(done),
-        workers=max(1, forecast.workers),
+        workers=max(1, forecast.workers) * job.launch.hosts.count,
         minutes=round(minutes, 4),
         seconds_per_replicate=round(statistics.fmean(seconds), 4),
         peak_gib=round(max(each["peak_gib"] for each in done), 3),

@@ -18,9 +18,9 @@ from core import files, prepared
 from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.judging import verdict
-from core.running import costs, plan, screen
+from core.running import costs, crew, plan, screen
 from core.running.compose import Launch
-from core.running.hosts import Hosts, Team, spreads
+from core.running.hosts import Team, alone, spreads
 from core.running.jobs import Job, Outcome, job_of
 from core.running.runs import Run
 from core.running.workers import Pool, cores, use_accelerator
@@ -41,7 +41,7 @@ def execute(launch: Launch) -> int:
 def _execute(launch: Launch) -> int:
     jobs = [job_of(launch, chosen) for chosen in launch.studies]
     say = screen.Screen()
-    gflops = plan.calibrate()
+    gflops = crew.calibrated()
     forecasts = [forecast_of(job, gflops) for job in jobs]
     say.console.quiet = not launch.hosts.leads
     say.header(launch, jobs, forecasts)
@@ -76,12 +76,13 @@ def forecast_of(job: Job, gflops: float) -> plan.Forecast:
     if not job.missing:
         return plan.Forecast(0.0, 0.0, 0, "finished before", 0)
     slug, study, lines = job.launch.page.slug, job.study, costs.read()
+    count = -(-len(job.missing) // (1 if spreads(job.chosen.settings) else job.launch.hosts.count))
     cost, source = costs.of_run(job.identity.name, lines), "this run before"
     if cost is None and not job.chosen.overridden:
         cost, source = plan.recorded(slug, job.launch.scale, study.name), "the published run"
     if cost is not None:
         workers = workers_for(job, cost["peak_gib"])
-        return plan.forecast(len(job.missing), workers, gflops, cost, None, source)
+        return plan.forecast(count, workers, gflops, cost, None, source)
     shapes = plan.shapes_of(slug, study, job.chosen.settings)
     workers = workers_for(job, (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
     near, words = costs.nearest(slug, study.name, lines)
@@ -92,7 +93,7 @@ def forecast_of(job: Job, gflops: float) -> plan.Forecast:
         overhead = statistics.median(line.overhead_seconds for line in near)
     elif published := plan.published_efficiency(slug, study):
         source, efficiency = "operations, the published run", published
-    return plan.forecast(len(job.missing), workers, gflops, None, shapes, source, efficiency, overhead)
+    return plan.forecast(count, workers, gflops, None, shapes, source, efficiency, overhead)
 
 
 def check_budget(launch: Launch, forecasts: Sequence[plan.Forecast]) -> None:
@@ -172,7 +173,8 @@ def compute(job: Job, missing: Sequence[int], forecast: plan.Forecast, say: "scr
     accelerator, hosts = use_accelerator(job.launch.device), job.launch.hosts
     together = hosts.several and spreads(job.chosen.settings)
     pinned = not accelerator and not together and not job.study.data.get("threads")
-    with Pool(logs_of(job), accelerator, pinned) as pool, Team(hosts, pool, together) as team:
+    found = Pool if hosts.several else crew.pool  # workers that joined other processes serve one run only
+    with found(logs_of(job), accelerator, pinned) as pool, Team(hosts, pool, together) as team:
         team.join(f"{job.identity.name} {job.numbers} {missing}")
         if job.prepared is not None and not prepared.ready(job.prepared):
             prepare(job, team, say)
@@ -180,10 +182,10 @@ def compute(job: Job, missing: Sequence[int], forecast: plan.Forecast, say: "scr
         tasks = [task(job, "trial", batch, job.run, together) for batch in plan.batches(own, accelerator)]
         pool.start(1 if together else max(1, min(forecast.workers, len(own))))
         with say.progress(job, forecast.steps * len(own), "training") as progress:
-            devices = follow(job, team, tasks, progress)
+            follow(job, team, tasks, progress)
         team.wait(lambda: not job.missing)
         team.meet("computed")
-    return devices if accelerator else []
+        return pool.devices if accelerator else []
 
 
 def logs_of(job: Job) -> Path:
@@ -194,15 +196,23 @@ def logs_of(job: Job) -> Path:
 def prepare(job: Job, team: Team, say: "screen.Screen") -> None:
     """Compute what all replicates share: process 0 does, or all of them at once where batches are spread."""
     assert job.prepared is not None
-    ready = partial(prepared.ready, job.prepared)
-    work = task(job, "prepare", [0], Run(job.prepared), team.together)
     if team.together:
+        work = task(job, "prepare", [0], Run(job.prepared), together=True)
         follow(job, team, [work], say.progress(job, 0, "preparing"))
     elif team.hosts.leads:
-        with Pool(logs_of(job), team.pool.accelerator, pinned=False) as pool:
-            pool.start(1)
-            follow(job, Team(Hosts(), pool, together=False), [work], say.progress(job, 0, "preparing"))
-    team.wait(ready)
+        prepare_alone(job, team.pool.accelerator, say)
+    team.wait(partial(prepared.ready, job.prepared))
+
+
+def prepare_alone(job: Job, accelerator: bool, say: "screen.Screen") -> None:
+    """Compute what all replicates share in this process; runs that share it too wait for it here."""
+    assert job.prepared is not None
+    run = Run(job.prepared)
+    with files.awaited_lock(run.folder / "lock", lambda: say.line(f"waiting for {run.identity}, which others prepare")):
+        if not prepared.ready(run.identity):
+            with Pool(logs_of(job), accelerator, pinned=False) as pool:
+                pool.start(1)
+                follow(job, alone(pool), [task(job, "prepare", [0], run)], say.progress(job, 0, "preparing"))
 
 
 def task(job: Job, kind: str, replicates: Sequence[int], run: Run, together: bool = False) -> dict[str, Any]:
@@ -224,14 +234,12 @@ def task(job: Job, kind: str, replicates: Sequence[int], run: Run, together: boo
     }
 
 
-def follow(job: Job, team: Team, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> list[str]:
+def follow(job: Job, team: Team, tasks: Sequence[Mapping[str, Any]], progress: "screen.Progress") -> None:
     """Follow the workers until all tasks are done; a signal stops them at a point to go on from."""
-    failures, devices, pool = [], [], team.pool
+    failures, pool = [], team.pool
     with on_signal(pool.stop):
         for event in team.run([dict(each) for each in tasks]):
             match event["event"]:
-                case "ready":
-                    devices = event["devices"]
                 case "steps":
                     progress.advance(event["count"])
                 case "failed":
@@ -247,7 +255,6 @@ def follow(job: Job, team: Team, tasks: Sequence[Mapping[str, Any]], progress: "
         error = EXIT_CODES.get(worst["code"], EncoreError)
         hint = "; the same command goes on from here" if worst["message"] == "stopped" else ""
         raise error(f"{job.study.name}: {worst['message']}{hint}")
-    return devices
 
 
 @contextlib.contextmanager

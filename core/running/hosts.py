@@ -180,3 +180,8 @@ class Team:
         while self.hosts.several and not done():
             self.check()
             time.sleep(POLL_SECONDS)
+
+
+def alone(pool: Pool) -> Team:
+    """The workers of a process that has no others beside it."""
+    return Team(Hosts(), pool, together=False)

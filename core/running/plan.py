@@ -49,9 +49,9 @@ def calibrate() -> float:
     from threadpoolctl import threadpool_limits
 
     a, b = np.ones((60, 784), np.float32), np.ones((784, 300), np.float32)
-    count, started = 0, time.perf_counter()
     with threadpool_limits(1):
-        while time.perf_counter() - started < CALIBRATION_SECONDS:
+        count, started = 0, time.perf_counter()
+        while not count or time.perf_counter() - started < CALIBRATION_SECONDS:
             for _ in range(20):
                 a @ b
             count += 20

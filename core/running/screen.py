@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -40,10 +40,10 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
-def console() -> Console:
-    """The terminal, or 120 columns where the output goes elsewhere."""
-    plain = Terminal(highlight=False, soft_wrap=True, markup=False)
-    return plain if plain.is_terminal else Terminal(highlight=False, soft_wrap=True, markup=False, width=120)
+def console(file: TextIO | None = None) -> Console:
+    """The terminal, or 120 columns where the output goes elsewhere; `file` instead of whatever is standard output."""
+    plain = Terminal(file=file, highlight=False, soft_wrap=True, markup=False)
+    return plain if plain.is_terminal else Terminal(file=file, highlight=False, soft_wrap=True, markup=False, width=120)
 
 
 class Progress:

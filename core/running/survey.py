@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from core.errors import BadInput
 from core.judging import claims
-from core.pages import Page, slugs
-from core.running import compose, flow, jobs, plan
+from core.pages import Page
+from core.running import flow, jobs, plan
 from core.running.accelerators import Fleet
 from core.running.compose import Launch, Selected
 from core.running.jobs import Job
@@ -38,29 +38,6 @@ class Line:
     floor: bool
     claims: int
     source: str
-
-
-def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
-    """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
-    points = [own for point in _papers(words) for own in (_points(point) if multirun else [point])]
-    return [(compose.prepare_launch(own), tuple(own)) for own in points]
-
-
-def _papers(words: Sequence[str]) -> list[list[str]]:
-    """The words once per paper."""
-    names = [word for word in words if word.startswith("paper=")]
-    others = [word for word in words if not word.startswith("paper=")]
-    if len(names) != 1:
-        return [list(words)]
-    wanted = names[0].removeprefix("paper=")
-    listed = slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
-    return [[f"paper={name}", *others] for name in listed]
-
-
-def _points(words: Sequence[str]) -> list[list[str]]:
-    from core.cli.run import points
-
-    return points(words)
 
 
 def lines(chosen: Sequence[tuple[Launch, tuple[str, ...]]], fleet: Fleet | None) -> list[Line]:

@@ -52,6 +52,7 @@ class Worker:
         self.events = events
         self.stop = threading.Event()
         self.compile_seconds = 0.0
+        self.run = ""
         self.lifters: dict[Any, Any] = {}
 
     def watch_compilation(self) -> None:
@@ -79,8 +80,11 @@ class Worker:
             settings = build(study.settings, task["settings"])
             if task["kind"] == "prepare":
                 self._prepare(task, study, settings)
+                return
+            batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
+            if task["kind"] == "varied":
+                self._varied(task, study, settings, batch)
             else:
-                batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
                 self._trial(task, study, settings, batch)
 
     def _meet(self, what: str) -> None:
@@ -105,14 +109,32 @@ class Worker:
         self.events.send("finished", replicates=[])
 
     def _trial(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
-        from core import prepared
         from core.running.runs import Run
         from core.tracking.live import Writer
 
-        run, replicates = Run(task["run"]), task["replicates"]
-        started, compiled = time.perf_counter(), self.compile_seconds
-        lab, live = self._lab(task, replicates), Writer(run.live, replicates[0])
+        lab, live = self._lab(task, task["replicates"]), Writer(Run(task["run"]).live, task["replicates"][0])
         lab.watched = lab.watched if task["silent"] else live.look
+        self._perform(task, study, settings, batch, lab)
+        live.remove()
+
+    def _varied(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
+        """Replicates of several runs, whose settings differ in some numbers, as one batch."""
+        from pathlib import Path
+
+        from core.running import varied
+        from core.running.runs import Run
+
+        lab = self._lab(task, list(range(len(task["replicates"]))), varied.VaryingLab)
+        lab.folders = [Run(name).replicate(n) for name, n in zip(task["runs"], task["replicates"], strict=True)]
+        lab.store.folders, lab.checkpoints = lab.folders, Path(task["checkpoints"])
+        lab.numbers = varied.numbers_of(task["vary"])
+        self._perform(task, study, varied.with_placeholders(settings, list(task["vary"])), batch, lab)
+
+    def _perform(self, task: dict[str, Any], study: Any, settings: Any, batch: Any, lab: Any) -> None:
+        from core import prepared
+
+        replicates = task["replicates"]
+        started, compiled = time.perf_counter(), self.compile_seconds
         lab.prepared = prepared.load(task.get("prepared"))
         study.trial(settings, batch, lab)
         cost = {
@@ -124,34 +146,34 @@ class Worker:
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         if not task["silent"]:
-            self._write(run, replicates, lab, cost)
-        live.remove()
+            self._write(lab, cost)
         self.events.flush()
         self.events.send("finished", replicates=replicates)
 
-    def _write(self, run: Any, replicates: list[int], lab: Any, cost: dict[str, Any]) -> None:
+    def _write(self, lab: Any, cost: dict[str, Any]) -> None:
         from core import stages
         from core.running import records
 
-        for position, number in enumerate(replicates):
-            folder = run.replicate(number)
+        for position, folder in enumerate(lab.folders):
             records.write_rows(folder / "measurements.jsonl", lab.rows[position])
             if lab.kept:
                 stages.save(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
             records.files.write_json(folder / "done.json", cost)
 
-    def _lab(self, task: dict[str, Any], replicates: list[int]) -> Any:
+    def _lab(self, task: dict[str, Any], replicates: list[int], kind: Any = None) -> Any:
         from core.data import loading
         from core.lab import Lab
         from core.replicas import Axis, Lifter
         from core.running.runs import Run
 
         run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
-        kind, stopping = Lab, self.stop.is_set
+        kind, stopping = kind or Lab, self.stop.is_set
         if task["together"]:
             from core.running import member
 
             kind, stopping = (member.SilentLab if task["silent"] else Lab), member.agreed(self.stop.is_set)
+        if task["run"] != self.run:  # programs are compiled for the settings of a run
+            self.run, self.lifters = task["run"], {}
         return kind(
             replicates=replicates,
             folders=[run.replicate(number) for number in replicates],
@@ -162,7 +184,7 @@ class Worker:
             advanced=self.events.advanced,
             stopping=stopping,
             checkpoint_seconds=task["checkpoint_seconds"],
-            lifter=self.lifters.setdefault((task["run"], axis), Lifter(axis)),
+            lifter=self.lifters.setdefault(axis, Lifter(axis)),
         )
 
 

@@ -63,6 +63,7 @@ class WorkerProcess:
     number: int
     process: subprocess.Popen[str]
     task: dict[str, Any] | None = None
+    gone: bool = False
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one line to the worker; a dead worker is noticed by the end of its events."""
@@ -81,6 +82,7 @@ class Pool:
     pinned: bool
     workers: list[WorkerProcess] = field(default_factory=list)
     said: "queue.Queue[tuple[WorkerProcess, dict[str, Any]]]" = field(default_factory=queue.Queue)
+    devices: list[str] = field(default_factory=list)
     stopped_at: float | None = None
 
     def __enter__(self) -> "Pool":
@@ -135,9 +137,11 @@ class Pool:
                 yield {"event": "quiet"}
                 continue
             if event["event"] == "gone":
-                event = self._death(event["code"])
+                worker.gone, event = True, self._death(event["code"])
                 if worker.task is None:
                     continue
+            if event["event"] == "ready":
+                self.devices = event["devices"]
             yield {**event, "worker": worker.number}
             if event["event"] in ("finished", "failed") and worker.task is not None:
                 open_tasks -= 1
@@ -147,6 +151,11 @@ class Pool:
         if waiting and self.stopped_at is None:
             message = f"no worker is left for {len(waiting)} of {len(tasks)} tasks; {self._where()}"
             yield {"event": "failed", "message": message, "code": 1}
+
+    def healthy(self) -> bool:
+        """Whether another run can have these workers: all of them live, and wait for work."""
+        idle = all(worker.task is None and not worker.gone for worker in self.workers)
+        return idle and self.stopped_at is None and all(worker.process.poll() is None for worker in self.workers)
 
     def _give(self, worker: WorkerProcess, task: dict[str, Any]) -> int:
         worker.task = task
@@ -161,7 +170,7 @@ class Pool:
         return {"event": "failed", "message": message, "code": Interrupted.exit_code if code < 0 else 1}
 
     def _where(self) -> str:
-        return f"its log is in {self.logs.name}/ of the run's folder"
+        return f"its log is in {self.logs.parent.name}/{self.logs.name}"
 
     def stop(self) -> None:
         """Ask every worker to keep a checkpoint and give its task back; those that take too long are left."""

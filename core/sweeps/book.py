@@ -101,6 +101,11 @@ def lock_file(folder: Path, number: int) -> Path:
     return folder / "points" / f"{number:06d}.lock"
 
 
+def output_file(folder: Path, number: int) -> Path:
+    """What the run of a point printed."""
+    return folder / "points" / f"{number:06d}.txt"
+
+
 def write(sweep: Sweep) -> None:
     """Write what the sweep is, with its points as they are now."""
     content = dataclasses.asdict(sweep)
@@ -117,15 +122,23 @@ def read(folder: Path) -> Sweep:
     """The book in a folder, its points as they are at this moment; OSError or ValueError when there is none."""
     content = files.read_json(folder / "sweep.json")
     try:
-        points = {point["number"]: _point(point) for point in content.pop("points")}
+        points = {point["number"]: point_of(point) for point in content.pop("points")}
         for path in sorted((folder / "points").glob("*.json")):
-            point = _point(files.read_json(path))
+            point = point_of(files.read_json(path))
             points[point.number] = point
         found = tuple(_now(folder, points[number]) for number in sorted(points))
-        about: dict[str, Any] = {**content, "words": tuple(content["words"])}
-        return Sweep(**about, points=found, folder=folder)
+        return _sweep(content, found, folder)
     except (TypeError, KeyError) as error:
         raise ValueError(f"{folder / 'sweep.json'} is not the book of a sweep: {error}") from None
+
+
+def read_point(folder: Path, number: int) -> tuple[Sweep, Point]:
+    """A sweep as it was listed, and one of its points as it is now, for whoever holds the point's lock."""
+    content = files.read_json(folder / "sweep.json")
+    listed = [point_of(point) for point in content.pop("points") if point["number"] == number]
+    path = point_file(folder, number)
+    point = point_of(files.read_json(path)) if path.exists() else listed[0]
+    return _sweep(content, (point,), folder), point
 
 
 def read_all(runs_folder: Path) -> list[Sweep]:
@@ -160,9 +173,15 @@ def held(path: Path) -> bool:
     return False
 
 
-def _point(content: Mapping[str, Any]) -> Point:
+def point_of(content: Mapping[str, Any]) -> Point:
+    """A point as a file holds it."""
     sequences: dict[str, Any] = {name: tuple(content[name]) for name in ("words", "runs", "replicates")}
     return Point(**{**content, **sequences})
+
+
+def _sweep(content: Mapping[str, Any], points: tuple[Point, ...], folder: Path) -> Sweep:
+    about: dict[str, Any] = {**content, "words": tuple(content["words"])}
+    return Sweep(**about, points=points, folder=folder)
 
 
 def _now(folder: Path, point: Point) -> Point:

@@ -1,7 +1,7 @@
 """What a tracker is told: which run it mirrors, where the mirror shall go, and in the end the verdict."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from core.errors import EncoreError
 from core.files import read_json
 from core.pages import load_page
 from core.publishing.provenance import private_findings
+from core.settings import flat
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,3 @@ def without_private(value: Any) -> Any:
     if isinstance(value, list):
         return [without_private(item) for item in value]
     return "(private)" if any(private_findings(value)) else value
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of nested settings."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -78,7 +78,7 @@ def make_whole(run: Waiting, rebuild: bool) -> None:
     try:
         with files.held_lock(run.folder / "lock", busy):
             if rebuild:
-                wandb.write_state(run.about, {"holds": None, "folder": None, "pushed": None})
+                wandb.change_state(run.about, holds=None)
             line = Mirror.start(run.folder, run.tracking, computing=False).finish(verdict, MIRROR_SECONDS)
     except OSError as error:
         raise BadInput(f"{run.folder.name} cannot be mirrored: {error.strerror or error}") from None
@@ -88,8 +88,8 @@ def make_whole(run: Waiting, rebuild: bool) -> None:
 
 def upload(run: Waiting) -> None:
     """Have wandb upload the mirror of a run; EncoreError with its last words when it does not succeed."""
-    state = wandb.read_state(run.folder)
-    place = run.folder / "wandb" / state["folder"]
+    place = run.folder / "wandb" / wandb.read_state(run.folder)["folder"]
+    wandb.change_state(run.about, touched=True)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")}
     try:
         done = subprocess.run(
@@ -107,7 +107,7 @@ def upload(run: Waiting) -> None:
     if not list(place.glob("*.wandb.synced")):
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise EncoreError(f"{run.folder.name} was not uploaded; wandb says: {words[-1][:160] if words else 'nothing'}")
-    wandb.write_state(run.about, {**state, "pushed": "uploaded by encore sync"})
+    wandb.change_state(run.about, pushed="uploaded by encore sync")
 
 
 def check_server() -> str:

@@ -8,7 +8,9 @@ import yaml
 
 from core.errors import BadInput
 from core.optim.settings import OptimizerSettings
-from core.running.compose import Launch, prepare_launch
+from core.pages import load_page
+from core.running.compose import Launch, as_written, prepare_launch
+from core.running.jobs import job_of
 
 
 @pytest.fixture(autouse=True)
@@ -247,3 +249,11 @@ def test_a_page_with_a_wrong_value_is_refused_like_a_wrong_word(root):
 def test_a_broken_page_is_one_line(root):
     (root / "configs" / "paper" / "toy.yaml").write_text("# @package _global_\npaper: {title: [unclosed\n")
     assert "toy.yaml" in refusal("paper=toy")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_what_a_page_says_alone_is_what_composing_it_gives(scale: str) -> None:
+    for name in ("fit", "ready", "drift"):
+        composed, written = launch(f"study={name}", f"scale={scale}"), as_written(load_page("toy"), scale, name)
+        one, other = job_of(composed, composed.studies[0]), job_of(written, written.studies[0])
+        assert (one.identity, one.numbers) == (other.identity, other.numbers)

@@ -179,6 +179,15 @@ def test_a_killed_mirror_loses_no_more_than_its_last_flush(tmp_path: Path) -> No
     assert curves(records_of(folder)) == measured_curves(folder), "whole, and in place of the torn one"
 
 
+def test_only_what_no_server_has_seen_is_replaced(tmp_path: Path) -> None:
+    """To a wandb run that it has seen a server appends: its points would be there twice."""
+    write_run(tmp_path)
+    about = About(tmp_path, TRACKING, "")
+    assert [wandb.next_generation(about) for _ in range(2)] == [0, 0]
+    wandb.change_state(about, touched=True)
+    assert [wandb.next_generation(about) for _ in range(2)] == [1, 1]
+
+
 # Online
 
 
@@ -255,7 +264,7 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
     assert line == "wandb: tracking is offline: the server stopped answering; offline run, upload it with: encore sync"
     assert curves(records_of(folder)) == measured_curves(folder)
     [run] = push.waiting(tmp_path, (), False, {})
-    assert run.folder == folder
+    assert wandb.mirrored_before(run.about, Verdict(verdict)) is None, "a part of it was sent: it is made anew first"
 
 
 # Uploading later
@@ -276,6 +285,7 @@ def test_what_waits_is_uploaded_once(
         assert handler.received == sent
     verdict = offline / "verdict" / "0-2"
     assert Mirror.start(offline, TRACKING, computing=False).finish(verdict) == "wandb: uploaded by encore sync"
+    assert wandb.read_state(offline)["touched"]
     (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
     assert [run.folder for run in push.waiting(offline.parent, (), False, {})] == [offline]
 

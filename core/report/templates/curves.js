@@ -112,12 +112,19 @@
     return [...below, ...above];
   }
 
+  // Up to eight of the values that a condition really has, for the ticks.
+  function places() {
+    const found = [...new Set(view.xs.flat())].sort((a, b) => a - b), apart = Math.ceil(found.length / 8);
+    return found.filter((_, number) => number % apart === 0);
+  }
+
   function draw() {
     const layout = drawing.layout(), drawn = shown();
     layout.hovermode = drawn.length > 8 ? "closest" : "x unified";
     layout.xaxis.title = { text: drawing.plain(drawing.worded(view.x)) };
     layout.yaxis.title = { text: drawing.plain(drawing.worded(view.metric)) };
     for (const way of ["x", "y"]) layout[`${way}axis`].type = logs[way] ? "log" : "linear";
+    if (view.x !== "step") layout.xaxis.tickvals = places();
     Plotly.react(chart, traces(), layout, drawing.config);
     const arms = armsOf(drawn).map(drawing.worded).join(", ") || "no arm";
     chart.setAttribute("aria-label", `Chart of ${drawing.worded(view.metric)} against ${drawing.worded(view.x)} in study ${view.study}: ${arms}. Its last values are in the table below it.`);

@@ -14,7 +14,7 @@ const drawing = {
   faded: (colour, alpha) => `rgba(${colour.match(/[\d.]+/g).slice(0, 3)}, ${alpha})`,
   plain: (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;"),
   worded: (name) => String(name).replaceAll("_", " "),
-  number: (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(5)).toLocaleString("en", { maximumSignificantDigits: 5 }).replaceAll(",", "\u202f")),
+  number: (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(5)).toLocaleString("en", { maximumSignificantDigits: 5 }).replaceAll(",", "\u202f").replace("-", "−")),
 
   layout() {
     const ink = this.resolved("ink"), soft = this.resolved("soft"), rule = this.resolved("rule");

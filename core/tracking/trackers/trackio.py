@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.tracking.about import About, Verdict, flat
+from core.settings import flat
+from core.tracking.about import About, Verdict
 from core.tracking.rows import Row, claims_table, finished_replicates, series_name
 
 PACKAGE = "trackio"

@@ -1,7 +1,8 @@
 """Weights & Biases: one wandb run per run, offline or on a server, in `<run folder>/wandb`.
 
-A mirror is made of the run's files alone and bears the run's identity: a later one replaces an earlier one, here and
-on the server. `wandb/mirror.json` says what it holds and whether a server has it.
+A mirror is made of the run's files alone and takes the place of an earlier one. To a wandb run that a server has seen
+wandb could only append, so what is mirrored after that is another wandb run, of the next generation. `mirror.json` says
+what the mirror holds and whether a server has it.
 """
 
 import contextlib
@@ -87,7 +88,7 @@ class WandbTracker:
         except TimeoutError:
             url, self.trouble = None, "tracking is offline: the server stopped answering"
         if complete:
-            write_state(self.about, {"holds": self._holds, "folder": place.name, "pushed": url})
+            change_state(self.about, holds=self._holds, folder=place.name, pushed=url)
             for earlier in set(place.parent.glob("*run-*")) - {place}:
                 shutil.rmtree(earlier, ignore_errors=True)
         if url:
@@ -115,10 +116,10 @@ def start(about: About) -> WandbTracker:
     os.environ.update(NO_TELEMETRY)
     import wandb
 
-    write_state(about, {"holds": None, "folder": None, "pushed": None})
+    generation = next_generation(about)
     trouble, tracking = None, about.tracking
     keywords: dict[str, Any] = {
-        "id": files.sha256(about.folder.name.encode())[:16],
+        "id": files.sha256(f"{about.folder.name} {generation}".encode())[:16],
         "project": about.project,
         "entity": tracking["entity"],
         "group": about.group,
@@ -134,6 +135,7 @@ def start(about: About) -> WandbTracker:
     if tracking["mode"] == "online":
         trouble = unreachable(wandb.setup().settings.base_url)
         if trouble is None:
+            change_state(about, touched=True)
             try:
                 run = wandb.init(**keywords, mode="online", settings=wandb.Settings(**settings))
                 return WandbTracker(about, run, None)
@@ -150,7 +152,8 @@ def mirrored_before(about: About, verdict: Verdict) -> str | None:
         return None
     if state["pushed"]:
         return f"wandb: {state['pushed']}"
-    return f"wandb: offline run, {HOW}" if about.tracking["mode"] == "offline" else None
+    waits = about.tracking["mode"] == "offline" and not state["touched"]
+    return f"wandb: offline run, {HOW}" if waits else None
 
 
 def digest(about: About, verdict: Verdict) -> str:
@@ -161,17 +164,32 @@ def digest(about: About, verdict: Verdict) -> str:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What `mirror.json` of a run's folder says; nothing where it is absent or damaged."""
-    state: dict[str, Any] = {"holds": None, "folder": None, "pushed": None, "tracking": None}
+    """What `mirror.json` of a run's folder says; of no mirror where it is absent or damaged.
+
+    `holds` is the digest of what a complete mirror shows, `folder` its name, `pushed` where a server has it, `touched`
+    whether a server may have seen a part of it, `tracking` how it was asked for.
+    """
+    state: dict[str, Any] = {"touched": False, "generation": 0} | dict.fromkeys(
+        ("holds", "folder", "pushed", "tracking")
+    )
     try:
         return state | files.read_json(folder / "wandb" / "mirror.json")
     except (OSError, ValueError, TypeError):
         return state
 
 
-def write_state(about: About, state: dict[str, Any]) -> None:
-    """Note what the mirror holds, and how it was asked for, so that it can be made again."""
-    files.write_json(about.folder / "wandb" / "mirror.json", state | {"tracking": dict(about.tracking)})
+def change_state(about: About, **changes: Any) -> None:
+    """Note something about the mirror, and how it is asked for, so that it can be made again."""
+    state = read_state(about.folder) | changes | {"tracking": dict(about.tracking)}
+    files.write_json(about.folder / "wandb" / "mirror.json", state)
+
+
+def next_generation(about: About) -> int:
+    """Begin a mirror: of the same generation as the one before, unless a server may have seen that."""
+    before = read_state(about.folder)
+    generation = before["generation"] + before["touched"]
+    change_state(about, generation=generation, touched=False, holds=None, folder=None, pushed=None)
+    return generation
 
 
 def account() -> tuple[str, bool]:
