@@ -20,7 +20,7 @@ FEWEST, MOST = 40, 400  # points of one line
 LINES = 800  # of one page
 TABLE_ROWS = 400
 FEW = 24  # a condition with more values is one to average over, such as a query's number
-FIXED = ("study", "replicate", "arm", "step", "metric", "value")
+WORDS, NUMBERS = ("study", "metric", "arm"), ("replicate", "step", "value")
 
 Array = np.ndarray
 
@@ -63,92 +63,136 @@ class View:
     lines: tuple[Line, ...]
 
 
-def read(path: Path) -> "pd.DataFrame":
+@dataclass(frozen=True)
+class Rows:
+    """Measurements by column: `codes` numbers the values of each word or condition, -1 where it does not apply."""
+
+    codes: dict[str, Array]
+    values: dict[str, Array]
+    replicate: Array
+    step: Array
+    value: Array
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def where(self, chosen: Array) -> "Rows":
+        """The rows that a mask or an order picks."""
+        codes = {name: each[chosen] for name, each in self.codes.items()}
+        return Rows(codes, self.values, self.replicate[chosen], self.step[chosen], self.value[chosen])
+
+    def count(self, name: str) -> int:
+        """How many values of a column there are among these rows."""
+        return int(np.count_nonzero(np.bincount(self.codes[name] + 1, minlength=1)[1:]))
+
+    def numbers(self, name: str) -> Array:
+        """A numeric column, NaN where it does not apply."""
+        return np.append(self.values[name].astype(float), np.nan)[self.codes[name]]
+
+    def conditions(self, averaged: Collection[str]) -> list[str]:
+        """Columns that tell lines of one arm apart."""
+        names = [name for name in self.codes if name not in WORDS and name not in averaged]
+        return [name for name in names if 0 < self.count(name) <= FEW]
+
+    def groups(self, names: Sequence[str]) -> Array:
+        """A number per row, equal where all named columns are equal; in the order in which values appear."""
+        import pandas as pd
+
+        key = np.zeros(len(self), dtype=np.int64)
+        for name in names:
+            key = pd.factorize(key * (len(self.values[name]) + 1) + self.codes[name] + 1)[0]
+        return key
+
+    def label(self, row: int, names: Sequence[str]) -> dict[str, Any]:
+        """What one row has in the named columns, None where one does not apply."""
+        places = {name: int(self.codes[name][row]) for name in names}
+        return {name: None if place < 0 else self.values[name][place] for name, place in places.items()}
+
+
+def read(path: Path) -> Rows:
     """A table of measurements. Raises NoCurves when there is none, or none that can be read."""
     import pandas as pd
 
     try:
-        words: Any = dict.fromkeys(("study", "arm", "metric"), "category")
+        words: Any = dict.fromkeys(WORDS, "category")
         table = pd.read_csv(path, compression="gzip", keep_default_na=False, na_values=[""], dtype=words)
     except FileNotFoundError:
         raise NoCurves(f"{path.name} is missing") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise NoCurves(f"{path.name} cannot be read ({type(error).__name__})") from None
-    return checked(table, path.name)
+    return rows_of(table, path.name)
 
 
-def checked(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
-    """The table, with an absent step filled in. Raises NoCurves for one that holds something else."""
-    if missing := [column for column in FIXED if column not in (*table.columns, "step")]:
+def rows_of(table: "pd.DataFrame", name: str = "the table") -> Rows:
+    """The columns of a table of measurements. Raises NoCurves for one that holds something else."""
+    import pandas as pd
+
+    if missing := [column for column in (*WORDS, "replicate", "value") if column not in table.columns]:
         raise NoCurves(f"{name} has no column {missing[0]}")
     if table["value"].dtype.kind not in "fi":
         raise NoCurves(f"{name} has values that are no numbers")
-    return table if "step" in table.columns else table.assign(step=np.nan)
+    codes, values = {}, {}
+    for column in (column for column in table.columns if column not in NUMBERS):
+        codes[str(column)], found = pd.factorize(table[column])
+        values[str(column)] = np.asarray(found)
+    step = table["step"].to_numpy(dtype=float, na_value=np.nan) if "step" in table else np.full(len(table), np.nan)
+    return Rows(codes, values, table["replicate"].to_numpy(), step, table["value"].to_numpy(dtype=float))
 
 
-def views(table: "pd.DataFrame", averaged: Collection[str] = ()) -> list[View]:
+def views(rows: Rows, averaged: Collection[str] = ()) -> list[View]:
     """Every curve of a table: metrics against steps, then final metrics against the condition with the most values.
 
     `averaged` names columns, besides the replicate, that are repetitions and no conditions.
     """
-    logged = table["step"].notna().to_numpy()
-    found = list(_views(table[logged], averaged, "step"))
-    final = table[~logged]
+    logged = np.isfinite(rows.step)
+    found = list(_views(rows.where(logged), averaged, "step"))
+    final = rows.where(~logged)
     against: dict[str, Array] = {}
-    key = _key(final, ["study", "metric"])
+    key = final.groups(["study", "metric"])
     for number in range(key.max(initial=-1) + 1):
         chosen = key == number
-        rows = final[chosen]
-        numeric = [name for name in conditions(rows, averaged) if rows[name].dtype.kind in "fi"]
-        counts = {name: rows[name].nunique() for name in numeric}
+        own = final.where(chosen)
+        numeric = [name for name in own.conditions(averaged) if own.values[name].dtype.kind in "fi"]
+        counts = {name: own.count(name) for name in numeric}
         if counts and max(counts.values()) >= 3:
             x = max(counts, key=lambda name: counts[name])
-            against[x] = against.get(x, False) | (chosen & final[x].notna().to_numpy())
+            against[x] = against.get(x, False) | (chosen & (final.codes[x] >= 0))
     for x, chosen in against.items():
-        found += _views(final[chosen], averaged, x)
+        found += _views(final.where(chosen), averaged, x)
     return found
 
 
-def conditions(table: "pd.DataFrame", averaged: Collection[str]) -> list[str]:
-    """Columns that tell lines of one arm apart."""
-    names = [name for name in table.columns if name not in FIXED and name not in averaged]
-    return [name for name in names if 0 < table[name].nunique() <= FEW]
-
-
-def _key(table: "pd.DataFrame", names: Sequence[str]) -> Array:
-    """A number per row, from 0, equal where all named columns are equal; in the order in which values appear."""
-    import pandas as pd
-
-    key = np.zeros(len(table), dtype=np.int64)
-    for name in names:
-        codes, values = pd.factorize(table[name], use_na_sentinel=False)
-        key = pd.factorize(key * max(1, len(values)) + codes)[0]
-    return key
-
-
-def _views(table: "pd.DataFrame", averaged: Collection[str], x: str) -> Iterator[View]:
-    if table.empty:
+def _views(rows: Rows, averaged: Collection[str], x: str) -> Iterator[View]:
+    if not len(rows):
         return
-    names = [name for name in conditions(table, averaged) if name != x]
-    key = _key(table, ["study", "metric", "arm", *names])
-    order = np.lexsort((table[x].to_numpy(dtype=float), key))
-    key, place = key[order], table[x].to_numpy(dtype=float)[order]
-    value, replicate = table["value"].to_numpy(dtype=float)[order], table["replicate"].to_numpy()[order]
+    names = [name for name in rows.conditions(averaged) if name != x]
+    key, place = rows.groups([*WORDS, *names]), rows.step if x == "step" else rows.numbers(x)
+    order = np.lexsort((place, key))
+    rows, key, place = rows.where(order), key[order], place[order]
     starts = np.flatnonzero(np.append(True, (np.diff(key) != 0) | (np.diff(place) != 0)))
-    mean, low, high = _summary(value, starts)
-    firsts = np.flatnonzero(np.append(True, np.diff(key[starts]) != 0))
-    labels = table.iloc[order[starts[firsts]]][["study", "metric", "arm", *names]].to_dict("records")
+    mean, low, high = _summary(rows.value, starts)
+    firsts, replicates = np.flatnonzero(np.append(True, np.diff(key[starts]) != 0)), _replicates(key, rows.replicate)
     lines: dict[tuple[str, str], list[Line]] = {}
-    for label, first, last in zip(labels, firsts, [*firsts[1:], len(starts)], strict=True):
-        at = {name: label[name] for name in names if label[name] == label[name]}
-        rows = slice(starts[first], starts[last] if last < len(starts) else len(value))
+    for line, (first, last) in enumerate(zip(firsts, [*firsts[1:], len(starts)], strict=True)):
+        label = rows.label(starts[first], [*WORDS, *names])
+        at = {name: _plain_value(label[name]) for name in names if label[name] is not None}
         points = slice(first, last)
         own = (place[starts[points]], mean[points], low[points], high[points])
-        line = Line(str(label["arm"]), at, len(np.unique(replicate[rows])), *own)
-        lines.setdefault((str(label["study"]), str(label["metric"])), []).append(line)
+        made = Line(str(label["arm"]), at, int(replicates[line]), *own)
+        lines.setdefault((str(label["study"]), str(label["metric"])), []).append(made)
     for (study, metric), found in lines.items():
         if any(len(line.x) > 1 for line in found):
             yield View(study, metric, x, tuple(found))
+
+
+def _replicates(key: Array, replicate: Array) -> Array:
+    """How many different replicates each group has."""
+    pairs = np.unique(np.stack([key, np.unique(replicate, return_inverse=True)[1]]), axis=1)
+    return np.bincount(pairs[0])
+
+
+def _plain_value(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _summary(values: Array, starts: Array) -> tuple[Array, Array, Array]:
@@ -193,16 +237,28 @@ def chart(name: str, found: Sequence[View], arms: Sequence[str], points: int, ro
 
 def _plain(view: View, lines: Sequence[Line]) -> dict[str, Any]:
     grids: dict[bytes, int] = {}
-    steps, written = [], []
     for line in lines:
-        place = grids.setdefault(line.x.tobytes(), len(grids))
-        if place == len(steps):
-            steps.append(short(line.x, 7))
-        known = {"arm": line.arm, "at": line.at, "n": line.replicates, "x": place, "y": short(line.mean)}
-        if not (np.array_equal(line.low, line.mean, equal_nan=True) and np.array_equal(line.low, line.high, True)):
-            known |= {"low": short(line.low), "high": short(line.high)}
-        written.append(known)
+        grids.setdefault(line.x.tobytes(), len(grids))
+    # All numbers are rounded in one go: an array has some overhead, and there are several to a line.
+    spread = [
+        not (np.array_equal(each.low, each.mean, True) and np.array_equal(each.high, each.mean, True)) for each in lines
+    ]
+    parts = [
+        [line.mean, line.low, line.high] if wide else [line.mean] for line, wide in zip(lines, spread, strict=True)
+    ]
+    numbers = iter(_short_parts([part for own in parts for part in own]))
+    written = []
+    for line, wide in zip(lines, spread, strict=True):
+        known = {"arm": line.arm, "at": line.at, "n": line.replicates, "x": grids[line.x.tobytes()], "y": next(numbers)}
+        written.append(known | ({"low": next(numbers), "high": next(numbers)} if wide else {}))
+    steps = [short(np.frombuffer(each), 7) for each in grids]
     return {"study": view.study, "metric": view.metric, "x": view.x, "xs": steps, "lines": written}
+
+
+def _short_parts(parts: Sequence[Array]) -> list[list[float | int | None]]:
+    """`short` of several arrays at once."""
+    together, ends = short(np.concatenate(parts)), np.cumsum([len(part) for part in parts]).tolist()
+    return [together[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _note(rows: int, logged: int, drawn: int, most: int, left_out: int) -> str:
@@ -232,27 +288,25 @@ def short(values: Iterable[float], digits: int = 5) -> list[float | int | None]:
     return plain if finite.all() else [value if known else None for value, known in zip(plain, finite, strict=True)]
 
 
-def final_rows(table: "pd.DataFrame", averaged: Collection[str] = ()) -> tuple[list[str], list[dict[str, Any]], int]:
+def final_rows(rows: Rows, averaged: Collection[str] = ()) -> tuple[list[str], list[dict[str, Any]], int]:
     """Final measurements by arm and conditions: names of the conditions, rows, and how many rows there are in all.
 
     A row has the columns of its group, the mean, lowest and highest value over `n` replicates, and `never`, how many
     values are infinite and thus left out of them.
     """
-    final = table[table["step"].isna()]
-    names = conditions(final, averaged)
-    if final.empty:
+    final = rows.where(~np.isfinite(rows.step))
+    names = final.conditions(averaged)
+    if not len(final):
         return names, [], 0
-    key = _key(final, ["study", "metric", "arm", *names])
+    key = final.groups([*WORDS, *names])
     order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
-    value, replicate = final["value"].to_numpy(dtype=float)[order], final["replicate"].to_numpy()[order]
-    ends = [*starts[1:].tolist(), len(order)]
-    labels = final.iloc[order[starts[:TABLE_ROWS]]][["study", "metric", "arm", *names]].to_dict("records")
-    rows = []
-    for label, start, end, *summary in zip(labels, starts, ends, *_summary(value, starts), strict=False):
-        row = {str(name): (None if text != text else text) for name, text in label.items()}
+    final, key = final.where(order), key[order]
+    starts = np.flatnonzero(np.append(True, np.diff(key) != 0))
+    never, replicates = np.add.reduceat(np.isinf(final.value).astype(int), starts), _replicates(key, final.replicate)
+    found = []
+    for place, start, *summary in zip(range(TABLE_ROWS), starts, *_summary(final.value, starts), strict=False):
+        label = {name: _plain_value(value) for name, value in final.label(start, [*WORDS, *names]).items()}
         mean, low, high = (None if number != number else float(number) for number in summary)
-        never = int(np.isinf(value[start:end]).sum())
-        n = len(np.unique(replicate[start:end]))
-        rows.append(row | {"mean": mean, "low": low, "high": high, "n": n, "never": never})
-    return names, rows, len(starts)
+        counts = {"n": int(replicates[place]), "never": int(never[place])}
+        found.append(label | {"mean": mean, "low": low, "high": high} | counts)
+    return names, found, len(starts)

@@ -195,18 +195,18 @@ def _clauses(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> Source:
     link = Path(os.path.relpath(result.table, out)).as_posix()
     try:
-        table = curves.read(result.table)
-        found = curves.views(table, averaged)
+        rows = curves.read(result.table)
+        found = curves.views(rows, averaged)
     except curves.NoCurves as error:
         return Source(result.label, "", str(error), {}, (), (), 0)
-    chart = curves.chart(result.label, found, arms, points, len(table))
-    return Source(result.label, link, "", chart, *curves.final_rows(table, averaged))
+    chart = curves.chart(result.label, found, arms, points, len(rows))
+    return Source(result.label, link, "", chart, *curves.final_rows(rows, averaged))
 
 
 def _live(run: Unfinished, points: int) -> Source:
     label = f"{run.state} now: {run.study}" if run.running else f"unfinished: {run.study}, {run.scale} scale"
-    table = unfinished.table(run)
-    chart = curves.chart(label, curves.views(table), (), points, len(table))
+    rows = curves.rows_of(unfinished.table(run))
+    chart = curves.chart(label, curves.views(rows), (), points, len(rows))
     return Source(label, "", "", chart, (), (), 0)
 
 

@@ -23,7 +23,7 @@ def data_of(path: Path, name: str) -> list[dict]:
 
 
 def test_lines_are_means_with_the_lowest_and_highest_replicate() -> None:
-    loss, accuracy = curves.views(table())
+    loss, accuracy = curves.views(curves.rows_of(table()))
     assert (loss.study, loss.metric, loss.x) == ("lenet", "loss", "step")
     dense, ticket = loss.lines
     assert (dense.arm, dense.at, dense.replicates) == ("dense", {}, 3)
@@ -38,7 +38,7 @@ def test_lines_are_means_with_the_lowest_and_highest_replicate() -> None:
 def test_lines_agree_with_pandas_whatever_the_order_of_rows() -> None:
     rows = table().sample(frac=1, random_state=0)
     rows["draw"] = 0
-    for view in curves.views(rows, {"draw"}):
+    for view in curves.views(curves.rows_of(rows), {"draw"}):
         for line in view.lines:
             mine = rows[(rows["metric"] == view.metric) & (rows["arm"] == line.arm)]
             wanted = mine.groupby(view.x)["value"].agg(["mean", "min", "max"])
@@ -48,10 +48,10 @@ def test_lines_agree_with_pandas_whatever_the_order_of_rows() -> None:
 def test_conditions_tell_lines_apart_and_repetitions_do_not() -> None:
     rows = table()
     rows = pd.concat([rows.assign(rate=rate, query=query) for rate in ("high", "low") for query in range(30)])
-    loss = curves.views(rows)[0]
+    loss = curves.views(curves.rows_of(rows))[0]
     found = sorted((line.arm, line.at["rate"]) for line in loss.lines)
     assert found == [(arm, rate) for arm in ("dense", "ticket") for rate in ("high", "low")]
-    assert [line.at for line in curves.views(rows, {"rate"})[0].lines] == [{}, {}]
+    assert [line.at for line in curves.views(curves.rows_of(rows), {"rate"})[0].lines] == [{}, {}]
 
 
 @pytest.mark.parametrize(("length", "most"), [(1000, 40), (997, 41), (41, 40), (40, 40), (5, 40)])
@@ -75,26 +75,26 @@ def test_what_is_not_finite_is_left_out_of_means_and_counted() -> None:
     rows.loc[(rows["replicate"] == 0) & (rows["step"] == 10), "value"] = math.inf
     rows.loc[(rows["arm"] == "dense") & (rows["density"] == 100.0) & (rows["replicate"] > 0), "value"] = math.inf
     rows.loc[(rows["arm"] == "ticket") & (rows["density"] == 100.0), "value"] = math.inf
-    dense = curves.views(rows)[0].lines[0]
+    dense = curves.views(curves.rows_of(rows))[0].lines[0]
     assert dense.mean[0] == pytest.approx(2.015)
-    names, finals, total = curves.final_rows(rows)
+    names, finals, total = curves.final_rows(curves.rows_of(rows))
     assert (names, total) == (["density"], 8)
     first = {row["arm"]: row for row in finals if row["density"] == 100.0}
     assert (first["dense"]["mean"], first["dense"]["never"], first["dense"]["n"]) == (88.0, 2, 3)
     assert (first["ticket"]["mean"], first["ticket"]["never"]) == (None, 3)
-    json.dumps(curves.chart("a", curves.views(rows), (), 100, 1), allow_nan=False)
+    json.dumps(curves.chart("a", curves.views(curves.rows_of(rows)), (), 100, 1), allow_nan=False)
 
 
 def test_a_page_holds_a_bounded_number_of_points_and_says_so() -> None:
     rows = table(arms=[f"arm {number}" for number in range(50)], replicates=2, steps=300)
-    chart = curves.chart("all", curves.views(rows), ("arm 7",), 2000, len(rows))
+    chart = curves.chart("all", curves.views(curves.rows_of(rows)), ("arm 7",), 2000, len(rows))
     counts = [len(line["y"]) for view in chart["views"] for line in view["lines"]]
     assert max(counts) == curves.FEWEST
     assert sum(counts) <= 2000
     assert chart["arms"][0] == "arm 7"
     assert "at most 40 points, each for several steps in a row" in chart["note"]
     assert "50 lines are left out" in chart["note"]
-    assert "points" not in curves.chart("few", curves.views(table()), (), 2000, 99)["note"]
+    assert "points" not in curves.chart("few", curves.views(curves.rows_of(table())), (), 2000, 99)["note"]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_tables_of_something_else_are_refused() -> None:
         (table().assign(value="high"), "t has values that are no numbers"),
     ]:
         with pytest.raises(curves.NoCurves, match=said):
-            curves.checked(rows, "t")
+            curves.rows_of(rows, "t")
 
 
 def test_a_run_that_goes_on_is_shown_with_its_live_rows(tmp_path: Path) -> None:
