@@ -4,26 +4,32 @@
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
 
-from core.cli.publish import standing
 from core.errors import BadInput
 from core.pages import Page, load_page, slugs
-from core.publishing import publish
+from core.publishing import identity, publish
 from core.report.asked import CURRENT, EDITED, STALE, UNKNOWN, Freshness
+from core.roots import sheet_path
 from core.running import compose, jobs
 
 
 def of_paper(results: Path, page: Page) -> list[Freshness]:
     """The state of every published study of a paper; unknown, and why, where the page or its sheet cannot say."""
 
+    @functools.cache
+    def figures() -> str:
+        return identity.figures_identity(sheet_path(page.slug))
+
     def now(scale: str, name: str) -> publish.Standing | None:
         if name not in page.studies:
             return None
         launch = compose.as_written(page, scale, name)
-        return standing(jobs.job_of(launch, launch.studies[0]))
+        job = jobs.job_of(launch, launch.studies[0])
+        return publish.Standing(job.identity, jobs.verdict_identity(page, name), figures())
 
     try:
         return [_worded(status) for status in publish.check(results, page.slug, now)]
