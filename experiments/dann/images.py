@@ -153,7 +153,9 @@ def finish(training: Training, compared: int, state: State, *given: Tree) -> Tre
     }
 
 
-def svm_accuracy(settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array):
+def svm_accuracy(
+    settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array
+) -> jax.Array:
     """Target test accuracy in percent of a linear support vector machine in place of the last layer (section 5.2.3)."""
     classes = len(describe(settings.source).classes)
     scale = jnp.sqrt(jnp.mean(labelled**2))
