@@ -34,7 +34,7 @@ ENCORE = [sys.executable, "-m", "experiments"]
 # Densities by arithmetic: a study that computes next to nothing.
 NOTHING = ("paper=lottery_ticket", "study=ladder", "scale=smoke", "tracking=none")
 TRAINING = ("paper=lottery_ticket", "study=lenet", "scale=smoke", "tracking=none", "replicates=2")
-FEW, MANY = 2, 12
+FEW, MANY = 2, 8
 KILLS, KILLED_POINTS = 10, 200
 LAUNCHERS = ("local", "joblib", "slurm_local", "ray")
 
@@ -100,7 +100,7 @@ def expanded(count: int) -> list[str]:
 
 def points() -> dict[str, Any]:
     """Seconds of a sweep in this process against its points, started afresh and started again when all is finished."""
-    counts, fresh, again = [5, 10, 20, 40, 80], [], []
+    counts, fresh, again = [5, 10, 20, 40], [], []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             for taken in (fresh, again):
@@ -206,6 +206,7 @@ def main() -> None:
         measured_now = PARTS[name]()
         about = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
         kept = {"cpu": about["device"]["cpu"], "cores": os.cpu_count(), "commit": about["commit"]}
+        kept["load_average"] = [round(value, 1) for value in os.getloadavg()]
         found[name] = {**measured_now, "measured_on": kept}
         write_json(RESULT, {name: found[name] for name in PARTS if name in found})
 

@@ -6,6 +6,7 @@ killed at any moment, started again, and shared by several terminals.
 
 import contextlib
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -95,6 +96,7 @@ class Driver:
     folder: Path
     hydra_words: list[str]
     attempts: dict[int, int] = field(default_factory=dict)
+    failure: str = ""
 
     def run(self) -> int:
         """Work until every point is finished, has failed, or the sweep is stopped."""
@@ -112,7 +114,10 @@ class Driver:
             self.leader.file.unlink(missing_ok=True)
         sweep = book.read(self.folder)
         book.write(sweep)
-        return report(sweep, stopped, self.command.words)
+        code = report(sweep, stopped, self.command.words, self.command.only)
+        if code == 0 and self.failure and self._unfinished(most=math.inf):
+            raise EncoreError(self.failure)
+        return code
 
     def _open(self) -> None:
         """Write what the sweep is. Points of an earlier start keep their numbers, and what today's code finished."""
@@ -171,10 +176,10 @@ class Driver:
             numbers = self._unfinished()
         return numbers
 
-    def _unfinished(self) -> list[int]:
+    def _unfinished(self, most: float = ATTEMPTS) -> list[int]:
         only, found = self.command.only, book.read(self.folder).points
         unfinished = [point.number for point in found if point.state in OPEN and (only is None or point.number in only)]
-        return [number for number in unfinished if self.attempts.get(number, 0) < ATTEMPTS]
+        return [number for number in unfinished if self.attempts.get(number, 0) < most]
 
     def _work_on(self, numbers: Sequence[int], watch: Watch) -> None:
         """Launch some points; those that are busy elsewhere are left for the next time."""
@@ -192,7 +197,7 @@ class Driver:
             launch(self.folder, free, self.leader, self.hydra_words)
         except EncoreError as error:  # a job that was cancelled, say; what became of the points is in the book
             watch.line(str(error))
-            failed = True
+            failed, self.failure = True, str(error)
         after = {point.number: point for point in book.read(self.folder).points}
         for number in free:
             tried = after[number].state == "interrupted" or (failed and after[number].state == "waiting")

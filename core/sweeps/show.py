@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from core import files
 from core.errors import Interrupted
@@ -120,8 +120,8 @@ def summary(sweep: Sweep) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in book.STATES[::-1] if counts[state]) or "no point yet"
 
 
-def report(sweep: Sweep, stopped: bool, words: Sequence[str]) -> int:
-    """Print how a sweep ended and how to go on; returns its exit code."""
+def report(sweep: Sweep, stopped: bool, words: Sequence[str], only: Sequence[int] | None = None) -> int:
+    """Print how a sweep ended and how to go on; returns its exit code, that of the points `only` when given."""
     screen = console()
     screen.print(f"\nsweep {sweep.identity}: {summary(sweep)}", style="bold")
     best_points(screen, sweep)
@@ -133,16 +133,17 @@ def report(sweep: Sweep, stopped: bool, words: Sequence[str]) -> int:
         numbers = ",".join(str(point.number) for point in failed)
         screen.print(f" to run just those again: {shlex.join(['encore', 'run', '-m', *own, f'points=[{numbers}]'])}")
     screen.print(f" encore sweeps {sweep.identity}")
-    unfinished = [point for point in sweep.points if point.state not in ("finished", "failed")]
+    wanted = [point for point in sweep.points if only is None or point.number in only]
+    unfinished = [point for point in wanted if point.state not in ("finished", "failed")]
     if stopped or any(point.state == "interrupted" for point in unfinished):
-        done = len(sweep.points) - len(unfinished)
+        done = len(wanted) - len(unfinished)
         print(
-            f"encore: {'stopped' if stopped else 'interrupted'} with {done} of {len(sweep.points)} points done; "
+            f"encore: {'stopped' if stopped else 'interrupted'} with {done} of {len(wanted)} points done; "
             "the same command goes on from here",
             file=sys.stderr,
         )
         return Interrupted.exit_code
-    codes = {point.code for point in failed}
+    codes = {point.code for point in wanted if point.state == "failed"}
     return codes.pop() if len(codes) == 1 else int(bool(codes))
 
 
@@ -165,7 +166,7 @@ def best_points(screen: Console, sweep: Sweep) -> None:
 
 def overview(screen: Console, sweeps: Sequence[Sweep]) -> None:
     """One line per sweep."""
-    table = Table("sweep", "points", "state", "best", "words", box=None, pad_edge=False)
+    table = Table("sweep", "points", Column("state", no_wrap=True), "best", "words", box=None, pad_edge=False)
     for sweep in sweeps:
         best = sweep.best()
         found = f"{value_text(best[0].objective or {})} {best[0].label()}" if best else ""

@@ -122,7 +122,7 @@ def test_vectorised_points_give_what_they_give_one_by_one(
         one, other = (records.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
         assert one.drop(columns="value").equals(other.drop(columns="value"))
         assert np.allclose(one["value"], other["value"], rtol=2e-5, atol=1e-7)
-        assert one["value"].nunique() > 20
+        assert one["value"].nunique() > 12
     batches = [json.loads(path.read_text())["batch"] for path in written(here)]
     assert len(batches) == 6 and min(batches) > 1, "replicates of several points shared a program"
 
@@ -200,17 +200,17 @@ def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd:
 
 
 def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [*TOY, "settings.steps=7,900000000,8", "budget.minutes=1"]
+    words = [*TOY, "settings.size=3,100000000,4", "budget.minutes=0.001"]
     assert main(words) == 3, "the code of the failure"
     shown = capfd.readouterr()
     assert shown.err == "" and "2 finished" in shown.out
     [failed] = [line for line in shown.out.splitlines() if line.startswith(" ✗ point 1 ")]
-    assert "settings.steps=900000000" in failed and "budget 1 min" in failed
+    assert "settings.size=100000000" in failed and "budget" in failed
     [again] = [line for line in shown.out.splitlines() if "to run just those again: " in line]
     command = again.partition("again: ")[2]
     assert command == f"encore run -m {' '.join(words[2:])} 'points=[1]'"
     before = written(here)
-    assert main([*words[:-1], "budget.minutes=1", "points=[1]"]) == 3
+    assert main([*words, "points=[1]"]) == 3
     assert written(here) == before
     sweep = sweep_of(here)
     assert [(point.state, point.code) for point in sweep.points] == [("finished", 0), ("failed", 3), ("finished", 0)]
@@ -224,9 +224,7 @@ def test_a_broken_sheet_fails_its_points_and_not_the_sweep(here: Path, capfd: py
     sheet.write_text(text[:at] + broken + text[at:])
     assert main([*TOY, RATES]) == 1
     shown = capfd.readouterr()
-    assert "ZeroDivisionError: by hand" in shown.out and "2 finished, 1 failed" in shown.out.replace(
-        "1 failed, 2 finished", "2 finished, 1 failed"
-    )
+    assert "ZeroDivisionError: by hand" in shown.out and "1 failed, 2 finished" in shown.out
     assert shown.err == ""
 
 
@@ -274,3 +272,14 @@ def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_numbers_are_shown_with_their_intervals() -> None:
     assert show.value_text({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
     assert show.value_text({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
+
+
+def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:
+    """No cluster is there to submit to."""
+    process = started(*TOY, "settings.rate=0.1,0.2", "launcher=slurm")
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "2 waiting" in said
+    [line] = errors.splitlines()
+    assert "the launcher failed" in line and "launcher.log says why" in line
+    [log] = runs_of(here).glob("sweeps/*/launcher.log")
+    assert "Could not detect" in log.read_text() or "sbatch" in log.read_text()
