@@ -72,7 +72,7 @@ def started(*words: str) -> subprocess.Popen[str]:
 
 
 def wait_for(condition: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         for process in processes:
@@ -90,7 +90,7 @@ def test_launchers_leave_what_the_plain_loop_leaves(
     if launcher == "ray":
         pytest.importorskip("ray")
     process = started(*TOY, RATES, f"launcher={launcher}")  # engines change loggers and signals of their process
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=250)
     assert process.returncode == 0 and errors == "" and "3 finished" in said
     assert tables(runs_of(here)) == tables(one_by_one)
     sweep = sweep_of(here)
@@ -157,7 +157,7 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
 
 def test_two_terminals_share_a_sweep(here: Path) -> None:
     both = [started(*LONG), started(*LONG)]
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=250) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     sweep = sweep_of(here)
     assert sweep.count("finished") == 4 and len(written(here)) == 4
@@ -277,7 +277,7 @@ def test_numbers_are_shown_with_their_intervals() -> None:
 def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:
     """No cluster is there to submit to."""
     process = started(*TOY, "settings.rate=0.1,0.2", "launcher=slurm")
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=250)
     assert process.returncode == 1 and "2 waiting" in said
     [line] = errors.splitlines()
     assert "the launcher failed" in line and "launcher.log says why" in line
