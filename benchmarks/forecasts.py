@@ -4,7 +4,8 @@
 
 Each study is run three times in a results folder of its own: as nothing is known of it, with twice the replicates, and
 with twice the length where a setting says how long it is. From the second run on the ledger of costs calibrates. What
-has not started within the minutes is left out, and named.
+has not started within the minutes is left out, and named. On a machine that does other work (`load_average`) both the
+calibration and the runs are slowed, by different amounts.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--papers", nargs="*", default=slugs())
     parser.add_argument("--minutes", type=float, default=6.0)
     given = parser.parse_args()
-    started, left_out = time.perf_counter(), []
+    started, before, left_out = time.perf_counter(), os.getloadavg()[0], []
     with results_elsewhere():
         for study in (study for slug in given.papers for study in load_page(slug).studies.values()):
             if time.perf_counter() - started > 60 * given.minutes:
@@ -76,6 +77,7 @@ def main() -> None:
         "cores": provenance["device"]["cores"],
         "commit": provenance["commit"],
         "date": provenance["date"],
+        "load_average": [round(load, 1) for load in (before, os.getloadavg()[0])],
         "factors": summary(lines),
         "left_out": left_out,
         "runs": [

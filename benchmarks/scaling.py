@@ -156,7 +156,7 @@ def main() -> None:
     if given.spread:
         print(json.dumps(spread(given.spread, given.rounds)))
         return
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.getloadavg()[0]
     measured: dict[str, Any] = {}
     if "devices" in given.only:
         measured["steps_per_second_by_devices"] = over_devices(given.rounds)
@@ -171,6 +171,7 @@ def main() -> None:
         "cores": provenance["device"]["cores"],
         "commit": provenance["commit"],
         "date": provenance["date"],
+        "load_average": [round(load, 1) for load in (before, os.getloadavg()[0])],
         "rounds": given.rounds,
         **measured,
     }

@@ -5,13 +5,15 @@
 Every arrangement is one `encore run` of LeNet-300-100 on MNIST, eight networks in each of two replicates, on two pinned
 workers, from the same seeds; the measurements of all runs must be equal. The arrangements take turns within a round and
 begin with another one in each. Counted are the seconds inside the training loops, live rows and whatever a mirror takes
-from the workers included, and the seconds of the whole command, from its start to its verdict and the mirror's end.
+from the workers included; the seconds of the whole command, from its start to its verdict and the mirror's end; and the
+processor time of all its processes, on which a crowded machine has little influence.
 A silent server accepts connections and never answers. The writing of live rows is timed by itself, too.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -30,6 +32,7 @@ from core.publishing.provenance import collect
 from core.tracking.live import Writer
 
 RESULT = Path(__file__).parent / "results" / "tracking.json"
+MEASURED = ("training", "command", "processor")
 LOOKS = 2000  # of the timing of live rows
 NETWORKS = ["rounds=2", *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again"))]
 ARRANGEMENTS = {
@@ -46,7 +49,7 @@ def performed(words: Sequence[str], iterations: int, server: str) -> dict[str, A
         settings = [f"settings.{word}" for word in (f"iterations={iterations}", *NETWORKS)]
         line = ["run", "paper=lottery_ticket", "study=lenet", "replicates=2", "workers=2", "first_replicate=1000"]
         variables = {"ENCORE_RESULTS": folder, "WANDB_BASE_URL": server, "WANDB_API_KEY": "0123456789" * 4}
-        started = time.perf_counter()
+        used, started = processor_seconds(), time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "experiments", *line, *settings, *words],
             env=os.environ | variables,
@@ -63,9 +66,16 @@ def performed(words: Sequence[str], iterations: int, server: str) -> dict[str, A
         return {
             "training": sum(json.loads(path.read_text())["iterating_seconds"] for path in records) / len(records),
             "command": seconds,
+            "processor": processor_seconds() - used,
             "points": sum(b'"step"' in line for text in measured for line in text.splitlines()),
             "digest": sha256(b"".join(measured)),
         }
+
+
+def processor_seconds() -> float:
+    """Processor time of all finished children of this process, theirs included: other programs have no part in it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def interleaved(rounds: int, iterations: int) -> dict[str, list[dict[str, Any]]]:
@@ -105,7 +115,7 @@ def spread(values: Sequence[float], digits: int = 2) -> dict[str, float]:
 def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Seconds, and what each tracker adds to them in percent, formed round by round."""
     found: dict[str, Any] = {}
-    for what in ("training", "command"):
+    for what in MEASURED:
         base = [run[what] for run in runs["none"]]
         found[f"{what}_seconds"] = {name: spread([run[what] for run in each]) for name, each in runs.items()}
         found[f"{what}_overhead_percent"] = {
@@ -138,7 +148,7 @@ def main() -> None:
     }
     write_json(RESULT, found)
     print(f"{found['work']}\n{'':60}{'median':>9}{'lowest':>9}{'highest':>9}")
-    for what in ("training_seconds", "training_overhead_percent", "command_seconds", "command_overhead_percent"):
+    for what in (f"{each}_{kind}" for each in MEASURED for kind in ("seconds", "overhead_percent")):
         for name, values in found[what].items():
             print(f"{what.replace('_', ' ')}, {name:34}".ljust(60) + "".join(f"{v:9.2f}" for v in values.values()))
     print(f"{points} points of curves; a live row is written in {1e6 * look:.0f} microseconds")

@@ -134,6 +134,8 @@ def read_records(path: Path) -> list[Any]:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if position + 7 + length > len(data):
+            break  # it is still being written
         message += data[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a whole message, or the last piece of one

@@ -134,14 +134,6 @@ def commands() -> dict[str, Parser]:
         made[name].summary = help
         return made[name]
 
-    _for_runs(command)
-    _for_results(command)
-
-    return made
-
-
-def _for_runs(command: Callable[..., Parser]) -> None:
-    """What is done before results are there."""
     run = command("run", "perform a paper's experiments and judge its claims", RUN)
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
@@ -172,23 +164,7 @@ def _for_runs(command: Callable[..., Parser]) -> None:
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
 
-
-def _for_results(command: Callable[..., Parser]) -> None:
-    """What is done with them."""
-    report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
-    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
-
-    board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
-    board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
-    board.add_argument("--port", type=int, default=7860, help="port on 127.0.0.1 (default 7860)")
-    board.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
-
-    sync = command("sync", "upload finished offline runs to Weights & Biases", SYNC)
-    sync.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all that were mirrored")
-    sync.add_argument("--rebuild", action="store_true", help="first make the mirrors anew from the files of the runs")
-    sync.add_argument("--project", help="another project than the one that was asked for")
-    sync.add_argument("--entity", help="another account or team")
+    _add_dashboards(command)
 
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")
@@ -206,6 +182,34 @@ def _for_results(command: Callable[..., Parser]) -> None:
         action="store_true",
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
+
+    new = command("new", "write the page, the sheet and the maths test of a new paper")
+    new.add_argument("paper")
+
+    completion = command(
+        "completion",
+        'tab completion for bash: eval "$(encore completion)"',
+        'Add to ~/.bashrc: eval "$(encore completion)"',
+    )
+    completion.add_argument("--line", help=argparse.SUPPRESS)
+    return made
+
+
+def _add_dashboards(command: Callable[..., Parser]) -> None:
+    report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
+    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+
+    board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
+    board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
+    board.add_argument("--port", type=int, default=7860, help="port on 127.0.0.1 (default 7860)")
+    board.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+
+    sync = command("sync", "upload finished offline runs to Weights & Biases", SYNC)
+    sync.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all that were mirrored")
+    sync.add_argument("--rebuild", action="store_true", help="first make the mirrors anew from the files of the runs")
+    sync.add_argument("--project", help="another project than the one that was asked for")
+    sync.add_argument("--entity", help="another account or team")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from core import pages
 from core.errors import BadInput
-from core.report import readme_table, site
+from core.report.asked import Asked
 from core.roots import project_root, results_folder
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Build the site; with --readme also renew the README's table."""
+    asked = Asked(results_folder())  # at work while this process imports and reads
+    from core.report import readme_table, site
+
     found, left_out = [], []
     for slug in pages.slugs():
         try:
@@ -18,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
         except BadInput as error:
             left_out.append(str(error))
     out = Path(arguments.out) if arguments.out else results_folder() / "report"
-    print(site.build(results_folder(), found, out, left_out))
+    print(site.build(results_folder(), found, out, left_out, asked.of))
     for line in left_out:
         print(f"left out: {line}")
     if arguments.readme and readme_table.update(project_root() / "README.md", found, results_folder()):

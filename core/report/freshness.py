@@ -1,25 +1,19 @@
-"""Whether published results are what today's code would give, asked of every page without computing anything."""
+"""Whether published results are what today's code would give, asked of every page without computing anything.
 
-from dataclasses import dataclass
+`python -m core.report.freshness <results>` prints the answers about all papers as JSON, for `core.report.asked`.
+"""
+
+import dataclasses
+import json
+import sys
 from pathlib import Path
 
 from core.cli.publish import standing
 from core.errors import BadInput
-from core.pages import Page
+from core.pages import Page, load_page, slugs
 from core.publishing import publish
+from core.report.asked import CURRENT, EDITED, STALE, UNKNOWN, Freshness
 from core.running import compose, jobs
-
-CURRENT, STALE, EDITED, UNKNOWN = "current", "stale", "edited by hand", "unknown"
-
-
-@dataclass(frozen=True)
-class Freshness:
-    """The state of one published study, one of the words above, and what it comes from."""
-
-    scale: str
-    study: str
-    state: str
-    why: str
 
 
 def of_paper(results: Path, page: Page) -> list[Freshness]:
@@ -37,9 +31,25 @@ def of_paper(results: Path, page: Page) -> list[Freshness]:
         return [Freshness("", "", UNKNOWN, " ".join(str(error).split()))]
 
 
+def of_all(results: Path) -> dict[str, list[Freshness]]:
+    """The same for every paper that has a page which can be read."""
+    found = {}
+    for slug in slugs():
+        try:
+            found[slug] = of_paper(results, load_page(slug))
+        except BadInput:
+            continue  # named where pages are read
+    return found
+
+
 def _worded(status: publish.Status) -> Freshness:
     if status.state == publish.EDITED:
         return Freshness(status.scale, status.study, EDITED, status.detail)
     if status.state == publish.CURRENT:
         return Freshness(status.scale, status.study, CURRENT, "")
     return Freshness(status.scale, status.study, STALE, f"{status.state}: {status.detail}")
+
+
+if __name__ == "__main__":
+    answers = of_all(Path(sys.argv[1]))
+    print(json.dumps({slug: [dataclasses.astuple(each) for each in found] for slug, found in answers.items()}))

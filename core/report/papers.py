@@ -9,8 +9,8 @@ from typing import Any
 
 from core.pages import Page
 from core.report import curves, unfinished, wording
+from core.report.asked import CURRENT, EDITED, STALE, Freshness
 from core.report.claims import Claim
-from core.report.freshness import CURRENT, EDITED, STALE, UNKNOWN, Freshness
 from core.report.results import Figure, Result
 from core.report.unfinished import Unfinished
 from core.roots import sheet_name
@@ -60,16 +60,10 @@ class Source:
 class Paper:
     """What the site says about one paper."""
 
-    def __init__(
-        self,
-        page: Page,
-        results: list[Result],
-        runs: Sequence[Unfinished] = (),
-        fresh: Sequence[Freshness] = (),
-    ) -> None:
+    def __init__(self, page: Page, results: list[Result], runs: Sequence[Unfinished] = ()) -> None:
         about = page.data.get("paper") or {}
         self.runs = runs
-        self.fresh = fresh
+        self.fresh: Sequence[Freshness] = ()
         self.slug = page.slug
         self.sheet = sheet_name(page.slug)
         self.results = results
@@ -118,10 +112,12 @@ class Paper:
     def state(self) -> str:
         """One word for the published results, or for what stands in their place."""
         states = {each.state for each in self.fresh}
-        for state in (EDITED, STALE, UNKNOWN, CURRENT):
+        for state in (EDITED, STALE):
             if state in states:
-                return PUBLISHED if state == UNKNOWN else state
-        return LOCAL if self.used else NOT_RUN
+                return state
+        if self.local_only or not self.used:
+            return LOCAL if self.used else NOT_RUN
+        return CURRENT if states == {CURRENT} else PUBLISHED
 
     @property
     def state_words(self) -> str:

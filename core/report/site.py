@@ -13,10 +13,11 @@ from markupsafe import Markup
 from core import files
 from core.errors import BadInput
 from core.pages import Page
-from core.report import freshness, unfinished, wording
+from core.report import unfinished, wording
+from core.report.asked import Freshness
 from core.report.assets import LIBRARY, Assets, library
 from core.report.claims import MARKS, MEANINGS, Control
-from core.report.papers import SHOWN_SCALES, Paper, Row, row_of
+from core.report.papers import SHOWN_SCALES, Paper, Row, Source, row_of
 from core.report.results import Result, Unfit, place, read_all, run_folders
 from core.report.sweeps import SweepPage
 from core.report.unfinished import Unfinished
@@ -25,21 +26,34 @@ from core.sweeps import book
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build(results_root: Path, pages: Iterable[Page], out: Path, left_out: Sequence[str] = ()) -> Path:
+Fresh = Callable[[Page], Sequence[Freshness]]
+
+
+def build(
+    results_root: Path,
+    pages: Iterable[Page],
+    out: Path,
+    left_out: Sequence[str] = (),
+    fresh: Fresh = lambda page: (),
+) -> Path:
     """Write `index.html`, a page per paper and per sweep into `out`; returns the index.
 
-    Results that cannot be shown are left out and named on the index, after the lines of `left_out`. Raises BadInput
-    where `out` cannot be written.
+    Results that cannot be shown are left out and named on the index, after the lines of `left_out`. `fresh` tells how
+    fresh a paper's published results are, and is asked late. Raises BadInput where `out` cannot be written.
     """
     listed = sorted(pages, key=lambda page: page.slug)
     slugs = {page.slug for page in listed}
     found, skipped = read_all(results_root, slugs)
     runs, unfit = _unfinished(results_root, slugs)
     skipped = [*left_out, *dict.fromkeys([*skipped, *unfit])]
+    papers = [Paper(page, found[page.slug], runs[page.slug]) for page in listed]
     try:
         site = Site(out, skipped)
         sweeps = [sweep for sweep in _sweeps(results_root, skipped) if site.sweep(sweep, slugs)]
-        papers = [Paper(page, found[page.slug], runs[page.slug], _fresh(results_root, page)) for page in listed]
+        for paper in papers:
+            site.measurements(paper)
+        for page, paper in zip(listed, papers, strict=True):
+            paper.fresh = fresh(page)
         papers = [paper for paper in papers if site.paper(paper, [each for each in sweeps if each.paper == paper.slug])]
         site.write("index.html", "index.html.j2", papers=papers, sweeps=sweeps, skipped=skipped, tally=tally(papers))
     except OSError as error:
@@ -47,10 +61,6 @@ def build(results_root: Path, pages: Iterable[Page], out: Path, left_out: Sequen
             f"cannot write the report to {out}: {error.strerror or error}; name another place with --out"
         ) from None
     return out / "index.html"
-
-
-def _fresh(root: Path, page: Page) -> list[freshness.Freshness]:
-    return freshness.of_paper(root, page) if (root / page.slug).is_dir() else []
 
 
 def _sweeps(root: Path, skipped: list[str]) -> list[SweepPage]:
@@ -68,18 +78,20 @@ class Site:
     def __init__(self, out: Path, skipped: list[str]) -> None:
         """Lay the plotting library beside the pages, unless it is there; `skipped` gets what cannot be shown."""
         self.out, self.skipped = out, skipped
+        self.sources: dict[str, list[Source]] = {}
         self.environment = _environment()
         source, copy = library(), out / LIBRARY
         if not copy.exists() or copy.stat().st_size != source.stat().st_size:
             files.write_bytes(copy, source.read_bytes())
 
+    def measurements(self, paper: Paper) -> None:
+        """Read what the page of a paper shows of its measurements; a line where they hold what no page can show."""
+        self._tried(paper.slug, lambda: self.sources.__setitem__(paper.slug, paper.sources(self.out)))
+
     def paper(self, paper: Paper, sweeps: Sequence[SweepPage]) -> bool:
         """Write the page of a paper; False, and a line, where its files hold what no page can show."""
-        about = {"paper": paper, "sweeps": sweeps}
-        return self._tried(
-            paper.slug,
-            lambda: self.write(f"{paper.slug}.html", "paper.html.j2", **about, sources=paper.sources(self.out)),
-        )
+        about = {"paper": paper, "sweeps": sweeps, "sources": self.sources.get(paper.slug, [])}
+        return self._tried(paper.slug, lambda: self.write(f"{paper.slug}.html", "paper.html.j2", **about))
 
     def sweep(self, sweep: SweepPage, slugs: set[str]) -> bool:
         """Write the page of a sweep; False, and a line, where its book holds what no page can show."""

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import socket
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Generator, Sequence
@@ -16,12 +17,13 @@ from core.tracking.trackers import find, trackio
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 2.0
+VIEW = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those of few points would look flat
 
 
 class Board:
     """Carries what is new in the folders of runs over to Trackio's databases.
 
-    `papers` are the papers to show, all where there are none; `left_out` counts folders that cannot be read.
+    `papers` are the papers to show, all where there are none; `left_out` names the folders that cannot be read.
     """
 
     def __init__(self, runs: Path, papers: Sequence[str] = ()) -> None:
@@ -36,6 +38,8 @@ class Board:
             folder = settings.parent
             try:
                 self._update(folder)
+            except sqlite3.Error:
+                continue  # another process is writing: it is looked at again
             except (OSError, ValueError, KeyError, TypeError):
                 self.left_out.add(folder.name)
             else:
@@ -72,7 +76,8 @@ def opened(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple
         board.update()
         server, address = _serve(port)
         try:
-            yield f"{address}?project={papers[0]}" if len(papers) == 1 else address, board, note
+            chosen = f"&project={papers[0]}" if len(papers) == 1 else ""
+            yield f"{address}?{VIEW}{chosen}", board, note
         finally:
             with contextlib.redirect_stdout(io.StringIO()):
                 server.close()

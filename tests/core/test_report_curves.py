@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.report import curves, freshness, unfinished
+from core.report import asked, curves, freshness, unfinished
 from core.report.papers import repetitions
 from core.report.results import Unfit
 from core.report.site import build
@@ -263,3 +263,22 @@ def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
     sheet.write_text("def broken(")
     write_json(folder / "claims.json", [])
     assert state() == [("", freshness.UNKNOWN)]
+
+
+def test_a_second_process_answers_the_same(toy_root: Path, tmp_path: Path) -> None:
+    from core.pages import load_page
+
+    folder = tmp_path / "results" / "toy" / "laptop"
+    folder.mkdir(parents=True)
+    wanted = [freshness.Freshness("laptop", "*", asked.EDITED, "provenance.json is missing or damaged")]
+    assert freshness.of_paper(tmp_path / "results", load_page("toy")) == wanted
+    assert asked.Asked(tmp_path / "results").of(load_page("toy")) == wanted
+
+
+def test_a_process_without_an_answer_leaves_freshness_unknown(
+    toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.pages import load_page
+
+    monkeypatch.setattr(asked.sys, "executable", "/bin/false")
+    assert [each.state for each in asked.Asked(tmp_path).of(load_page("toy"))] == [asked.UNKNOWN]

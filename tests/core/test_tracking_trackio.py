@@ -1,5 +1,6 @@
 """Trackio and the board: its database against the run's files, who may reach it, and that it calls nobody."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,19 +53,25 @@ def test_a_word_to_another_machine_would_be_noticed() -> None:
 
 def rows_of(runs: Path, project: str = "a_paper") -> dict[str, dict[int, dict[str, Any]]]:
     """Values of every Trackio run by name and step, from its database, without the code under test."""
-    with sqlite3.connect(runs / "trackio" / f"{project}.db") as database:
-        found: dict[str, dict[int, dict[str, Any]]] = {}
-        for name, step, metrics in database.execute("select run_name, step, metrics from metrics order by id"):
-            found.setdefault(name, {}).setdefault(step, {}).update(json.loads(metrics))
-    database.close()
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, step, metrics in selected(runs, "run_name, step, metrics from metrics order by id", project):
+        found.setdefault(name, {}).setdefault(step, {}).update(json.loads(metrics))
     return found
 
 
-def count(runs: Path) -> int:
-    with sqlite3.connect(runs / "trackio" / "a_paper.db") as database:
-        [[number]] = database.execute("select count(*) from metrics")
-    database.close()
-    return number
+def selected(runs: Path, what: str, project: str = "a_paper") -> list[tuple]:
+    """Rows of the database of a project."""
+    with contextlib.closing(sqlite3.connect(runs / "trackio" / f"{project}.db")) as database:
+        return database.execute(f"select {what}").fetchall()
+
+
+def shown(runs: Path, name: str, project: str = "a_paper") -> bool:
+    """Whether the database, which may only be about to be made, holds a Trackio run."""
+    if not (runs / "trackio" / f"{project}.db").exists():
+        return False
+    with contextlib.suppress(sqlite3.OperationalError):
+        return name in rows_of(runs, project)
+    return False
 
 
 def expected(folder: Path, replicate: int, arm: str) -> dict[int, dict[str, float]]:
@@ -87,14 +95,9 @@ def test_a_run_is_mirrored_value_by_value_and_only_once(tmp_path: Path) -> None:
                 assert found.pop(f"{arm} r{replicate} lenet 6789ab") == expected(tmp_path / NAME, replicate, arm)
         [claim] = found.pop("verdict lenet 6789ab")[0]["claims"]["_value"]
         assert (claim["claim"], claim["verdict"], claim["statement"]) == ("C1", "holds", "It wins.")
-        assert not found and count(tmp_path) == 2 * 2 * (3 + 1) + 1
-    with sqlite3.connect(tmp_path / "trackio" / "a_paper.db") as database:
-        configs = [
-            json.loads(text)
-            for [text] in database.execute("select config from configs where run_name like 'ticket r1%'")
-        ]
-    database.close()
-    [config] = configs
+        assert not found and len(selected(tmp_path, "id from metrics")) == 2 * 2 * (3 + 1) + 1
+    [[text]] = selected(tmp_path, "config from configs where run_name like 'ticket r1%'")
+    config = json.loads(text)
     assert config["_Group"] == "a_paper" and config["settings.learning_rate"] == 0.001
     assert (config["arm"], config["replicate"], config["settings.place"]) == ("ticket", 1, ["(private)"])
     assert "_Username" not in config
@@ -106,7 +109,7 @@ def test_what_runs_is_shown_and_then_replaced(tmp_path: Path) -> None:
     mirror = Mirror.start(tmp_path / NAME, TRACKIO)
     running = "r1 running lenet 6789ab"
     write_looks(tmp_path / NAME, 1, range(3))
-    wait_for(lambda: (tmp_path / "trackio" / "a_paper.db").exists() and running in rows_of(tmp_path))
+    wait_for(lambda: shown(tmp_path, running))
     assert rows_of(tmp_path)[running] == {step: {"loss/stage dense": 1 / (1 + step)} for step in range(3)}
     (tmp_path / NAME / "hidden").rename(done)
     assert mirror.finish(None) == "trackio: encore board"
@@ -154,17 +157,17 @@ def board(runs: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subprocess.Popen[str]], runs: Path) -> None:
     address, process = board
-    assert "<title>Trackio Dashboard</title>" in asked(address)
+    assert "<title>Trackio Dashboard</title>" in asked(address) and "smoothing=0" in address
     names = {f"{arm} r{replicate} lenet 6789ab" for arm in ("dense", "ticket") for replicate in (0, 1)}
     assert set(rows_of(runs, "toy")) == {*names, "verdict lenet 6789ab"}
     write_replicate(runs / NAME, 2)
     write_looks(runs / NAME, 3, range(2))
-    wait_for(lambda: "r3 running lenet 6789ab" in rows_of(runs, "toy"))
+    wait_for(lambda: shown(runs, "r3 running lenet 6789ab", "toy"))
     assert rows_of(runs, "toy")["ticket r2 lenet 6789ab"] == expected(runs / NAME, 2, "ticket")
     listening = [
         line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"
     ]
-    port = f"{int(address.rstrip('/').rpartition(':')[2]):04X}"
+    port = f"{urllib.parse.urlsplit(address).port:04X}"
     assert [each for each in listening if each.endswith(f":{port}")] == [f"0100007F:{port}"], "on loopback alone"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)

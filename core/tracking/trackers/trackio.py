@@ -42,7 +42,6 @@ class TrackioTracker:
         self._forget(f"live/{replicate:06d}/")
         for (_, arm), own in by_arm(rows).items():
             self._log(f"{replicate:06d}/{arm}", f"{arm} r{replicate}".strip(), replicate, arm, own)
-
         storage().set_project_metadata(self.about.project, f"{self.about.folder.name}/{replicate:06d}", "measured")
 
     def known(self) -> set[int]:

@@ -1,0 +1,358 @@
+"""Neural Tangent Kernel (Jacot, Gabriel and Hongler, NeurIPS 2018, arXiv 1806.07572).
+
+Claim: as the layers of a fully connected network get wide, its tangent kernel Θ(x, x') = Σ_p ∂_p f(x) ∂_p f(x')
+converges at initialisation to a limit Θ∞ without randomness, and stays there in training. The network function then
+follows a linear differential equation, and the trained networks have a Gaussian law that is known in closed form.
+
+    a_0 = x,  pre_{l+1} = W_l a_l / √n_l + β b_l,  a_{l+1} = s(pre_{l+1}),  f = pre_L,  all W and b ~ N(0, 1)
+    df_t(x)/dt = -Θ(x, X) (f_t(X) - y) / N                 gradient flow on 1/2N Σ (f(x) - y)²; t is η times steps
+
+X are the N training points, y their targets; L counts the affine maps and is called `depth`; s is ReLU. Eigenvalues λ_i
+and kernel principal components f^(i), of unit mean square over X, are those of Θ∞(X, X)/N. What is shrunk against the
+paper stands on the page.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import comb
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core.contract import Study
+from core.data.catalogue import describe
+from core.errors import BadInput
+from core.kernels import duals
+from core.kernels.dynamics import Flow, check_learning_rate
+from core.kernels.infinite import Kernels, fully_connected
+from core.keys import named_keys
+from core.models.ntk import NTKNetwork
+from core.settings import setting
+from experiments.ntk.components import component_trial
+from experiments.ntk.figures import figures as figures
+from experiments.ntk.networks import (
+    check_rate,
+    circle,
+    descend,
+    frobenius,
+    limit,
+    network,
+    product,
+    standard_network,
+    tangent,
+    value,
+)
+
+if TYPE_CHECKING:
+    from core.lab import Lab
+
+Tree = Any
+SHOWN = 10  # trained networks of an ensemble that are kept for the figure, as many as the paper draws
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What networks and their limiting kernel have in common."""
+
+    depth: int = setting("affine maps L", within="[2, inf)")
+    bias: float = setting("factor β of the biases", within="[0, inf)")
+
+
+@dataclass(frozen=True)
+class SphereSettings(NetworkSettings):
+    """Random points on unit spheres, and the limiting kernels of several activations on them."""
+
+    dimensions: tuple[int, ...] = setting("dimensions of the space around the sphere", within="[2, inf)")
+    points: tuple[int, ...] = setting("points on each sphere", within="[2, inf)")
+
+    def __post_init__(self) -> None:
+        """Every sphere has its number of points."""
+        if len(self.dimensions) != len(self.points):
+            raise BadInput("settings.dimensions and settings.points must have equal lengths")
+
+
+@dataclass(frozen=True)
+class InitialSettings(NetworkSettings):
+    """Tangent kernels at initialisation, on a grid of the unit circle."""
+
+    widths: tuple[int, ...] = setting("widths of the hidden layers", within="[1, inf)")
+    draws: int = setting("initialisations at each width", within="[2, inf)")
+    grid: int = setting("points on the circle, the first is (1, 0)", within="[2, inf)")
+
+
+@dataclass(frozen=True)
+class TrainingSettings(NetworkSettings):
+    """Networks of several widths that learn x1 x2 from random points of the plane."""
+
+    widths: tuple[int, ...] = setting("widths of the hidden layers", within="[1, inf)")
+    narrow: int = setting("width that stands in for all of them, as a control", within="[1, inf)")
+    points: int = setting("training points N, each N(0, I)", within="[1, inf)")
+    learning_rate: float = setting("step size η of gradient descent", within="(0, inf)")
+    steps: int = setting("training length", unit="steps", within="[1, inf)")
+    every: int = setting("between two looks", unit="steps", within="[1, inf)")
+    kernel_after: int = setting("steps after which kernels are compared", unit="steps", within="[1, inf)")
+    grid: int = setting("points on the circle, the first is (1, 0)", within="[2, inf)")
+
+    def __post_init__(self) -> None:
+        """The kernels are compared at a look."""
+        if self.kernel_after > self.steps or self.kernel_after % self.every:
+            raise BadInput(
+                f"settings.kernel_after={self.kernel_after} is no look: the looks are every {self.every} steps up to "
+                f"{self.steps}"
+            )
+
+
+@dataclass(frozen=True)
+class LawSettings(NetworkSettings):
+    """Ensembles of networks trained on a few points of the unit circle, to be held against their law."""
+
+    other_bias: float = setting("a wrong β for the law, as a control", within="[0, inf)")
+    widths: tuple[int, ...] = setting("widths of the hidden layers", within="[1, inf)")
+    networks: int = setting("networks in an ensemble", within="[2, inf)")
+    angles: tuple[float, ...] = setting("training points on the circle", unit="radian", within="[-7, 7]")
+    learning_rate: float = setting("step size η of gradient descent", within="(0, inf)")
+    steps: int = setting("training length", unit="steps", within="[1, inf)")
+    grid: int = setting("test points on the circle", within="[2, inf)")
+
+
+@dataclass(frozen=True)
+class ComponentSettings(NetworkSettings):
+    """Networks whose target differs from their start by kernel principal components of a batch of images."""
+
+    dataset: str = setting("data set", data=True)
+    other_depth: int = setting("another count of affine maps, for the eigenvalues alone", within="[1, inf)")
+    images: int = setting("images in a batch, N", unit="images", within="[2, inf)")
+    learning_rate: float = setting("step size η of gradient descent", within="(0, inf)")
+    amplitude: float = setting("of the component in the target", within="(0, inf)")
+    component: int = setting("component of the target, counted from 1", within="[1, inf)")
+    widths: tuple[int, ...] = setting("widths that learn this component", within="[1, inf)")
+    steps: int = setting("their training length", unit="steps", within="[1, inf)")
+    every: int = setting("between two looks at them", unit="steps", within="[1, inf)")
+    components: tuple[int, ...] = setting("components that one network learns together", within="[1, inf)")
+    together_amplitude: float = setting("of every one of them in the target", within="(0, inf)")
+    together_width: int = setting("its width", within="[1, inf)")
+    together_steps: int = setting("its training length", unit="steps", within="[1, inf)")
+    together_every: int = setting("between two looks at it", unit="steps", within="[1, inf)")
+    printed: tuple[float, ...] = setting("printed eigenvalues, the largest first", within="(0, inf)")
+
+    def __post_init__(self) -> None:
+        """The batch is there, and has the components."""
+        images = describe(self.dataset).arrays["train_images"][0][0]
+        if self.images > images:
+            raise BadInput(f"settings.images={self.images} is more than the {images} images of {self.dataset}")
+        if list(self.components) != sorted(set(self.components)):
+            raise BadInput(f"settings.components={list(self.components)} must grow")
+        if self.largest() > self.images:
+            raise BadInput(f"component {self.largest()} asks for as many images, settings.images={self.images}")
+
+    def largest(self) -> int:
+        """How many components are needed."""
+        return max(self.component, len(self.printed), *self.components, 1)
+
+
+# --- C7: positive definite on the sphere ----------------------------------------------------------------------------
+
+ACTIVATIONS = {"relu": duals.relu, "erf": duals.erf, "square": duals.square}
+
+
+def sphere_spectrum(settings: SphereSettings, arm: str, dimension: int, points: int, key: jax.Array) -> dict:
+    """Smallest eigenvalue of Θ∞ by the largest, and its rank beyond what polynomials of the degree of x² allow."""
+    x = jax.random.normal(key, (points, dimension))
+    x = x / jnp.linalg.norm(x, axis=1, keepdims=True)
+    eigenvalues = jnp.linalg.eigvalsh(limit(settings, x, ACTIVATIONS[arm]))
+    rank = jnp.sum(eigenvalues > eigenvalues[-1] * points * jnp.finfo(x.dtype).eps)
+    # s(x) = x² makes Θ_L a polynomial of degree m = 2^(L-1) in x·x'. On the sphere of R^d such polynomials span
+    # C(m+d-1, d-1) + C(m+d-2, d-1) dimensions.
+    m, d = 2 ** (settings.depth - 1), dimension
+    bound = comb(m + d - 1, d - 1) + comb(m + d - 2, d - 1)
+    return {"smallest_eigenvalue": eigenvalues[0] / eigenvalues[-1], "rank_beyond_bound": rank - bound}
+
+
+def sphere_trial(settings: SphereSettings, keys: jax.Array, lab: "Lab") -> None:
+    """The same points for every activation."""
+    for dimension, points in zip(settings.dimensions, settings.points, strict=True):
+        drawn = named_keys(lab, keys, f"points/{dimension}")
+        for arm in ACTIVATIONS:
+            found = lab.map(partial(sphere_spectrum, settings, arm, dimension, points), drawn)
+            lab.measure(found, arm=arm, dimension=dimension)
+
+
+# --- C1: the kernel at initialisation -------------------------------------------------------------------------------
+
+
+def initial_kernels(settings: InitialSettings, width: int, key: jax.Array) -> dict[str, jax.Array]:
+    """Distances ‖Θ - Θ∞‖ / ‖Θ∞‖ of every draw to the limit and to the limit of one layer less, and the spread."""
+    x, net = circle(settings.grid), network(settings, width)
+    kernels = jax.lax.map(lambda k: tangent(net, net.init(k, x), x), jax.random.split(key, settings.draws))
+    found = {"spread": jnp.sqrt(jnp.mean(kernels.var(0, ddof=1))) / jnp.sqrt(jnp.mean(limit(settings, x) ** 2))}
+    for arm, depth in (("limit", settings.depth), ("other_depth", settings.depth - 1)):
+        expected = limit(settings, x, depth=depth)
+        found[arm] = frobenius(kernels - expected[None]) / frobenius(expected)
+    return found
+
+
+def initial_trial(settings: InitialSettings, keys: jax.Array, lab: "Lab") -> None:
+    """An ensemble of initialisations at every width."""
+    for width in settings.widths:
+        drawn = named_keys(lab, keys, f"draws/{width}")
+        found = lab.stage(f"kernels/{width}", partial(lab.map, partial(initial_kernels, settings, width), drawn))
+        lab.measure({"kernel_spread": found["spread"]}, arm="limit", width=width)
+        for arm in ("limit", "other_depth"):
+            lab.measure({"kernel_error": found[arm]}, along={"draw": range(settings.draws)}, arm=arm, width=width)
+            if width == max(settings.widths):
+                lab.measure({"error_at_widest": lab.map(jnp.mean, found[arm])}, arm=arm)
+
+
+# --- C2 and C4: the kernel in training, and the linear equation -----------------------------------------------------
+
+
+def task(settings: TrainingSettings, key: jax.Array) -> dict[str, jax.Array]:
+    """The training set: N points x ~ N(0, I) of the plane with y = x1 x2, and their limiting kernel."""
+    x = jax.random.normal(key, (settings.points, 2))
+    return {"x": x, "y": product(x), "limit": limit(settings, x)}
+
+
+def begin(settings: TrainingSettings, net: NTKNetwork, key: jax.Array, x: jax.Array) -> tuple[Tree, Tree]:
+    """What moves in training, and what it is held against: f_0 and Θ_0 on the training points and on the circle."""
+    points = jnp.concatenate([x, circle(settings.grid)])
+    params = net.init(key, points)
+    start, kernel = value(net, params, points), tangent(net, params, points)
+    return {"params": params, "linear": start, "row": kernel[len(x), len(x) :]}, {"start": start, "kernel": kernel}
+
+
+def train(
+    net: NTKNetwork, rate: float, state: Tree, key: jax.Array, i: jax.Array, x: jax.Array, y: jax.Array, before: Tree
+) -> Tree:
+    """One step of the network, and the same step of the linear equation that it is said to follow."""
+    n, f = len(x), state["linear"]
+    # f(·) ← f(·) - η/N Θ_0(·, X) (f(X) - y)
+    linear = f - rate / n * before["kernel"][:, :n] @ (f[:n] - y)
+    return {**state, "params": descend(net, rate, state["params"], x, y), "linear": linear}
+
+
+def look(
+    settings: TrainingSettings, net: NTKNetwork, state: Tree, i: jax.Array, x: jax.Array, y: jax.Array, before: Tree
+) -> tuple[Tree, dict[str, jax.Array]]:
+    """How far the kernel on the circle has moved, and how far the network is from the linear equation."""
+    n, grid = len(x), circle(settings.grid)
+    old, new = before["kernel"][n:, n:], tangent(net, state["params"], grid)
+    apart = value(net, state["params"], grid) - state["linear"][n:]
+    error = jnp.sqrt(jnp.mean(apart**2))
+    to_learn = jnp.sqrt(jnp.mean((before["start"][n:] - product(grid)) ** 2))
+    seen = {
+        "kernel_change": frobenius(new - old) / frobenius(old),
+        "change_at_x0": jnp.linalg.norm(new[0] - old[0]) / jnp.linalg.norm(old[0]),
+        "inflation": jnp.mean(new - old) / jnp.mean(old),
+        "linear_error": error,
+        "linear_error_share": error / to_learn,
+    }
+    return {**state, "row": jnp.where(i == settings.kernel_after, new[0], state["row"])}, seen
+
+
+def rows(state: Tree, x: jax.Array, y: jax.Array, before: Tree) -> dict[str, jax.Array]:
+    """Θ(x0, ·) on the circle before training and after `kernel_after` steps, (2, grid)."""
+    return {"rows": jnp.stack([before["kernel"][len(x), len(x) :], state["row"]])}
+
+
+def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> None:
+    """Every width in the NTK parametrisation, in the standard one, and with a narrow network in its place."""
+    data = lab.map(partial(task, settings), named_keys(lab, keys, "task"))
+    check_rate(settings, data["limit"])
+    lab.keep("limit", np.tile(limit(settings, circle(settings.grid))[0], (*keys.shape, 1)))
+    own, narrow = settings.learning_rate, network(settings, settings.narrow)
+    # The standard kernel grows with the width, so that what is stable for all widths is the rate of the widest.
+    common = own / max(settings.widths)
+    for width in settings.widths:
+        for arm, net, rate, steps in (
+            ("ntk", network(settings, width), own, settings.steps),
+            ("standard", standard_network(settings, width), common, settings.kernel_after),
+            ("narrow", narrow, own, settings.steps),
+        ):
+            state, before = lab.map(partial(begin, settings, net), named_keys(lab, keys, f"{arm}/{width}"), data["x"])
+            run = lab.iterate(
+                f"{arm}/{width}",
+                partial(train, net, rate),
+                keys,
+                state,
+                steps=steps,
+                each=(data["x"], data["y"], before),
+                every=settings.every,
+                watch=partial(look, settings, net),
+                finish=rows,
+            )
+            lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)
+            if arm == "ntk":
+                lab.keep(f"rows_{width}", run.result["rows"])
+
+
+# --- C3: the law of trained networks --------------------------------------------------------------------------------
+
+
+def law(settings: LawSettings, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over initialisations of the infinitely wide network at t = ∞, on the circle."""
+    x, grid = training_points(settings), circle(settings.grid)
+    kernels = partial(fully_connected, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
+    train, cross, test = kernels(x), kernels(grid, x), kernels(grid)
+    # f_∞(x) ~ N(A y, S(x,x) - A S(X,x) - (A S(X,x))ᵀ + A S(X,X) Aᵀ) with A = Θ(x,X) Θ(X,X)⁻¹
+    found = Flow.of(train.ntk).law(np.inf, product(x), train.nngp, Kernels(cross.nngp, cross.ntk), test.nngp)
+    return found.mean.astype(np.float32), np.sqrt(np.maximum(found.covariance.diagonal(), 0)).astype(np.float32)
+
+
+def training_points(settings: LawSettings) -> jax.Array:
+    """Points of the unit circle, (N, 2)."""
+    angles = np.array(settings.angles)
+    return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], 1), jnp.float32)
+
+
+def add_network(settings: LawSettings, net: NTKNetwork, state: Tree, key: jax.Array, i: jax.Array) -> Tree:
+    """Network i of an ensemble, from its random start to the end of its training."""
+    x = training_points(settings)
+    move = partial(descend, net, settings.learning_rate, x=x, y=product(x))
+    params = jax.lax.fori_loop(0, settings.steps, lambda _, p: move(p), net.init(key, x))
+    return {"outputs": state["outputs"].at[i].set(value(net, params, circle(settings.grid)))}
+
+
+def against(outputs: jax.Array, mean: jax.Array, sd: jax.Array) -> dict[str, jax.Array]:
+    """An ensemble's outputs (networks, grid) beside a law: its mean and its standard deviation over networks."""
+    variance = outputs.var(0, ddof=1)
+    # ((mean of f) - m)², less the share s²/M that M networks owe to chance, in units of the law's variance
+    gap = (outputs.mean(0) - mean) ** 2 - variance / len(outputs)
+    return {"mean_gap": gap.mean() / jnp.mean(sd**2), "sd_ratio": jnp.sqrt(variance).mean() / sd.mean()}
+
+
+def shown(outputs: jax.Array) -> jax.Array:
+    """The networks that are drawn."""
+    return outputs[:SHOWN]
+
+
+def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
+    """An ensemble at every width, beside the law of the limit and beside that of another bias."""
+    check_learning_rate(settings.learning_rate, limit(settings, training_points(settings)))
+    laws = {"own_bias": law(settings, settings.bias), "other_bias": law(settings, settings.other_bias)}
+    for width in settings.widths:
+        run = lab.iterate(
+            f"ensemble/{width}",
+            partial(add_network, settings, network(settings, width)),
+            named_keys(lab, keys, f"ensemble/{width}"),
+            {"outputs": jnp.zeros((*keys.shape, settings.networks, settings.grid))},
+            steps=settings.networks,
+            every=min(SHOWN, settings.networks),
+        )
+        for arm, (mean, sd) in laws.items():
+            lab.measure(lab.map(against, run.result["outputs"], shared=(mean, sd)), arm=arm, width=width)
+        lab.keep(f"outputs_{width}", lab.map(shown, run.result["outputs"]))
+    mean, sd = laws["own_bias"]
+    for name, values in (("mean", mean), ("sd", sd), ("angles", np.array(settings.angles, np.float32))):
+        lab.keep(name, np.tile(values, (*keys.shape, 1)))
+
+
+STUDIES = {
+    "sphere": Study(settings=SphereSettings, trial=sphere_trial),
+    "initial": Study(settings=InitialSettings, trial=initial_trial),
+    "training": Study(settings=TrainingSettings, trial=training_trial),
+    "law": Study(settings=LawSettings, trial=law_trial),
+    "components": Study(settings=ComponentSettings, trial=component_trial),
+    "mnist": Study(settings=ComponentSettings, trial=component_trial),
+}
