@@ -200,12 +200,12 @@ def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd:
 
 
 def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [*TOY, "settings.size=3,100000000,4", "budget.minutes=0.001"]
+    words = [*TOY, "settings.size=3,2000000000,4", "budget.minutes=1"]
     assert main(words) == 3, "the code of the failure"
     shown = capfd.readouterr()
     assert shown.err == "" and "2 finished" in shown.out
     [failed] = [line for line in shown.out.splitlines() if line.startswith(" ✗ point 1 ")]
-    assert "settings.size=100000000" in failed and "budget" in failed
+    assert "settings.size=2000000000" in failed and "budget" in failed
     [again] = [line for line in shown.out.splitlines() if "to run just those again: " in line]
     command = again.partition("again: ")[2]
     assert command == f"encore run -m {' '.join(words[2:])} 'points=[1]'"
