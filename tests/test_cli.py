@@ -226,6 +226,7 @@ def test_completion_knows_papers_studies_and_settings(here: Path, capsys: pytest
         f"encore run {PAPER} settings.iter": "settings.iterations=",
         f"encore run {PAPER} settings.optimizer.learn": "settings.optimizer.learning_rate=",
         f"encore run {PAPER} scale=sm": "scale=smoke",
+        f"encore run -m {PAPER} launcher=jo": "launcher=joblib",
         "encore show lot": "lottery_ticket",
         "encore check --sp": "--spot",
     }.items():
