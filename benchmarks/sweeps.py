@@ -8,13 +8,16 @@
 - `killed`: 200 points under SIGKILL ten times; what was lost, and what was computed twice.
 - `vectorised`: points that differ in a learning rate, one by one and in one program.
 
-Every measured command is a process of its own with empty folders for results and caches.
+Every measured command is a process of its own with empty folders for results and caches. Processor seconds are those of
+the command and of what it started and waited for, which Ray's workers are not; they bear a busy machine better than
+seconds of the clock do.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -49,12 +52,17 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "ENCORE_RESULTS": str(folder / "results"), "ENCORE_CACHE": str(folder / "cache")}
 
 
-def seconds_of(folder: Path, *commands: Sequence[str]) -> float:
-    """How long some commands take, one after the other."""
-    started = time.perf_counter()
+def seconds_of(folder: Path, *commands: Sequence[str]) -> np.ndarray:
+    """How long some commands take, one after the other: seconds of the clock and of processors, shape (2,)."""
+    started = _now()
     for words in commands:
         subprocess.run(words, env=environment(folder), check=True, capture_output=True, timeout=900)
-    return time.perf_counter() - started
+    return _now() - started
+
+
+def _now() -> np.ndarray:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
 def sweep(launcher: str, count: int) -> list[str]:
@@ -88,8 +96,14 @@ def launchers() -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as folder:
                 taken[count] = seconds_of(Path(folder), *commands(count))
         each = (taken[MANY] - taken[FEW]) / (MANY - FEW)
-        found[name] = {"seconds_per_point": round(each, 3), "seconds_to_start": round(taken[FEW] - FEW * each, 2)}
-        print(f"{name:24}{each:8.2f} s a point{taken[FEW] - FEW * each:8.1f} s to start", flush=True)
+        start = taken[FEW] - FEW * each
+        found[name] = {
+            "seconds_per_point": round(float(each[0]), 3),
+            "seconds_to_start": round(float(start[0]), 2),
+            "processor_seconds_per_point": round(float(each[1]), 3),
+            "processor_seconds_to_start": round(float(start[1]), 2),
+        }
+        print(f"{name:24}{each.round(2)} s a point, {start.round(1)} s to start (clock, processors)", flush=True)
     return found
 
 
@@ -105,8 +119,11 @@ def points() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             for taken in (fresh, again):
                 taken.append(seconds_of(Path(folder), sweep("local", count)))
-        print(f"{count:4} points: {fresh[-1]:6.1f} s, again {again[-1]:5.1f} s", flush=True)
-    return {"points": counts, "fresh": line(counts, fresh), "again": line(counts, again)}
+        print(f"{count:4} points: {fresh[-1].round(1)} s, again {again[-1].round(1)} s (clock, processors)", flush=True)
+    kinds = {"": 0, "_processors": 1}
+    lines = {f"fresh{name}": line(counts, [taken[kind] for taken in fresh]) for name, kind in kinds.items()}
+    lines |= {f"again{name}": line(counts, [taken[kind] for taken in again]) for name, kind in kinds.items()}
+    return {"points": counts, **lines}
 
 
 def line(counts: Sequence[int], taken: Sequence[float]) -> dict[str, Any]:
@@ -114,7 +131,7 @@ def line(counts: Sequence[int], taken: Sequence[float]) -> dict[str, Any]:
     each, start = np.polyfit(counts, taken, 1)
     off = np.abs(np.polyval([each, start], counts) - taken) / np.array(taken)
     return {
-        "seconds": [round(value, 2) for value in taken],
+        "seconds": [round(float(value), 2) for value in taken],
         "start": round(float(start), 2),
         "each": round(float(each), 4),
         "furthest_off": round(float(off.max()), 3),
@@ -177,7 +194,8 @@ def vectorised() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         for name, folder in (("local", one), ("vectorised", other)):
             command = [*ENCORE, "run", "-m", *TRAINING, rates, f"launcher={name}"]
-            taken[name] = round(seconds_of(Path(folder), command), 1)
+            clock, processors = seconds_of(Path(folder), command)
+            taken[name] = {"clock": round(float(clock), 1), "processors": round(float(processors), 1)}
             paths = sorted((Path(folder) / "results" / "runs").glob("*/verdict/*/measurements.csv.gz"))
             tables.append([records.read_measurements(path) for path in paths])
     apart, together = ([table[table["metric"] == "validation_loss"]["value"] for table in found] for found in tables)

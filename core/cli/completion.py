@@ -3,6 +3,7 @@
 import argparse
 
 from core import pages
+from core.roots import project_root
 from core.running.compose import AXES, DEVICES, SHARED_WORDS
 
 SCRIPT = """\
@@ -53,6 +54,9 @@ def _run_words(words: list[str]) -> list[str]:
     slug = next((word.partition("=")[2] for word in words if word.startswith("paper=")), "")
     values = {"scale": pages.SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "trackio", "none")}
     values["tracking.mode"] = ("offline", "online", "disabled")
+    if "-m" in words:
+        for key in ("launcher", "sweeper"):
+            values[key] = tuple(sorted(path.stem for path in (project_root() / "configs" / key).glob("*.yaml")))
     found = [f"{key}={value}" for key, chosen in values.items() for value in chosen]
     found += [f"{key}=" for key in SHARED_WORDS if key not in (*values, "paper", "study")]
     if slug not in pages.slugs():

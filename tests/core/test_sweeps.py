@@ -26,7 +26,7 @@ TOY = ("run", "-m", "paper=toy", "study=fit", "scale=smoke", "tracking=none", "r
 RATES = "settings.rate=0.1,0.2,0.3"
 # A second or two for each of its points.
 LONG = ("run", "-m", "paper=toy", "study=fit", "tracking=none", "replicates=1", "settings.steps=20000",
-        "settings.every=50", "settings.rate=0.1,0.2,0.3,0.4")  # fmt: skip
+        "settings.every=50", "settings.rate=0.1,0.2,0.3")  # fmt: skip
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def started(*words: str) -> subprocess.Popen[str]:
 
 
 def wait_for(condition: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         for process in processes:
@@ -90,7 +90,7 @@ def test_launchers_leave_what_the_plain_loop_leaves(
     if launcher == "ray":
         pytest.importorskip("ray")
     process = started(*TOY, RATES, f"launcher={launcher}")  # engines change loggers and signals of their process
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=250)
     assert process.returncode == 0 and errors == "" and "3 finished" in said
     assert tables(runs_of(here)) == tables(one_by_one)
     sweep = sweep_of(here)
@@ -151,18 +151,18 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
             if not path.name.startswith("."):
                 assert files.read_json(path)
     assert main(LONG) == 0
-    assert len(written(here)) == 4 and {path: written(here)[path] for path in kept} == kept
-    assert sweep_of(here).count("finished") == 4
+    assert len(written(here)) == 3 and {path: written(here)[path] for path in kept} == kept
+    assert sweep_of(here).count("finished") == 3
 
 
 def test_two_terminals_share_a_sweep(here: Path) -> None:
     both = [started(*LONG), started(*LONG)]
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=250) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     sweep = sweep_of(here)
-    assert sweep.count("finished") == 4 and len(written(here)) == 4
+    assert sweep.count("finished") == 3 and len(written(here)) == 3
     logs = [path.read_text() for path in (sweep.folder / "points").glob("*.txt")]
-    assert len(logs) == 4 and not any("finished before" in text for text in logs), "a point was run twice"
+    assert len(logs) == 3 and not any("finished before" in text for text in logs), "a point was run twice"
 
 
 @pytest.mark.parametrize("launcher", ["local", "joblib"])
@@ -173,12 +173,12 @@ def test_a_signal_stops_the_whole_sweep_and_it_goes_on_later(here: Path, launche
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     [line] = said.splitlines()
-    assert re.search(r"stopped with \d of 4 points done; the same command goes on from here", line)
+    assert re.search(r"stopped with \d of 3 points done; the same command goes on from here", line)
     sweep = sweep_of(here)
     assert sweep.count("waiting") and sweep.count("interrupted") and not list(sweep.folder.glob("stop-*"))
     before = written(here)
     assert main(LONG) == 0
-    assert {path: written(here)[path] for path in before} == before and len(written(here)) == 4
+    assert {path: written(here)[path] for path in before} == before and len(written(here)) == 3
 
 
 def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -200,12 +200,12 @@ def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd:
 
 
 def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [*TOY, "settings.size=3,100000000,4", "budget.minutes=0.001"]
+    words = [*TOY, "settings.size=3,2000000000,4", "budget.minutes=1"]
     assert main(words) == 3, "the code of the failure"
     shown = capfd.readouterr()
     assert shown.err == "" and "2 finished" in shown.out
     [failed] = [line for line in shown.out.splitlines() if line.startswith(" ✗ point 1 ")]
-    assert "settings.size=100000000" in failed and "budget" in failed
+    assert "settings.size=2000000000" in failed and "budget" in failed
     [again] = [line for line in shown.out.splitlines() if "to run just those again: " in line]
     command = again.partition("again: ")[2]
     assert command == f"encore run -m {' '.join(words[2:])} 'points=[1]'"
@@ -277,7 +277,7 @@ def test_numbers_are_shown_with_their_intervals() -> None:
 def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:
     """No cluster is there to submit to."""
     process = started(*TOY, "settings.rate=0.1,0.2", "launcher=slurm")
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=250)
     assert process.returncode == 1 and "2 waiting" in said
     [line] = errors.splitlines()
     assert "the launcher failed" in line and "launcher.log says why" in line
