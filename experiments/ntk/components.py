@@ -24,36 +24,30 @@ Tree = Any
 
 
 def batch(settings: "ComponentSettings", key: jax.Array, images: jax.Array) -> dict[str, jax.Array]:
-    """N images as pixels in [0, 1], (N, pixels), with the largest components of their kernel.
-
-    `eigenvalues` (k,) and `components` (N, k) of Θ∞/N, `other_eigenvalues` with another depth, `limit` Θ∞, and `order`,
-    a permutation of the images.
-    """
+    """N images as pixels in [0, 1], (N, pixels), their limiting kernels (N, N), and a permutation of them, `order`."""
     chosen, order = jax.random.split(key)
     x = images[jax.random.permutation(chosen, len(images))[: settings.images]]
     x = x.reshape(len(x), -1).astype(jnp.float32) / 255
-    n, k = len(x), settings.largest()
-    shapes = (jax.ShapeDtypeStruct((k,), x.dtype), jax.ShapeDtypeStruct((n, k), x.dtype))
-
-    def principal(kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.pure_callback(partial(on_host, k), shapes, kernel, vmap_method="sequential")
-
-    kernel = limit(settings, x)
-    eigenvalues, components = principal(kernel)
-    return {
-        "x": x,
-        "eigenvalues": eigenvalues,
-        "components": components,
-        "other_eigenvalues": principal(limit(settings, x, depth=settings.other_depth))[0],
-        "limit": kernel,
-        "order": jax.random.permutation(order, n),
-    }
+    kernels = {"limit": limit(settings, x), "other_limit": limit(settings, x, depth=settings.other_depth)}
+    return {"x": x, "order": jax.random.permutation(order, len(x)), **kernels}
 
 
-def on_host(count: int, kernel: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel principal components in float64, rounded to float32."""
-    eigenvalues, components = kernel_pca(np.asarray(kernel), count)
-    return eigenvalues.astype(np.float32), components.astype(np.float32)
+def principal(count: int, kernels: Tree, others: Tree) -> dict[str, np.ndarray]:
+    """Eigenvalues λ_i (k,) and components f^(i) (N, k) of every replicate, and the eigenvalues of another depth.
+
+    On the host in float64, where the small eigenvalues are not lost, and rounded to float32.
+    """
+    eigenvalues, components = zip(*(kernel_pca(kernel, count) for kernel in np.asarray(kernels)), strict=True)
+    other_eigenvalues = [kernel_pca(kernel, count)[0] for kernel in np.asarray(others)]
+    found = {"eigenvalues": eigenvalues, "components": components, "other_eigenvalues": other_eigenvalues}
+    return {name: np.stack(values).astype(np.float32) for name, values in found.items()}
+
+
+def principal_shapes(settings: "ComponentSettings") -> dict[str, jax.ShapeDtypeStruct]:
+    """What `principal` finds for one replicate."""
+    k = settings.largest()
+    shapes = {"eigenvalues": (k,), "components": (settings.images, k), "other_eigenvalues": (k,)}
+    return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
 
 def directions(numbers: tuple[int, ...], shuffle: bool, components: jax.Array, order: jax.Array) -> jax.Array:
@@ -175,6 +169,8 @@ def component_trial(settings: "ComponentSettings", keys: jax.Array, lab: "Lab") 
     images = lab.data(settings.dataset)["train_images"]
     data = lab.map(partial(batch, settings), named_keys(lab, keys, "batch"), shared=(images,))
     check_rate(settings, data["limit"])
+    solve = partial(principal, settings.largest(), data["limit"], data["other_limit"])
+    data |= lab.stage("principal", solve, like=principal_shapes(settings))
     measure_eigenvalues(settings, data, lab)
     lab.keep("learning_rate", np.full(keys.shape, settings.learning_rate))
     lab.keep("amplitude", np.full(keys.shape, settings.amplitude))

@@ -267,7 +267,12 @@ def test_every_network_of_an_ensemble_is_trained_from_a_start_of_its_own() -> No
 def batch() -> tuple[Any, dict[str, jax.Array]]:
     settings = settings_of("components", images=12)
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8)).astype(np.uint8)
-    return settings, components.batch(settings, jax.random.key(0), jnp.asarray(images))
+    data = components.batch(settings, jax.random.key(0), jnp.asarray(images))
+    found = components.principal(settings.largest(), data["limit"][None], data["other_limit"][None])
+    shapes = {name: (array.shape[1:], array.dtype) for name, array in found.items()}
+    said = components.principal_shapes(settings)
+    assert shapes == {name: (shape.shape, shape.dtype) for name, shape in said.items()}
+    return settings, data | {name: jnp.asarray(array[0]) for name, array in found.items()}
 
 
 def test_components_are_eigenfunctions_of_unit_mean_square(batch: tuple) -> None:
