@@ -42,10 +42,11 @@ gpu: .venv/cuda.stamp             ## install the CUDA lock (Linux, NVIDIA) into 
 
 # One file for all supported Pythons, with hashes and without any address. `make lock ARGS=--upgrade` takes the newest.
 COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet $(ARGS)
+TESTED = --extra trackio --extra joblib --extra slurm --extra ray --extra search
 lock: $(ENVIRONMENT)              ## make the locks again from pyproject.toml
 	printf 'setuptools\nuv\n' | $(COMPILE) --output-file locks/installer.txt -
-	$(COMPILE) --group dev --output-file locks/cpu.txt pyproject.toml
-	$(COMPILE) --group dev --extra cuda --output-file locks/cuda.txt pyproject.toml
+	$(COMPILE) --group dev $(TESTED) --output-file locks/cpu.txt pyproject.toml
+	$(COMPILE) --group dev $(TESTED) --extra cuda --output-file locks/cuda.txt pyproject.toml
 
 clean:                            ## remove the environment and the caches, never a result
 	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmarks.lenet_work import BATCH, UPDATES, flops_of_products, write_inputs
 from core.files import write_json
-from core.provenance import collect
-from core.workers import environment
+from core.publishing.provenance import collect
+from core.running.workers import environment
 
 TOLERANCE = 5e-3  # of the loss after UPDATES updates: float32 sums taken in another order drift apart
 PAUSE = 0.1  # seconds between two runs, for idle threads to fall asleep

@@ -3,16 +3,17 @@
 It answers what a run would cost, and whether a configuration of any size can be built, without allocating it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
 from core.data import catalogue
-from core.errors import BadInput
+from core.errors import BadInput, EncoreError
 from core.lab import Iterated, watched_steps
 from core.replicas import identity_of
 from core.stages import check_name
@@ -26,9 +27,11 @@ class Cost:
 
     Attributes:
       steps: steps of all loops.
-      flops: floating-point operations as XLA counts them.
+      flops: floating-point operations as XLA counts them, a scan as often as it runs.
       peak_bytes: arrays alive in the largest loop (data, state, arguments), a lower bound of the memory needed.
       parameters: values in the state of the largest loop.
+      stages: names of all stages.
+      uncounted: those of them that compute on the host, in which no operation is counted.
     """
 
     steps: int = 0
@@ -36,11 +39,41 @@ class Cost:
     peak_bytes: int = 0
     parameters: int = 0
     stages: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
 
 
 def size_in_bytes(tree: Tree) -> int:
     """Bytes of all arrays of a pytree of arrays or their shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def operations(function: Callable, *arguments: Tree) -> float:
+    """Floating-point operations of one call; nothing is compiled, and a scan counts as often as its body runs."""
+    return _whole_and_once(function, *arguments)[0]
+
+
+def _whole_and_once(function: Callable, *arguments: Tree) -> tuple[float, float]:
+    """Operations in all, and as XLA counts them, which takes the body of every loop once."""
+    traced = jax.jit(function).trace(*arguments)
+    once = float((traced.lower().cost_analysis() or {}).get("flops", 0.0))
+    whole = once
+    for body, length in _scans(traced.jaxpr.jaxpr):
+        inner = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in body.in_avals]
+        body_whole, body_once = _whole_and_once(jax.extend.core.jaxpr_as_fun(body), *inner)
+        whole += length * body_whole - body_once
+    return whole, once
+
+
+def _scans(jaxpr: Any) -> Iterator[tuple[Any, int]]:
+    """Body and length of every scan outside of other scans, at any depth."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            yield equation.params["jaxpr"], equation.params["length"]
+            continue
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda value: hasattr(value, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from _scans(inner)
 
 
 def _shapes(tree: Tree) -> Tree:
@@ -75,10 +108,21 @@ class AbstractLab:
         self._data_bytes = max(self._data_bytes, size_in_bytes(shapes))
         return shapes
 
-    def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
-        """Shapes of the result."""
+    def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
+        """Shapes of the result: those of `like` for work on the host, whose operations nobody can count beforehand."""
         self._note(name)
-        return jax.eval_shape(compute)
+        if like is not None:
+            self.cost.uncounted.append(name)
+            return _batched(like)
+        try:
+            return jax.eval_shape(compute)
+        except EncoreError:
+            raise
+        except Exception as error:  # whatever a solver says to shapes in place of numbers
+            raise BadInput(
+                f"stage '{name}' cannot be followed by shapes alone ({type(error).__name__}: {error}); if it computes "
+                "on the host, give lab.stage(…, like=shapes of one replicate)"
+            ) from error
 
     def map(self, function: Callable, *each: Tree, shared: Sequence[Tree] = ()) -> Tree:
         """Shapes of the result; its operations are counted."""
@@ -163,11 +207,7 @@ class AbstractLab:
         if not self.count_flops:
             return 0.0
 
-        def count() -> float:
-            analysis = jax.jit(function).lower(*arguments).cost_analysis() or {}
-            return float(analysis.get("flops", 0.0))
-
-        return self._once(("flops", *name), count, arguments)
+        return self._once(("flops", *name), lambda: operations(function, *arguments), arguments)
 
     def _once(self, name: tuple, compute: Callable[[], Any], arguments: Tree) -> Any:
         key = (*name, tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments)))

@@ -34,6 +34,10 @@ class Interrupted(EncoreError):
     exit_code = 75
 
 
+class Busy(Interrupted):
+    """Another process is computing this very thing."""
+
+
 class Stopped(Interrupted):
     """A signal asked the run to stop."""
 

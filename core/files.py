@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from core.errors import Interrupted
+from core.errors import Busy
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -63,12 +64,30 @@ def sweep_temporaries(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def awaited_lock(path: Path, waiting: Callable[[], object], poll_seconds: float = 0.2) -> Generator[None]:
+    """Hold an exclusive lock; while another process holds it, call `waiting` once and wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = False
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    waiting()
+                told = True
+                time.sleep(poll_seconds)
+        yield
+
+
+@contextlib.contextmanager
 def held_lock(path: Path, busy: str) -> Generator[None]:
-    """Hold an exclusive lock; raise `Interrupted(busy)` at once when another process holds it."""
+    """Hold an exclusive lock; raise `Busy(busy)` at once when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Interrupted(busy) from None
+            raise Busy(busy) from None
         yield

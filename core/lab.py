@@ -63,6 +63,7 @@ class Lab:
       prepared: what `prepare` returned, or None.
       alone: nothing else runs beside this study, so that its seconds mean something.
       advanced: told of every block of steps, for progress.
+      watched: told of every look: stage, steps done, the group's replicates, its newest point of every curve.
       stopping: asked at every block whether the run should stop and be resumed later.
     """
 
@@ -74,6 +75,7 @@ class Lab:
     prepared: Tree = None
     alone: bool = False
     advanced: Callable[[int], None] = lambda steps: None
+    watched: Callable[[str, int, Sequence[int], dict[str, np.ndarray]], None] = lambda *look: None
     stopping: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     lifter: Lifter | None = None
@@ -95,8 +97,12 @@ class Lab:
             self._data[name] = {key: jnp.asarray(value) for key, value in self.load_data(name).items()}
         return self._data[name]
 
-    def stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
-        """The result of `compute()`, a nested dictionary of arrays with a replicate axis, computed at most once."""
+    def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
+        """The result of `compute()`, a nested dictionary of arrays with a replicate axis, computed at most once.
+
+        Work that cannot be followed by shapes alone (a solver on the host) says in `like` what it returns for one
+        replicate, as `jax.ShapeDtypeStruct`s without the replicate axis; only plans read it.
+        """
         if name in self._names:
             raise BadInput(f"two stages of a trial are called '{name}'")
         self._names.add(name)
@@ -227,6 +233,7 @@ class Lab:
         for position in range(int(np.searchsorted(marks, done, side="right")), len(marks)):
             done, mark = (int(marks[position - 1]) if position else 0), int(marks[position])
             carried = self._block(loop, carried, keys, done, mark, position, each, shared)
+            self.watched(loop.name, mark, checkpoint.replicates, {name: c[position] for name, c in carried[1].items()})
             self.advanced((mark - done) * (1 if self.axis.how == "loop" else len(self.replicates)))
             stopping = self.stopping()
             if stopping or time.monotonic() - saved_at > self.checkpoint_seconds:

@@ -116,11 +116,12 @@ def load_page(slug: str) -> Page:
     """Read and check one page; `BadInput` names the nearest paper or the key that is wrong."""
     if slug not in slugs():
         raise unknown("paper", slug, slugs())
-    from omegaconf import OmegaConf
     from yaml import YAMLError
 
+    from core.yaml_pages import read
+
     try:
-        data = OmegaConf.to_container(OmegaConf.load(pages_folder() / f"{slug}.yaml"))
+        data = read(pages_folder() / f"{slug}.yaml")
     except (YAMLError, OSError, ValueError) as error:
         raise BadInput(f"configs/paper/{slug}.yaml cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):

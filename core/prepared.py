@@ -10,7 +10,7 @@ import jax
 from core import stages
 from core.contract import Study
 from core.lab import Lab
-from core.runs import Run
+from core.running.runs import Run
 
 FILE = "prepared.msgpack"
 

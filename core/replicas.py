@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 Tree = Any
+SPREAD = "replicates"  # name of the axis that is spread over devices
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ class Lifter:
 
 def _spread(function: Callable, axes: tuple[int | None, ...], axis: Axis) -> Callable:
     """`pmap` over devices of `vmap` over each device's share of the replicates."""
-    compiled = jax.pmap(jax.vmap(function, in_axes=axes), in_axes=axes)
+    devices = jax.local_devices()[: axis.devices]
+    compiled = jax.pmap(jax.vmap(function, in_axes=axes), SPREAD, in_axes=axes, devices=devices)
+    mesh = jax.sharding.Mesh(devices, (SPREAD,))
+    own, everywhere = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*names)) for names in ([SPREAD], []))
     each = sum(position == 0 for position in axes)
     share = -(-axis.size // axis.devices)
 
@@ -97,14 +101,16 @@ def _spread(function: Callable, axes: tuple[int | None, ...], axis: Axis) -> Cal
         padding = (
             jnp.stack([leaf[-1]] * (share * axis.devices - axis.size)) if share * axis.devices > axis.size else leaf[:0]
         )
-        return jnp.concatenate([leaf, padding]).reshape(axis.devices, share, *leaf.shape[1:])
+        folded = jnp.concatenate([leaf, padding]).reshape(axis.devices, share, *leaf.shape[1:])
+        return jax.device_put(folded, own)  # what comes from an earlier call lies elsewhere, and pmap moves nothing
 
     def unfold(leaf: jax.Array) -> jax.Array:
         return leaf.reshape(axis.devices * share, *leaf.shape[2:])[: axis.size]
 
     def call(*arguments: Tree) -> Tree:
         folded = jax.tree.map(fold, arguments[:each])
-        result = jax.block_until_ready(compiled(*folded, *arguments[each:]))  # unblocked programs can deadlock on CPUs
+        shared = jax.device_put(arguments[each:], everywhere)
+        result = jax.block_until_ready(compiled(*folded, *shared))  # unblocked programs can deadlock on CPUs
         return jax.tree.map(unfold, result)
 
     return call

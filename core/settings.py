@@ -6,10 +6,11 @@ without importing it, so that help and refusals need no numerical library.
 
 import ast
 import dataclasses
+import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,16 @@ class StudyNames:
 
 def read_studies(sheet: Path) -> dict[str, StudyNames]:
     """The `STUDIES` table of a sheet, read from its syntax tree."""
-    tree = ast.parse(sheet.read_text(encoding="utf-8"))
-    for node in tree.body:
+    for node in _parsed(sheet.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "STUDIES" for t in node.targets):
             return {_constant(k): _study_names(v) for k, v in zip(_dict(node).keys, _dict(node).values, strict=True)}
     raise BadInput(f"{sheet.name} has no table STUDIES = {{name: Study(settings=…, trial=…)}}")
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree of a sheet, which is asked for once per study and more; nobody changes it."""
+    return ast.parse(source)
 
 
 def _dict(node: ast.Assign) -> ast.Dict:
@@ -83,13 +89,19 @@ def _study_names(node: ast.expr) -> StudyNames:
 
 def read_settings_class(sheet: Path, name: str) -> type:
     """Build the settings class `name` from the source of `sheet`, executing nothing else of it."""
-    tree = ast.parse(sheet.read_text(encoding="utf-8"))
-    wanted = [node for node in tree.body if _is_light_import(node) or _is_settings_class(node)]
-    namespace: dict[str, Any] = {"__name__": f"settings of {sheet.stem}"}
-    exec(compile(ast.Module(body=wanted, type_ignores=[]), str(sheet), "exec"), namespace)
+    namespace = _light_parts(sheet.read_text(encoding="utf-8"), str(sheet))
     if name not in namespace:
         raise BadInput(f"{sheet.name} has no settings class {name}")
     return namespace[name]
+
+
+@functools.lru_cache(maxsize=8)
+def _light_parts(source: str, sheet: str) -> dict[str, Any]:
+    """What a sheet's settings classes and the imports they need define, once for all of its studies."""
+    wanted = [node for node in _parsed(source).body if _is_light_import(node) or _is_settings_class(node)]
+    namespace: dict[str, Any] = {"__name__": f"settings of {Path(sheet).stem}"}
+    exec(compile(ast.Module(body=wanted, type_ignores=[]), sheet, "exec"), namespace)
+    return namespace
 
 
 def _is_light_import(node: ast.stmt) -> bool:
@@ -183,6 +195,15 @@ def leaf_names(cls: Any, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + described.name)
     return names
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of plain settings, groups opened."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def data_sets(settings: Any) -> list[str]:

@@ -54,7 +54,7 @@ for words in [["--help"], ["list"], ["show", "lottery_ticket"], *([command, "--h
         code = stop.code
     assert code == 0, words
     spent[time.process_time() - started] = words
-heavy = {"jax", "jaxlib", "flax", "optax", "wandb", "sklearn", "matplotlib"} & sys.modules.keys()
+heavy = {"jax", "jaxlib", "flax", "optax", "wandb", "trackio", "sklearn", "matplotlib"} & sys.modules.keys()
 assert not heavy, heavy
 print(max(spent), spent[max(spent)], time.process_time(), file=sys.stderr)
 """
@@ -78,6 +78,8 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         ("plan", "-h"): ("--on",),
         ("fetch", "-h"): ("login node",),
         ("check", "-h"): ("--spot",),
+        ("board", "-h"): ("--port", "127.0.0.1", "trackio"),
+        ("sync", "-h"): ("--rebuild", "wandb login", "75"),
         ("completion", "-h"): ("eval",),
     }.items():
         if words:
@@ -112,6 +114,7 @@ REFUSALS = {
     f"run {PAPER} tracking=wandbb": "wandb",
     f"run {PAPER} tracking.mode=ofline": "offline",
     f"run {PAPER} tracking.projekt=x": "project",
+    f"run {PAPER} tracking=trackio tracking.mode=online": "choose from offline, disabled",
     f"run {PAPER} device=gpu": "unknown device 'gpu'",
     f"run {PAPER} axis=vmapp": "did you mean 'vmap'?",
     f"run {PAPER} settings.iteration=5": "did you mean 'iterations'?",
@@ -162,6 +165,10 @@ REFUSALS = {
     "publish lottery": "did you mean 'lottery_ticket'?",
     "publish lottery_ticket --scale smoke": "invalid choice: 'smoke'",
     "publish lottery_ticket --study lene": "did you mean 'lenet'?",
+    "board lottery": "did you mean 'lottery_ticket'?",
+    "board --port 70000": "is no port",
+    "board --port many": "invalid int value: 'many'",
+    "sync lottery": "did you mean 'lottery_ticket'?",
     "new lottery_ticket": "has a page already",
     "new Lottery-2": "not a good name",
     "rum": "unknown command 'rum': did you mean 'run'?",

@@ -23,28 +23,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import (
-    claims,
-    compose,
-    contract,
-    files,
-    flow,
-    identity,
-    jobs,
-    pages,
-    plan,
-    prepared,
-    publishing,
-    records,
-    verdict,
-)
+from core import contract, files, pages, prepared
 from core.abstract import AbstractLab
 from core.errors import BadInput, Interrupted
+from core.judging import claims, verdict
+from core.judging.synthetic import planted_table
+from core.publishing import identity, publish
 from core.roots import project_root, sheet_path
-from core.runs import Run
+from core.running import compose, flow, jobs, plan, records
+from core.running.runs import Run
+from core.running.worker import Worker
 from core.settings import build, read_studies
-from core.synthetic import planted_table
-from core.worker import Worker
 
 ROOT = project_root()
 SLUGS = pages.slugs()
@@ -117,11 +106,7 @@ def described(cls: type) -> dict[str, Any]:
 def test_identity_leaves_out_launch_and_judgement(slug: str, study: str) -> None:
     [chosen] = launched(slug, f"study={study}").studies
     job = jobs.job_of(launched(slug), chosen)
-    outside = (
-        "abstract", "algebra", "claims", "clauses", "cli", "compose", "figures", "flow", "identity", "jobs", "pages",
-        "plan", "provenance", "published", "publishing", "report", "runs", "screen", "stats", "synthetic", "tracking",
-        "verdict", "worker", "workers",
-    )  # fmt: skip
+    outside = ("abstract", "cli", "figures", "judging", "pages", "publishing", "report", "running", "tracking")
     assert {"core.lab", "core.replicas", "core.stages", "core.training"} <= job.code.modules
     assert not [name for name in job.code.modules if name.split(".")[1:2] and name.split(".")[1] in outside]
     assert set(identity.NUMERICAL) <= set(job.identity.parts["libraries"])
@@ -342,11 +327,11 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
         pytest.skip(f"nothing is published of {slug} yet")
     page = pages.load_page(slug)
     for folder in folders:
-        assert publishing.edited(folder) == []
+        assert publish.edited(folder) == []
         table = records.read_measurements(folder / "measurements.csv.gz")
         provenance = files.read_json(folder / "provenance.json")["studies"]
         committed = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
-        again = publishing.untested(page.data, folder.name, list(provenance))
+        again = publish.untested(page.data, folder.name, list(provenance))
         for study, recorded in provenance.items():
             if recorded["verdict_identity"] == jobs.verdict_identity(page, study):
                 again += verdict.verdicts(page, study, part(table, study), folder.name)

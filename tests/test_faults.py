@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from core import compose, jobs, records, stages
+from core import stages
 from core.cli.main import main
+from core.running import compose, jobs, records
 from core.tracking.mirror import Mirror
 from tests.toy import build_toy
 
@@ -149,7 +150,7 @@ def test_a_stopped_sweep_does_not_go_on_to_its_next_point(here: Path) -> None:
 def test_a_signal_while_nothing_is_computed_is_one_line_too(here: Path) -> None:
     process = started(*SHORT)
     wait_for(lambda: list(here.glob("results/runs/*/lock")), process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGUSR1)  # a launcher's early warning
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75
     assert len(said.splitlines()) == 1 and said.startswith("encore: stopped")

@@ -24,7 +24,8 @@ from core.report import readme_table
 ROOT = Path(__file__).resolve().parents[1]
 SLUGS = sorted(page.stem for page in (ROOT / "configs" / "paper").glob("*.yaml"))
 CODE = ("core", "configs", "experiments", "benchmarks")
-HEAVY = {"jax", "jaxlib", "flax", "optax", "wandb", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "jinja2"}
+HEAVY = {"jax", "jaxlib", "flax", "optax", "wandb", "trackio", "numpy", "scipy", "pandas", "sklearn"}
+HEAVY |= {"jinja2", "matplotlib", "optuna"}
 LOCKS = ("installer", "cpu", "cuda")
 
 
@@ -307,7 +308,11 @@ def test_a_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
 def declared() -> tuple[list[str], list[str], list[str]]:
     content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = content["project"]["optional-dependencies"]
-    return content["project"]["dependencies"], content["dependency-groups"]["dev"], extras["cuda"]
+    return (
+        [*content["project"]["dependencies"], *extras["trackio"]],
+        content["dependency-groups"]["dev"],
+        extras["cuda"],
+    )
 
 
 @pytest.mark.parametrize("lock", ["cpu", "cuda"])

@@ -6,7 +6,8 @@ The fixture `toy_root` (in `conftest.py`) puts it into a temporary folder and po
 - `ready` adds a number that `prepare` computed; claim C2 is exact.
 - the optional study `drift` diverges where `settings.rate` is above 1.
 
-Its page has the name `toy`: `encore run paper=toy`, `core.compose.prepare_launch(["paper=toy", "tracking=none"])`.
+Its page has the name `toy`: `encore run paper=toy`,
+`core.running.compose.prepare_launch(["paper=toy", "tracking=none"])`.
 """
 
 import shutil
@@ -171,10 +172,9 @@ STUDIES = {
 
 def build_toy(root: Path) -> Path:
     """Write the toy paper below `root`, beside the project's own run and tracking groups, and return `root`."""
+    shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
     for folder in ("configs/paper", "experiments"):
-        (root / folder).mkdir(parents=True)
-    shutil.copy(PROJECT / "configs" / "run.yaml", root / "configs")
-    shutil.copytree(PROJECT / "configs" / "tracking", root / "configs" / "tracking")
+        (root / folder).mkdir()
     (root / "configs" / "paper" / "toy.yaml").write_text(PAGE, encoding="utf-8")
     (root / "experiments" / "toy.py").write_text(SHEET, encoding="utf-8")
     return root

@@ -3,7 +3,7 @@
 import argparse
 
 from core import pages
-from core.compose import AXES, DEVICES, SHARED_WORDS
+from core.running.compose import AXES, DEVICES, SHARED_WORDS
 
 SCRIPT = """\
 _encore() {
@@ -39,7 +39,7 @@ def candidates(line: str) -> list[str]:
         return _starting(last, COMMANDS)
     if last.startswith("-"):
         return _starting(last, [option for action in commands()[words[1]]._actions for option in action.option_strings])
-    if words[1] in ("show", "publish", "check", "fetch"):
+    if words[1] in ("show", "publish", "check", "fetch", "board", "sync"):
         return _starting(last, pages.slugs())
     return _starting(last, _run_words(words)) if words[1] in ("run", "plan") else []
 
@@ -51,7 +51,7 @@ def _starting(last: str, words: list[str] | tuple[str, ...]) -> list[str]:
 def _run_words(words: list[str]) -> list[str]:
     """Every key of a run with its values; settings and studies once the paper is known."""
     slug = next((word.partition("=")[2] for word in words if word.startswith("paper=")), "")
-    values = {"scale": pages.SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "none")}
+    values = {"scale": pages.SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "trackio", "none")}
     values["tracking.mode"] = ("offline", "online", "disabled")
     found = [f"{key}={value}" for key, chosen in values.items() for value in chosen]
     found += [f"{key}=" for key in SHARED_WORDS if key not in (*values, "paper", "study")]

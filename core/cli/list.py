@@ -6,7 +6,7 @@ from rich.table import Table
 
 from core import files, pages, roots
 from core.errors import unknown
-from core.screen import console
+from core.running.screen import console
 
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "not testable": "–"}
 

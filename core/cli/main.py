@@ -4,12 +4,15 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from core.errors import BadInput, EncoreError, Interrupted, nearest
 
-COMMANDS = ("run", "list", "show", "plan", "fetch", "report", "publish", "check", "new", "completion")
+COMMANDS = (
+    "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
+    "completion",
+)  # fmt: skip
 
 ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
@@ -38,11 +41,67 @@ keys of a run
   studies.<study>.settings.<name>=<value>   a setting of one study
   replicates=<n>           how many; first_replicate=<k> where they start (0 for published results)
   device=auto              auto | cpu | accelerator; workers=<n> processes on a CPU; axis=auto | loop | vmap | pmap
-  tracking=wandb           wandb | none; tracking.mode=offline | online | disabled, tracking.project=…
+  tracking=wandb           wandb | trackio (encore board) | none; tracking.mode=offline | online | disabled,
+                           tracking.project=…, also entity, group, tags=[…], notes
   budget.minutes=120       refuse to start when the forecast is longer
+  hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
+
+sweeps: with -m every key of a run can name several values, as a,b,c or range(1,9,2), papers and replicates too
+  encore run -m paper=lottery_ticket launcher=joblib workers=1 settings.rounds=3,5,7
+  launcher=local           local | vectorised | joblib | slurm | slurm_local | ray; launcher.<key>=<value> its options
+  sweeper=grid             grid: all combinations | tpe: search; sweeper.trials=20, sweeper.seed=…; axes of a search may
+                           be 'interval(0.1,1)', 'tag(log,interval(1e-4,1))', 'int(interval(2,9))'
+  objective.metric=<name>  what is better: a measurement on validation data, never on test data
+  objective.direction=min  min | max; objective.study=, objective.arm=, objective.select.<column>= name one number
+  points=[4,7]             only these points, by the numbers that `encore sweeps <id>` shows
+The same command goes on where a sweep was stopped; given in two terminals, they share it. `encore sweeps` shows it.
 
 exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
-command again to go on
+command again to go on. A sweep ends with 0 when every point is finished, with the code of its failures (1 when they
+differ), and with 75 when it was stopped or left points interrupted
+"""
+
+BOARD = """\
+Curves of running and finished runs in a browser, without an account: arms, replicates and points of a sweep over each
+other, filtered and grouped by arm, replicate and settings. Served on 127.0.0.1 only; no network is used.
+
+  encore board                              every local run, however it was tracked
+  encore board lottery_ticket --port 8000   one paper, another port
+
+Needs Trackio, which the environment of `make` has: pip install 'encore-papers[trackio]'
+"""
+
+SYNC = """\
+Upload runs that were mirrored offline to Weights & Biases, each once. A run that has changed since, or whose mirror was
+cut short, is mirrored anew from its files first. Needs a key (`wandb login`, or WANDB_API_KEY).
+
+  encore sync                               all that waits
+  encore sync lottery_ticket --rebuild      every run of a paper, made anew, however it was tracked
+
+exit codes: 0 everything is uploaded; 2 bad input or no key; 75 the server cannot be reached, give the same command
+again
+"""
+
+
+PLAN = """\
+What runs would do and cost: minutes, memory and operations, from shapes and from earlier runs here; computing nothing.
+Takes the same keys as `encore run`; paper= may name several, or all.
+
+  encore plan paper=lottery_ticket study=all scale=paper           on this machine
+  encore plan paper=all scale=paper --on h100 --count 8            on accelerators, from their published peaks
+  encore plan paper=all study=all --within 30                      which runs decide the most claims in half an hour
+  encore plan -m paper=lottery_ticket settings.rounds=3,5,7        a sweep
+  encore plan --check                                              how good the forecasts of earlier runs were
+
+With budget.minutes=… a plan that takes longer is refused (exit code 3), as the run would be.
+"""
+
+
+SWEEPS = """\
+Progress and best points of the sweeps that were started here, the newest first.
+
+  encore sweeps                  every sweep: points, states, the best one
+  encore sweeps 3fa2             the points of the sweep whose identity begins so
 """
 
 
@@ -80,21 +139,24 @@ def commands() -> dict[str, Parser]:
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
     run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
 
+    sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
+    sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
+
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")
 
     show = command("show", "a paper's reference, idea, studies, arms, settings, claims and deviations")
     show.add_argument("paper")
 
-    plan = command(
-        "plan",
-        "what a run would do and cost, computing nothing",
-        "What a run would do and cost: minutes, memory and operations, from shapes alone.\n"
-        "Takes the same keys as `encore run`, e.g. encore plan paper=lottery_ticket scale=paper study=all",
-    )
+    plan = command("plan", "what runs would do and cost, computing nothing", PLAN)
     plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("-m", "--multirun", action="store_true", help="plan a sweep over keys that name several values")
     plan.add_argument("--on", metavar="ACCELERATOR", help="forecast for a named accelerator, e.g. h100")
+    plan.add_argument("--count", type=int, default=1, help="how many of them (default 1)")
     plan.add_argument("--efficiency", type=float, default=0.3, help="share of its peak that is reached (default 0.3)")
+    plan.add_argument("--within", type=float, metavar="MINUTES", help="pick the runs that decide the most claims")
+    plan.add_argument("--check", action="store_true", help="hold the forecasts of earlier runs against what they took")
+    plan.add_argument("--document", action="store_true", help="write docs/cost.md: every paper on 1, 8 and 64 H100")
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
     fetch.add_argument("papers", nargs="+", metavar="paper", help="names of papers, or all")
@@ -102,8 +164,7 @@ def commands() -> dict[str, Parser]:
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
 
-    report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+    _add_dashboards(command)
 
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")
@@ -116,6 +177,11 @@ def commands() -> dict[str, Parser]:
     check.add_argument(
         "--remake", action="store_true", help="make verdicts and figures again where only their logic changed"
     )
+    check.add_argument(
+        "--confirm",
+        action="store_true",
+        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
+    )
 
     new = command("new", "write the page, the sheet and the maths test of a new paper")
     new.add_argument("paper")
@@ -127,6 +193,23 @@ def commands() -> dict[str, Parser]:
     )
     completion.add_argument("--line", help=argparse.SUPPRESS)
     return made
+
+
+def _add_dashboards(command: Callable[..., Parser]) -> None:
+    report = command("report", "build the static site of all results: results/report/index.html")
+    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
+    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+
+    board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
+    board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
+    board.add_argument("--port", type=int, default=7860, help="port on 127.0.0.1 (default 7860)")
+    board.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+
+    sync = command("sync", "upload finished offline runs to Weights & Biases", SYNC)
+    sync.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all that were mirrored")
+    sync.add_argument("--rebuild", action="store_true", help="first make the mirrors anew from the files of the runs")
+    sync.add_argument("--project", help="another project than the one that was asked for")
+    sync.add_argument("--entity", help="another account or team")
 
 
 def main(words: Sequence[str] | None = None) -> int:

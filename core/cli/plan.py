@@ -1,59 +1,167 @@
-"""`encore plan`: what a run would do and cost, from shapes alone; nothing of its size is allocated or written."""
+"""`encore plan`: what runs would do and cost, from shapes and earlier runs; nothing of their size is allocated."""
 
 import argparse
+import statistics
+from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 
-from core import accelerators, compose, flow, jobs, plan
-from core.compose import Launch
-from core.screen import console, duration
+from core import files
+from core.errors import BadInput, OverBudget
+from core.pages import slugs
+from core.roots import project_root
+from core.running import accelerators, budget, compose, costs, survey
+from core.running.accelerators import STEP_SECONDS, Fleet
+from core.running.compose import Launch
+from core.running.screen import console, duration
+from core.running.survey import Line
+from core.sweeps import points
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the plan of a launch."""
-    launch = compose.prepare_launch(arguments.overrides)
-    device = accelerators.named(arguments.on) if arguments.on else None
-    table = Table(
-        "study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "estimated from", box=None, pad_edge=False
-    )
-    for row in rows(launch, device, arguments.efficiency):
-        table.add_row(*row)
+    """Print the plan of a selection of runs."""
     screen = console()
-    where = device.title if device else "this machine"
-    screen.print(f"{launch.page.slug} · {launch.scale} scale · on {where}", style="bold")
-    screen.print(table, soft_wrap=False)
-    if device:
-        screen.print(
-            f" {device.title}: {device.teraflops:.0f} TFLOP/s ({device.precision}), {device.gib:.0f} GiB as published, "
-            f"{100 * arguments.efficiency:.0f} % of the peak assumed; operations as XLA counts them"
-        )
+    if arguments.check:
+        return _check(screen)
+    if arguments.document:
+        return _document(screen)
+    fleet = _fleet(arguments)
+    chosen = launches(arguments.overrides, arguments.multirun)
+    found = survey.lines(chosen, fleet)
+    _show(screen, found, fleet)
+    if arguments.within is not None:
+        _pick(screen, found, arguments.within)
+    elif any(word.startswith("budget.minutes=") for word in arguments.overrides):
+        _refuse(found, chosen[0][0].budget_minutes)
     return 0
 
 
-def rows(launch: Launch, device: accelerators.Accelerator | None, efficiency: float) -> list[tuple[str, ...]]:
-    """One row per study."""
-    gflops = plan.calibrate()
-    found = []
-    for chosen in launch.studies:
-        job = jobs.job_of(launch, chosen)
-        shapes = plan.shapes_of(launch.page.slug, chosen.study, chosen.settings)
-        count = len(job.missing)
-        if device is None:
-            expected = flow.forecast_of(job, gflops)
-            minutes, gib, source = expected.minutes, expected.gib, expected.source
-        else:
-            minutes = count * shapes["flops"] / (efficiency * device.teraflops * 1e12) / 60
-            gib, source = count * shapes["peak_bytes"] / 2**30, "operations and published peak"
-        found.append(
-            (
-                chosen.study.name,
-                f"{count} of {chosen.replicates}" if count < chosen.replicates else str(count),
-                str(len(shapes["stages"])),
-                f"{count * shapes['steps']:,}",
-                f"{count * shapes['flops'] / 1e9:,.0f}",
-                f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.0f} MiB",
-                duration(minutes),
-                source,
-            )
+def _fleet(arguments: argparse.Namespace) -> Fleet | None:
+    if not 0 < arguments.efficiency <= 1:
+        raise BadInput(f"--efficiency {arguments.efficiency:g} must lie in (0, 1]: it is a share of the peak")
+    if arguments.count < 1:
+        raise BadInput(f"--count {arguments.count} must be 1 or more")
+    if not arguments.on:
+        if arguments.count > 1:
+            raise BadInput("--count says how many accelerators: add --on, such as --on h100")
+        return None
+    return Fleet(accelerators.named(arguments.on), arguments.count, arguments.efficiency)
+
+
+def _show(screen: Console, found: Sequence[Line], fleet: Fleet | None) -> None:
+    table = Table(
+        "study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "claims", "estimated from",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    papers = {line.job.launch.page.slug for line in found}
+    several = len({line.words[:-1] for line in found}) > 1
+    for line in found:
+        table.add_row(*_cells(line, _name(line, several)))
+    where = "this machine"
+    if fleet:
+        where = f"{fleet.count} x {fleet.kind.title}" if fleet.count > 1 else fleet.kind.title
+    title = found[0].job.launch.page.slug if len(papers) == 1 else f"{len(papers)} papers"
+    screen.print(f"{title} · {found[0].job.launch.scale} scale · on {where}", style="bold")
+    screen.print(table, soft_wrap=False)
+    if len(found) > 1:
+        total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
+        screen.print(f" together {duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
+    if any(line.floor for line in found):
+        screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
+    if fleet:
+        kind, percent = fleet.kind, 100 * fleet.efficiency
+        screen.print(
+            f" {kind.title}: {kind.teraflops:.0f} TFLOP/s ({kind.precision}), {kind.gib:.0f} GiB as published, "
+            f"{percent:.0f} % of the peak assumed and {STEP_SECONDS * 1e6:.0f} µs or more per step; operations as XLA "
+            "counts them, memory without what a step computes in between"
         )
-    return found
+        for line in (line for line in found if line.gib > kind.gib):
+            screen.print(f" {line.job.study.name}: {line.gib:.0f} GiB do not fit {kind.gib:.0f} GiB: fewer at once")
+
+
+def _name(line: Line, several: bool) -> str:
+    """The study; where there are several launches with the paper, and the words in which they differ."""
+    if not several:
+        return line.job.study.name
+    own = [word for word in line.words if not word.startswith(("paper=", "scale=", "study=", "tracking", "budget."))]
+    return " ".join([f"{line.job.launch.page.slug}/{line.job.study.name}", *own])
+
+
+def _cells(line: Line, name: str) -> tuple[str, ...]:
+    return (
+        name,
+        f"{line.replicates} of {line.of}" if line.replicates < line.of else str(line.of),
+        str(line.stages),
+        f"{line.replicates * line.steps:,}",
+        f"{line.replicates * line.flops / 1e9:,.0f}",
+        f"{line.gib:.1f} GiB" if line.gib >= 0.1 else f"{line.gib * 1024:.0f} MiB",
+        ("≥ " if line.floor else "") + duration(line.minutes),
+        str(line.claims),
+        line.source,
+    )
+
+
+def _pick(screen: Console, found: Sequence[Line], minutes: float) -> None:
+    """The runs that decide the most claims in the time given."""
+    if not minutes > 0:
+        raise BadInput(f"--within {minutes:g} must be a positive number of minutes")
+    offers = [budget.Offer(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
+    picked = budget.best(offers, minutes)
+    if not picked:
+        raise OverBudget(f"no run of these decides a claim within {duration(minutes)}")
+    claims, total = sum(offer.claims for offer in picked), sum(offer.minutes for offer in picked)
+    every = sum(line.claims for line in found)
+    screen.print(f" within {duration(minutes)}: {claims} of {every} claims in {duration(total)}")
+    for offer in picked:
+        screen.print(f" encore run {' '.join(found[int(offer.name)].words)}")
+
+
+def _refuse(found: Sequence[Line], minutes: float) -> None:
+    total = sum(line.minutes for line in found)
+    if total > minutes:
+        raise OverBudget(
+            f"forecast {duration(total)}, budget {duration(minutes)}: --within {minutes:g} picks the runs that decide "
+            "the most claims in that time"
+        )
+
+
+def _check(screen: Console) -> int:
+    """Every forecast of the ledger beside what happened."""
+    found = costs.accuracy(costs.read())
+    if not found:
+        raise BadInput("nothing has been run here yet: the ledger of costs is empty")
+    table = Table("run", "forecast", "took", "factor", "estimated from", box=None, pad_edge=False)
+    for line, factor in found:
+        table.add_row(line.identity, duration(line.forecast), duration(line.minutes), f"{factor:.2f}", line.source)
+    screen.print(table, soft_wrap=False)
+    factors = [factor for _, factor in found]
+    screen.print(f" median factor {statistics.median(factors):.2f}, largest {max(factors):.2f}, {len(factors)} runs")
+    return 0
+
+
+def _document(screen: Console) -> int:
+    """Write docs/cost.md anew."""
+    from core.report import cost_table
+
+    path = project_root() / cost_table.FILE
+    files.write_text(path, cost_table.written())
+    screen.print(cost_table.FILE)
+    return 0
+
+
+def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
+    """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
+    found = [own for point in _papers(words) for own in (points.expand(point) if multirun else [point])]
+    return [(compose.prepare_launch(own), tuple(own)) for own in found]
+
+
+def _papers(words: Sequence[str]) -> list[list[str]]:
+    """The words once per paper."""
+    names = [word for word in words if word.startswith("paper=")]
+    others = [word for word in words if not word.startswith("paper=")]
+    if len(names) != 1:
+        return [list(words)]
+    wanted = names[0].removeprefix("paper=")
+    listed = slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    return [[f"paper={name}", *others] for name in listed]

@@ -2,10 +2,12 @@
 
 import argparse
 
-from core import compose, identity, jobs, pages, provenance, publishing
+from core import pages
 from core.errors import BadInput
+from core.publishing import identity, provenance, publish
 from core.roots import project_root, results_folder, sheet_path
-from core.runs import Run
+from core.running import compose, jobs
+from core.running.runs import Run
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -18,21 +20,21 @@ def main(arguments: argparse.Namespace) -> int:
     if not found:
         raise BadInput(f"{page.slug} has no finished run at {arguments.scale} scale: encore run paper={page.slug}")
     _, dirty = provenance.git_state(project_root())
-    folder = publishing.publish(page.slug, arguments.scale, found, page.data, results_folder(), dirty)
+    folder = publish.publish(page.slug, arguments.scale, found, page.data, results_folder(), dirty)
     print(f"published {', '.join(each.study for each in found)} to {folder}; commit it, then `encore report --readme`")
     return 0
 
 
-def candidate(slug: str, study: str, scale: str) -> publishing.Candidate:
+def candidate(slug: str, study: str, scale: str) -> publish.Candidate:
     """The run of a study with the page's own settings, and what it would be if it were run now."""
     launch = compose.prepare_launch([f"paper={slug}", f"study={study}", f"scale={scale}"])
     job = jobs.job_of(launch, launch.studies[0])
-    return publishing.Candidate(study, Run(job.identity.name).folder, len(job.numbers), standing(job))
+    return publish.Candidate(study, Run(job.identity.name).folder, len(job.numbers), standing(job))
 
 
-def standing(job: jobs.Job) -> publishing.Standing:
+def standing(job: jobs.Job) -> publish.Standing:
     """The identities that a study has now."""
     page = job.launch.page
-    return publishing.Standing(
+    return publish.Standing(
         job.identity, jobs.verdict_identity(page, job.study.name), identity.figures_identity(sheet_path(page.slug))
     )

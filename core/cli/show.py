@@ -10,7 +10,8 @@ from rich.table import Column, Table
 
 from core import pages
 from core.pages import Page, Study
-from core.screen import console
+from core.running.screen import console
+from core.settings import flat
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def _study(screen: Console, study: Study) -> None:
         box=None,
         pad_edge=False,
     )
-    values = {scale: dict(_flat(study.values(scale))) for scale in pages.SCALES}
+    values = {scale: dict(flat(study.values(scale))) for scale in pages.SCALES}
     for name, about in _described(study.settings_class):
         shown = [_short(values[scale].get(name, about["default"])) for scale in pages.SCALES]
         table.add_row(name, *shown, " ".join(filter(None, [about["unit"], about["within"]])), about["help"])
@@ -84,14 +85,6 @@ def _described(cls: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, A
         else:
             default = None if described.default is dataclasses.MISSING else described.default
             yield prefix + described.name, {**described.metadata, "default": default}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _short(value: Any) -> str:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.published import edited
+from core.publishing.published import edited
 from core.report.claims import Claim, parse_claims
 
 NOT_PAPERS = ("runs", "report")
+NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # books of sweeps, and work that runs share
+TABLE = "measurements.csv.gz"
 SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
 
 _DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
@@ -44,6 +46,11 @@ class StudyResult:
     overridden: tuple[str, ...]
     provenance: Mapping[str, Any]
 
+    @property
+    def minutes(self) -> float:
+        """Wall time."""
+        return _number(self.provenance.get("seconds")) / 60
+
 
 @dataclass(frozen=True)
 class Result:
@@ -66,16 +73,40 @@ class Result:
 
     def minutes_of(self, names: set[str]) -> float:
         """Wall time of the studies with these names."""
-        return sum(_number(study.provenance.get("seconds")) for study in self.studies if study.name in names) / 60
+        return sum(study.minutes for study in self.studies if study.name in names)
 
     @property
     def date(self) -> str:
         """Day of its latest study, or an empty text."""
         return max((str(study.provenance.get("date") or "") for study in self.studies), default="")
 
+    @property
+    def table(self) -> Path:
+        """The file of its measurements."""
+        return self.folder / TABLE
+
+    @property
+    def label(self) -> str:
+        """A few words to tell it from the paper's other results."""
+        if self.published:
+            return f"published, {self.scale} scale"
+        [study] = self.studies
+        changed = f", {', '.join(study.overridden)} overridden" if study.overridden else ""
+        return f"local run of {study.name}, {self.scale} scale, {study.replicates}{changed}"
+
     def figures(self) -> list[Figure]:
         """Its drawings, read when asked for."""
         return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
+
+    def missing_figures(self) -> list[str]:
+        """Drawings that its provenance names and that are not there."""
+        prefix = "{}-" if self.published else ""
+        wanted = [
+            f"figures/{prefix.format(study.name)}{name}.svg"
+            for study in self.studies
+            for name in _listed(study.provenance.get("figures"))
+        ]
+        return [name for name in wanted if not (self.folder / name).is_file()]
 
 
 def read_published(root: Path, slug: str, scale: str) -> Result:
@@ -86,17 +117,15 @@ def read_published(root: Path, slug: str, scale: str) -> Result:
     parsed = tuple(_published_study(name, _mapping(data, folder, root)) for name, data in studies.items())
     warnings = tuple(f"edited by hand: {edit}" for edit in edited(folder))
     claims = _claims(folder, root)
-    return Result(slug, scale, _place(folder, root), True, claims, parsed, warnings, folder)
+    return Result(slug, scale, place(folder, root), True, claims, parsed, warnings, folder)
 
 
 def read_local(root: Path, folder: Path) -> Result:
     """The verdict of a local run in `folder`, a run's `verdict/<first>-<count>`."""
     run = folder.parents[1]
-    about = _mapping(_read(run, root, "settings.json"), run, root)
-    if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
-        raise Unfit(f"{_place(run, root)}: settings.json names no paper, study and scale")
+    about = about_run(root, run)
     if not re.fullmatch(r"\d+-\d+", folder.name):
-        raise Unfit(f"{_place(folder, root)}: not a verdict's folder")
+        raise Unfit(f"{place(folder, root)}: not a verdict's folder")
     first, count = (int(text) for text in folder.name.split("-"))
     provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
     study = StudyResult(
@@ -107,7 +136,15 @@ def read_local(root: Path, folder: Path) -> Result:
         provenance=provenance,
     )
     claims, age = _claims(folder, root), (folder / "claims.json").stat().st_mtime
-    return Result(about["paper"], about["scale"], _place(folder, root), False, claims, (study,), folder=folder, age=age)
+    return Result(about["paper"], about["scale"], place(folder, root), False, claims, (study,), folder=folder, age=age)
+
+
+def about_run(root: Path, run: Path) -> Mapping[str, Any]:
+    """What a run's settings.json says; `Unfit` when it does not name paper, study and scale."""
+    about = _mapping(_read(run, root, "settings.json"), run, root)
+    if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
+        raise Unfit(f"{place(run, root)}: settings.json names no paper, study and scale")
+    return about
 
 
 def published_folders(root: Path) -> Iterator[tuple[str, str]]:
@@ -115,6 +152,12 @@ def published_folders(root: Path) -> Iterator[tuple[str, str]]:
     for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in NOT_PAPERS):
         for folder in sorted(path for path in paper.glob("[!.]*") if path.is_dir()):
             yield paper.name, folder.name
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Every folder that looks like a local run."""
+    folders = (path for path in (root / "runs").glob("[!.]*") if path.is_dir())
+    return sorted(path for path in folders if not NOT_RUNS.fullmatch(path.name))
 
 
 def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
@@ -126,11 +169,8 @@ def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list
             _collect(found, skipped, lambda slug=slug, scale=scale: read_published(root, slug, scale))
         else:
             skipped.append(f"{slug}/{scale}: there is no page for this paper")
-    for run in sorted(path for path in (root / "runs").glob("[!.]*") if path.is_dir()):
-        verdicts = sorted(path for path in (run / "verdict").glob("[!.]*") if path.is_dir())
-        if not verdicts:
-            skipped.append(f"{_place(run, root)}: no verdict yet")
-        for folder in verdicts:
+    for run in run_folders(root):
+        for folder in sorted(path for path in (run / "verdict").glob("[!.]*") if path.is_dir()):
             _collect(found, skipped, lambda folder=folder: read_local(root, folder))
     for results in found.values():
         results.sort(key=lambda result: (not result.published, scale_order(result.scale), -result.age))
@@ -172,7 +212,7 @@ def _claims(folder: Path, root: Path) -> tuple[Claim, ...]:
     except Unfit:
         raise
     except ValueError as error:
-        raise Unfit(f"{_place(folder, root)}: claims.json: {error}") from None
+        raise Unfit(f"{place(folder, root)}: claims.json: {error}") from None
 
 
 def _figure(path: Path) -> Figure:
@@ -187,15 +227,19 @@ def _read(folder: Path, root: Path, name: str) -> Any:
     try:
         return files.read_json(folder / name)
     except FileNotFoundError:
-        raise Unfit(f"{_place(folder, root)}: {name} is missing; the result is not finished") from None
+        raise Unfit(f"{place(folder, root)}: {name} is missing; the result is not finished") from None
     except (OSError, ValueError, RecursionError):
-        raise Unfit(f"{_place(folder, root)}: {name} cannot be read") from None
+        raise Unfit(f"{place(folder, root)}: {name} cannot be read") from None
 
 
 def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unfit(f"{_place(folder, root)}: not written by this program")
+        raise Unfit(f"{place(folder, root)}: not written by this program")
     return value
+
+
+def _listed(value: Any) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _or_empty(value: Any) -> Mapping[str, Any]:
@@ -206,5 +250,6 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
-def _place(folder: Path, root: Path) -> str:
+def place(folder: Path, root: Path) -> str:
+    """A folder as a reader knows it, within the results."""
     return folder.relative_to(root).as_posix()

@@ -111,6 +111,16 @@ def deviation(item: Any) -> str:
     return f"{item.get('what', 'deviation')}{shown}{why}"
 
 
+def measured(mean: float | None, low: float | None, high: float | None) -> str:
+    """A mean with the lowest and highest value behind it, or the value that all of them have."""
+    if mean is None or low is None or high is None:
+        return "never reached" if mean is None else plain(mean)
+    if low == high:
+        return plain(low)
+    decimals = decimals_for(mean, low, high)
+    return f"{number(mean, decimals)} ({number(low, decimals)} to {number(high, decimals)})"
+
+
 def duration(minutes: float) -> str:
     """Minutes as a reader plans with them."""
     if minutes <= 0:

@@ -1,5 +1,1 @@
-"""A mirror of a run for dashboards: fed from the run's files by a process of its own, never on the path of training."""
-
-from core.tracking.mirror import Mirror
-
-__all__ = ["Mirror"]
+"""Mirrors of a run for dashboards: fed from the run's files by a process of its own, never on the path of training."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, unknown
+from core.tracking import trackers
 
+FOLLOWER = ("-m", "core.tracking.follower")
 MODES = ("offline", "online", "disabled")
+NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
 LOG = "logs/tracking.log"  # inside the run's folder
 WAIT_SECONDS = 60.0  # at the end of a run, for the last rows and, when online, the upload
 
@@ -20,23 +24,23 @@ WAIT_SECONDS = 60.0  # at the end of a run, for the last rows and, when online, 
 class Mirror:
     """A process that copies one run's files to a dashboard; whatever happens to it, the run goes on."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[str] | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, process: subprocess.Popen[str] | None, name: str = "none") -> None:
+        self.folder, self.name = folder, name
         self._process = process
 
     @classmethod
-    def start(cls, folder: Path, tracking: Mapping[str, Any], about: Mapping[str, Any]) -> "Mirror":
+    def start(cls, folder: Path, tracking: Mapping[str, Any], computing: bool = True) -> "Mirror":
         """Start mirroring the run in `folder`.
 
-        `tracking` is the chosen tracking group (name, mode, project, entity, group, tags, notes).
-        `about` names the replicates (`first_replicate`, `replicates`); all of it goes into the dashboard's config.
+        `tracking` is the chosen tracking group: name, mode, project, entity, group, tags, notes. Unless the run is
+        `computing`, there is nothing to mirror before its verdict.
         """
         check(tracking)
         if tracking["mode"] == "disabled":
             return cls(folder, None)
         process = _launch(folder.resolve())
-        _tell(process, {"tracking": dict(tracking), "about": dict(about), "shown": str(folder)})
-        return cls(folder, process)
+        _tell(process, {"tracking": dict(tracking), "computing": computing, "shown": str(folder)})
+        return cls(folder, process, tracking["name"])
 
     def finish(self, verdict_folder: Path | None, wait_seconds: float = WAIT_SECONDS) -> str | None:
         """Send the verdict (None: the run stopped without one), wait a bounded time; a line for the person, or None."""
@@ -48,28 +52,40 @@ class Mirror:
             answer, _ = process.communicate(timeout=wait_seconds)
         except subprocess.TimeoutExpired:
             _end(process)
-            return f"wandb: not finished within {wait_seconds:.0f} s and stopped; what was written is in {self._kept()}"
+            return f"{self.name}: not finished within {wait_seconds:.0f} s and stopped; the run's files are complete"
         lines = answer.strip().splitlines()
         if not lines:
-            return f"wandb: the mirror ended early (see {self.folder / LOG}); the run itself does not depend on it"
+            return (
+                f"{self.name}: the mirror ended early (see {self.folder / LOG}); the run itself does not depend on it"
+            )
         return lines[-1]
-
-    def _kept(self) -> str:
-        return str(self.folder / "wandb")
 
 
 def check(tracking: Mapping[str, Any]) -> None:
     """Raise `BadInput` for settings that no mirror can work with."""
-    if tracking["mode"] not in MODES:
-        raise unknown("tracking mode", str(tracking["mode"]), MODES)
-    if not isinstance(tracking["project"], str) or not tracking["project"]:
+    name, mode, project = tracking["name"], tracking["mode"], tracking["project"]
+    if mode not in MODES:
+        raise unknown("tracking mode", str(mode), MODES)
+    if mode == "disabled":
+        return
+    if name == "none":
+        raise BadInput(f"tracking=none has no mode '{mode}': choose tracking=wandb or tracking=trackio")
+    tracker = trackers.find(name)
+    if mode not in tracker.MODES:
+        raise BadInput(f"tracking={name} has no mode '{mode}': choose from {', '.join([*tracker.MODES, 'disabled'])}")
+    if project is not None and not (isinstance(project, str) and re.fullmatch(NAME, project)):
         raise BadInput("tracking.project must be a name, for example tracking.project=encore")
+    for key in ("entity", "group", "notes"):
+        if not isinstance(tracking[key], str | None):
+            raise BadInput(f"tracking.{key}={tracking[key]!r} must be text: write tracking.{key}='\"…\"'")
+    if not isinstance(tracking["tags"], list) or not all(isinstance(tag, str) for tag in tracking["tags"]):
+        raise BadInput("tracking.tags must be a list of words, for example tracking.tags=[mine,first]")
 
 
 def _launch(folder: Path) -> subprocess.Popen[str]:
     log = folder / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "core.tracking.wandb_mirror", str(folder)]
+    command = [sys.executable, *FOLLOWER, str(folder)]
     with log.open("w") as errors:
         # A session of its own: an interrupt at the terminal reaches the run, and the mirror ends when the run does.
         return subprocess.Popen(

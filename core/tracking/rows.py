@@ -4,23 +4,49 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from core.tracking.live import SHARED, Row
+
+CLAIM_COLUMNS = (
+    "claim", "verdict", "statement", "published", "estimate", "low", "high", "units", "region", "metric", "n",
+    "control", "control passes", "kind", "study", "note",
+)  # fmt: skip
 
 
-def finished_replicates(folder: Path, wanted: Iterable[int]) -> list[int]:
-    """Those of the wanted replicates whose record is complete."""
-    return [replicate for replicate in wanted if (_replicate_folder(folder, replicate) / "done.json").is_file()]
+def finished_replicates(folder: Path) -> list[int]:
+    """The replicates of a run whose record is complete."""
+    return sorted(int(done.parent.name) for done in folder.glob("replicates/*/done.json") if done.parent.name.isdigit())
 
 
 def read_rows(folder: Path, replicate: int) -> list[Row]:
     """One finished replicate's measurements, in the order they were made, with `replicate` as a column."""
-    text = (_replicate_folder(folder, replicate) / "measurements.jsonl").read_text(encoding="utf-8")
+    text = (folder / "replicates" / f"{replicate:06d}" / "measurements.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [{"replicate": replicate} | row | {"value": float(row["value"])} for row in rows]
+
+
+def thinned(looks: Sequence[Row], most: int) -> list[Row]:
+    """At most so many looks of every loop, evenly chosen, the newest among them, in their order."""
+    places: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for place, look in enumerate(looks):
+        places[look["replicate"], look["stage"]].append(place)
+    kept = []
+    for each in places.values():
+        count = min(most, len(each))
+        kept += [each[-1 - k * len(each) // count] for k in range(count)]
+    return [looks[place] for place in sorted(kept)]
+
+
+def tidy_looks(looks: Iterable[Row], place_of: Callable[[str], dict[str, str]]) -> list[Row]:
+    """Looks as rows of one metric each; `place_of` gives the columns (arm, stage) that a stage's name stands for."""
+    found = []
+    for look in looks:
+        shared = {"replicate": look["replicate"], "step": look["step"], **place_of(look["stage"])}
+        found += [shared | {"metric": name, "value": value} for name, value in look.items() if name not in SHARED]
+    return [row for row in found if not math.isnan(row["value"])]
 
 
 def curve_points(rows: Iterable[Row]) -> list[Row]:
@@ -53,42 +79,19 @@ def final_means(rows: Iterable[Row]) -> dict[str, float]:
 
 def claims_table(claims: list[Row]) -> tuple[list[str], list[list[Any]]]:
     """Column names and cells: one row per clause of each claim, or one per claim that has none."""
-    columns = [
-        "claim",
-        "study",
-        "kind",
-        "statement",
-        "published",
-        "metric",
-        "units",
-        "estimate",
-        "low",
-        "high",
-    ]
-    columns += ["region", "n", "verdict", "control", "control passes", "note"]
-    cells = []
-    for claim in claims:
-        control = claim.get("control") or {}
-        for clause in claim.get("clauses") or [{}]:
-            before = [
-                claim.get("id"),
-                claim.get("study"),
-                claim.get("kind"),
-                claim.get("statement"),
-            ]
-            numbers = [clause.get(name) for name in ("metric", "unit_of_value", "estimate", "low", "high")]
-            after = [
-                claim.get("verdict"),
-                control.get("name"),
-                control.get("passes"),
-                claim.get("note"),
-            ]
-            published, region = (
-                json.dumps(claim.get("published")),
-                json.dumps(clause.get("region")),
-            )
-            cells.append([*before, published, *numbers, region, clause.get("n"), *after])
-    return columns, cells
+    pairs = [(claim, clause) for claim in claims for clause in claim.get("clauses") or [{}]]
+    return list(CLAIM_COLUMNS), [[_claim_line(*pair)[name] for name in CLAIM_COLUMNS] for pair in pairs]
+
+
+def _claim_line(claim: Row, clause: Row) -> Row:
+    control = claim.get("control") or {}
+    return (
+        {name: claim.get(name) for name in ("study", "kind", "statement", "verdict", "note")}
+        | {name: clause.get(name) for name in ("metric", "estimate", "low", "high", "n")}
+        | {"claim": claim.get("id"), "units": clause.get("unit_of_value")}
+        | {"published": json.dumps(claim.get("published")), "region": json.dumps(clause.get("region"))}
+        | {"control": control.get("name"), "control passes": control.get("passes")}
+    )
 
 
 def series_name(row: Row) -> str:
@@ -111,7 +114,3 @@ def series_name(row: Row) -> str:
 def _cell(value: Any) -> Any:
     """The value as strict JSON can hold it: infinities become words."""
     return str(value) if isinstance(value, float) and math.isinf(value) else value
-
-
-def _replicate_folder(folder: Path, replicate: int) -> Path:
-    return folder / "replicates" / f"{replicate:06d}"

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.abstract import AbstractLab, size_in_bytes
+from core.abstract import AbstractLab, operations, size_in_bytes
 from core.contract import load_sheet, studies_of
 from core.errors import BadInput
 from core.keys import replicate_keys
 from core.lab import Lab
 from core.pages import load_page
-from core.plan import shapes_of
 from core.replicas import Axis
+from core.running.plan import shapes_of
 
 
 def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -135,3 +135,34 @@ def test_stages_seconds_and_kept_arrays_need_no_computing():
     assert lab.stage("s", lambda: {"x": jnp.ones((1, 2))})["x"] == shape(1, 2)
     lab.keep("x", shape(1, 2))
     assert lab.time({"a": lambda: pytest.fail("called")}, rounds=2) == {"a": [1.0, 1.0]}
+
+
+def test_a_stage_on_the_host_says_what_it_returns(tmp_path):
+    def solved(x):
+        return {"root": np.roots(np.asarray(x)[0])[None]}
+
+    lab, like = AbstractLab(), {"root": jax.ShapeDtypeStruct((2,), jnp.float64)}
+    x = shape(1, 3)
+    assert lab.stage("solve", lambda: solved(x), like=like)["root"].shape == (1, 2)
+    assert (lab.cost.stages, lab.cost.uncounted) == (["solve"], ["solve"])
+    with pytest.raises(BadInput, match=r"stage 'again' cannot be followed by shapes alone .*give lab.stage"):
+        lab.stage("again", lambda: solved(x))
+    real = Lab([0], [tmp_path], Path(), lambda name: {}, Axis(1, "loop"))
+    roots = real.stage("solve", lambda: solved(jnp.array([[1.0, -3.0, 2.0]])), like=like)
+    assert sorted(roots["root"][0].tolist()) == [1.0, 2.0]
+
+
+def test_a_scan_counts_as_often_as_it_runs():
+    """Also inside another one, under a derivative and in a call: by hand, 2 n^3 for every product."""
+
+    def inner(x):
+        return jax.lax.scan(lambda c, _: (c @ c, None), x, None, length=5)[0]
+
+    def outer(x):
+        return jax.lax.scan(lambda c, _: (jax.jit(inner)(c) @ c, None), x, None, length=3)[0]
+
+    product, x = 2 * 8**3, jax.ShapeDtypeStruct((8, 8), jnp.float32)
+    assert operations(inner, x) == pytest.approx(5 * product, rel=0.05)
+    assert operations(outer, x) == pytest.approx(3 * (5 + 1) * product, rel=0.05)
+    assert operations(jax.grad(lambda x: inner(x).sum()), x) == pytest.approx(15 * product, rel=0.2)
+    assert operations(jnp.matmul, x, x) == product

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from core import claims, stats
-from core.clauses import parse_clause
 from core.errors import BadInput
-from core.synthetic import planted_table
+from core.judging import claims, stats
+from core.judging.clauses import parse_clause
+from core.judging.synthetic import planted_table
 
 PAGE = yaml.safe_load(Path(__file__).with_name("claims_page.yaml").read_text(encoding="utf-8"))
 IDS = list(PAGE["claims"])

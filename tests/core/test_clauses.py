@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import algebra
-from core.clauses import parse_clause
 from core.errors import BadInput
+from core.judging import algebra
+from core.judging.clauses import parse_clause
 
 PLACE = "claim C1, clause 1"
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from core.compose import Launch, prepare_launch
 from core.errors import BadInput
 from core.optim.settings import OptimizerSettings
+from core.pages import load_page
+from core.running.compose import Launch, as_written, prepare_launch
+from core.running.jobs import job_of
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +116,7 @@ def test_the_words_of_a_run():
 
 def test_tracking():
     assert launch("tracking=none").tracking["mode"] == "disabled"
+    assert launch("tracking=trackio").tracking["name"] == "trackio"
     found = launch("tracking.mode=online", "tracking.project=mine", "tracking.tags=[a,b]").tracking
     assert (found["mode"], found["project"], list(found["tags"])) == ("online", "mine", ["a", "b"])
 
@@ -174,7 +177,11 @@ BAD = [
     (["tracking.mode=disabld"], "did you mean 'disabled'?"),
     (["tracking.mode=ofline"], "unknown tracking mode 'ofline': did you mean 'offline'?"),
     (["tracking.mode=null"], "unknown tracking mode"),
-    (["tracking.project=null"], "tracking.project must be a name"),
+    (["tracking.project=a/b"], "tracking.project must be a name"),
+    (["tracking.group=3"], "tracking.group=3 must be text"),
+    (["tracking.tags=mine"], "tracking.tags must be a list of words"),
+    (["tracking=trackio", "tracking.mode=online"], "tracking=trackio has no mode 'online'"),
+    (["tracking=none", "tracking.mode=online"], "tracking=none has no mode 'online'"),
     (["tracking.projekt=x"], "unknown key 'tracking.projekt': did you mean 'tracking.project'?"),
     (["+tracking.projekt=x"], "keys of a run cannot be added or removed"),
     (["++tracking.projekt=x"], "keys of a run cannot be added or removed"),
@@ -242,3 +249,11 @@ def test_a_page_with_a_wrong_value_is_refused_like_a_wrong_word(root):
 def test_a_broken_page_is_one_line(root):
     (root / "configs" / "paper" / "toy.yaml").write_text("# @package _global_\npaper: {title: [unclosed\n")
     assert "toy.yaml" in refusal("paper=toy")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_what_a_page_says_alone_is_what_composing_it_gives(scale: str) -> None:
+    for name in ("fit", "ready", "drift"):
+        composed, written = launch(f"study={name}", f"scale={scale}"), as_written(load_page("toy"), scale, name)
+        one, other = job_of(composed, composed.studies[0]), job_of(written, written.studies[0])
+        assert (one.identity, one.numbers) == (other.identity, other.numbers)

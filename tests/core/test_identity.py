@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core import identity, syntax
 from core.errors import BadInput
 from core.pages import slugs
+from core.publishing import identity, syntax
 from core.roots import sheet_path
 from core.settings import read_studies
 
@@ -65,9 +65,9 @@ def tree(tmp_path):
     files = {
         "core/__init__.py": "",
         "core/lab.py": "from typing import TYPE_CHECKING\nfrom core.keys import key_for\n"
-        "if TYPE_CHECKING:\n    from core.plan import Plan\n",
+        "if TYPE_CHECKING:\n    from core.running.plan import Plan\n",
         "core/keys.py": "def key_for(key):\n    return key\n",
-        "core/plan.py": "BUDGET = 1\n",
+        "core/running/plan.py": "BUDGET = 1\n",
         "core/training.py": "from . import keys\n\ndef step(x):\n    return x\n",
         "core/models/__init__.py": "",
         "core/models/mlp.py": "Mlp = 1\n",
@@ -75,8 +75,8 @@ def tree(tmp_path):
         "core/optim/__init__.py": "",
         "core/optim/sgd.py": "RATE = 1\n",
         "core/figures.py": "def style(x):\n    return x\n",
-        "core/claims.py": "from core.stats import mean\n",
-        "core/stats.py": "def mean(x):\n    return x\n",
+        "core/judging/claims.py": "from core.judging.stats import mean\n",
+        "core/judging/stats.py": "def mean(x):\n    return x\n",
         "experiments/demo.py": SHEET,
     }
     for name, text in files.items():
@@ -114,8 +114,8 @@ def test_the_closure_is_what_the_trial_imports_and_what_that_imports(tree):
         ("core/training.py", "    return x", '    """Step."""\n\n    return x  # as it is'),
         ("core/models/conv.py", "Conv = 1", "Conv = 2"),
         ("core/figures.py", "return x", "return -x"),
-        ("core/plan.py", "1", "2"),
-        ("core/stats.py", "return x", "return -x"),
+        ("core/running/plan.py", "1", "2"),
+        ("core/judging/stats.py", "return x", "return -x"),
     ],
 )
 def test_what_a_trial_does_not_reach_keeps_its_fingerprint(tree, name, old, new):
@@ -160,7 +160,7 @@ def test_verdicts_and_figures_have_identities_of_their_own(tree):
     assert restyled != drawings
     edit(tree, "core/figures.py", "return x", "return -x")
     assert identity.figures_identity(sheet) != restyled
-    edit(tree, "core/stats.py", "return x", "return -x")
+    edit(tree, "core/judging/stats.py", "return x", "return -x")
     assert identity.verdict_identity(claims, tree) != verdicts
 
 
@@ -267,7 +267,7 @@ def test_other_processes_agree(tree):
         """
         import sys
         from pathlib import Path
-        from core import identity
+        from core.publishing import identity
         print(identity.code_fingerprint(Path(sys.argv[1]), ["Settings", "trial"]))
         print(identity.run_identity("s", "t", "u", {"a": 0.1, "b": {"c": 1}}, "x", {}, {}).name)
         assert "jax" not in sys.modules and "numpy" not in sys.modules
@@ -323,7 +323,7 @@ def test_different_programs_have_different_texts(one, other):
 def test_no_presentation_is_in_the_identity_of_a_trial():
     sheets = [sheet_path(slug) for slug in slugs()]
     assert sheets
-    outside = {"cli", "plan", "tracking", "stats", "claims", "report", "figures", "publishing", "provenance"}
+    outside = {"cli", "figures", "judging", "publishing", "report", "running", "tracking"}
     for sheet in sheets:
         for names in read_studies(sheet).values():
             roots = [name for name in (names.settings, names.trial, names.prepare) if name]

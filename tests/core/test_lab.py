@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core import records
 from core.errors import BadInput, Interrupted
 from core.keys import named_keys, replicate_keys
 from core.lab import Lab, watched_steps
 from core.replicas import Axis
+from core.running import records
 from core.training import has_convolution
 
 STEPS, EVERY = 10, 4
@@ -242,6 +242,26 @@ def test_checkpoints_are_kept_from_time_to_time_and_removed_in_the_end(tmp_path)
     assert resumed == [2]
     assert not list((tmp_path / "checkpoints" / "000005").iterdir())
     assert np.array_equal(found.curves["distance"], run(lab(tmp_path / "whole", [5])).curves["distance"])
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_every_look_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
+    seen: dict[tuple, float] = {}
+
+    def watched(stage, step, replicates, values):
+        for name, value in values.items():
+            for number, each in zip(replicates, np.reshape(value, -1), strict=True):
+                seen[stage, name, number, step] = each
+
+    found = run(lab(tmp_path, [2, 7, 5], how, watched=watched))
+    expected = {
+        ("loop", name, number, mark): found.curves[name][r, m]
+        for name in ("distance", "done")
+        for r, number in enumerate([2, 7, 5])
+        for m, mark in enumerate(MARKS)
+    }
+    assert seen == expected
+    run(lab(tmp_path, [2, 7, 5], how, watched=lambda *look: pytest.fail("nothing is computed again")))
 
 
 def test_a_checkpoint_of_other_replicates_is_not_taken(tmp_path):

@@ -4,9 +4,13 @@ import copy
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+from yaml import YAMLError
 
+from core import yaml_pages
 from core.errors import BadInput
 from core.pages import checked_page, load_page, overlaid, slugs
+from core.roots import pages_folder
 
 
 @pytest.fixture
@@ -135,3 +139,21 @@ def test_planned_replicates(toy_root):
     fit, drift = studies["fit"], studies["drift"]
     assert [fit.replicates(scale) for scale in ("smoke", "laptop", "paper")] == [2, 4, 6]
     assert [drift.replicates(scale) for scale in ("smoke", "laptop", "paper")] == [1, 1, 1]
+
+
+def test_pages_are_read_as_hydra_reads_them(tmp_path):
+    path = tmp_path / "page.yaml"
+    path.write_text(
+        "# @package _global_\n"
+        "a: &a {x: 1e-3, y: 1.2e-3, z: 1e5, i: 10, u: 1_000, h: 0x1f, n: null, t: yes, f: .inf, g: -.5}\n"
+        "b: {<<: *a, x: 6e-4}\n"
+        "c: [2001-01-01, '1e-3', 1.5, -2, 3., +1e+2, e5, 1e, .e3]\n"
+        "d: >\n  folded\n  text\n"
+    )
+    assert yaml_pages.read(path) == OmegaConf.to_container(OmegaConf.load(path))
+    for slug in slugs():
+        page = pages_folder() / f"{slug}.yaml"
+        assert yaml_pages.read(page) == OmegaConf.to_container(OmegaConf.load(page))
+    path.write_text("a: 1\na: 2\n")
+    with pytest.raises(YAMLError, match="duplicate key a"):
+        yaml_pages.read(path)

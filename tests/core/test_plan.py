@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from core import files, flow, plan
-from core.compose import prepare_launch
+from core import files
 from core.errors import OverBudget
-from core.jobs import Job, job_of
-from core.plan import BYTES_PER_WORKER, Forecast
-from core.runs import Run
+from core.running import flow, plan
+from core.running.compose import prepare_launch
+from core.running.jobs import Job, job_of
+from core.running.plan import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
+from core.running.runs import Run
 
 COST = {"seconds_per_replicate": 30.0, "calibration_gflops": 40.0, "peak_gib": 0.5, "steps": 1000}
 SHAPES = {"flops": 4.8e11, "peak_bytes": 2**29, "steps": 70}
@@ -24,12 +25,15 @@ def job(*words: str) -> Job:
 @pytest.mark.parametrize(("replicates", "workers", "rounds"), [(6, 2, 3), (5, 2, 3), (1, 1, 1), (6, 6, 1), (7, 3, 3)])
 def test_minutes_from_a_recorded_cost_scale_with_speed_and_rounds(replicates, workers, rounds):
     found = plan.forecast(replicates, workers, 20.0, COST, None)
-    assert found == Forecast(rounds * 60 / 60, workers * 0.5, workers, "the published run", 1000)
+    expected = (OVERHEAD_SECONDS + rounds * 60) / 60
+    assert found == Forecast(pytest.approx(expected), workers * 0.5, workers, "the published run", 1000)
 
 
 def test_minutes_from_counted_operations():
-    found = plan.forecast(4, 2, 10.0, None, SHAPES)
-    assert found.minutes == pytest.approx(2 * (4.8e11 / (plan.TYPICAL_EFFICIENCY * 1e10)) / 60)
+    found = plan.forecast(4, 2, 10.0, None, SHAPES, "counted operations")
+    expected = OVERHEAD_SECONDS + 2 * (4.8e11 / (plan.TYPICAL_EFFICIENCY * 1e10))
+    assert found.minutes == pytest.approx(expected / 60) and not found.floor
+    assert plan.forecast(4, 2, 10.0, None, {**SHAPES, "uncounted": ["solve"]}).floor
     assert found.gib == pytest.approx(2 * (BYTES_PER_WORKER / 2**30 + 0.5))
     assert (found.steps, found.source, found.workers) == (70, "counted operations", 2)
 
@@ -84,8 +88,8 @@ def test_a_forecast_prefers_the_published_run_unless_settings_were_overridden(to
     monkeypatch.setattr(flow, "cores", lambda: [0, 1])
     monkeypatch.setattr(plan, "memory_gib", lambda: 64.0)
     found = flow.forecast_of(job(), 40.0)
-    assert found == Forecast(2 * 30 / 60, 1.0, 2, "the published run", 1000)
-    assert flow.forecast_of(job("settings.steps=20"), 40.0).source == "counted operations"
+    assert found == Forecast((OVERHEAD_SECONDS + 2 * 30) / 60, 1.0, 2, "the published run", 1000)
+    assert flow.forecast_of(job("settings.steps=20"), 40.0).source == "operations, the published run"
     assert flow.forecast_of(job("settings.steps=20"), 40.0).steps == 60
 
 

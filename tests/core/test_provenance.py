@@ -10,8 +10,8 @@ import subprocess
 import numpy
 import pytest
 
-from core import provenance
 from core.errors import BadInput
+from core.publishing import provenance
 
 
 @pytest.fixture

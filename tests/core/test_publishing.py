@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import files, published, records
+from core import files
 from core.errors import BadInput, Interrupted
-from core.identity import run_identity
-from core.publishing import (
+from core.publishing.confirm import confirm, confirmable
+from core.publishing.identity import run_identity
+from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
@@ -22,16 +23,18 @@ from core.publishing import (
     check,
     ledger_entries,
     publish,
+    published,
     remake,
     spot,
 )
+from core.running import records
 
 PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0") -> Standing:
-    found = run_identity("demo", study, "laptop", {"rate": 0.1}, code, {"digits": "aa"}, {"jax": jax})
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> Standing:
+    found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
     return Standing(found, verdicts, figures)
 
 
@@ -379,3 +382,45 @@ def test_one_replicate_can_be_compared(tmp_path):
         "accuracy arm=dense density=21.1: only published",
         "accuracy arm=full density=21.1: not published",
     ]
+
+
+def confirmed(results: Path, again: pd.DataFrame) -> list[str]:
+    about = {"commit": "cd", "date": "2025-03-04"}
+    return confirm(results, "demo", "laptop", PAGE, "lenet", standing(code="c2"), again, about)
+
+
+def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_current(tmp_path):
+    folder = published_run(tmp_path)
+    before = contents(folder)
+    table = rows("lenet", 2, density=21.1)
+    assert confirmed(tmp_path, table[table["replicate"] == 1]) == []
+    assert state(tmp_path, code="c2") == [("lenet", CURRENT, "by replicate 1, computed again on 2025-03-04")]
+    assert state(tmp_path) == [("lenet", "renew (3 min)", "code")]
+    after = contents(folder)
+    assert {name for name in after if after[name] != before[name]} == {"provenance.json"}
+    about = files.read_json(folder / "provenance.json")["studies"]["lenet"]
+    assert about["commit"] == "ab", "where the numbers come from stays as it was"
+    entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2}
+    entry["before"] = {"code": "c1", "libraries": {"jax": "1.0"}}
+    assert about["confirmed"] == [entry]
+    assert published.edited(folder) == []
+
+
+def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
+    folder = published_run(tmp_path)
+    before = contents(folder)
+    table = rows("lenet", 2, density=21.1)
+    again = table[table["replicate"] == 0].assign(value=lambda found: np.nextafter(found["value"], 0))
+    [line, _] = confirmed(tmp_path, again)
+    assert line.startswith("accuracy arm=dense density=21.1: inf published, ")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [({"code": "c2"}, True), ({"code": "c2", "jax": "2.0"}, True), ({"rate": 0.2}, False), ({}, False)],
+)
+def test_code_and_libraries_can_be_confirmed_but_no_other_settings(tmp_path, now, expected):
+    folder = published_run(tmp_path)
+    assert confirmable(published.provenance_of(folder)["lenet"], standing(**now)) == expected
+    assert not confirmable(published.provenance_of(folder)["lenet"], None)

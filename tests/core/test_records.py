@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import records, stages
-from core.runs import Run
+from core import stages
+from core.running import records
+from core.running.runs import Run
 
 AWKWARD = [0.1 + 0.2, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 100.0, 1e22, 2**-1074 * 3, np.inf, -np.inf]
 

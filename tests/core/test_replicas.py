@@ -55,6 +55,17 @@ def test_uneven_counts_are_padded_for_any_number_of_devices(devices):
     np.testing.assert_allclose(found["matrix"], expected["matrix"], rtol=2e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("size", "devices"), [(4, 2), (3, 2), (5, 8)])
+def test_what_comes_from_one_spread_call_can_go_into_the_next(size, devices):
+    """Keys and arrays alike, wherever the first call left them; also as an argument that all replicates share."""
+    lifter, keys = Lifter(Axis(size, "pmap", devices)), jax.random.split(jax.random.key(0), size)
+    folded = lifter.lift("fold", jax.random.fold_in, 1, 1)(keys, np.uint32(3))
+    drawn = lifter.lift("draw", lambda key, x: x + jax.random.normal(key, (2,)), 2, 0)(folded, jnp.ones((size, 2)))
+    again = lifter.lift("add", jnp.add, 1, 1)(drawn, drawn[0])
+    expected = [1.0 + jax.random.normal(jax.random.fold_in(key, 3), (2,)) for key in keys]
+    np.testing.assert_allclose(again, jnp.stack(expected) + expected[0][None], rtol=1e-6)
+
+
 def test_the_choice_of_the_axis(monkeypatch):
     assert jax.local_device_count() == 8
     assert Axis.choose(5) == Axis(5, "loop")

@@ -1,10 +1,11 @@
-"""The static site and the README's table: every number and verdict shown, nothing executable, nothing from outside."""
+"""The static site and the README's table: every number and verdict shown, nothing run but our own, nothing fetched."""
 
 import base64
+import hashlib
+import html
 import json
 import re
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,121 +13,26 @@ from xml.etree import ElementTree
 import pytest
 
 from core.errors import BadInput
-from core.files import sha256, write_json
-from core.identity import digest
-from core.pages import Page
+from core.files import write_json
 from core.report import readme_table, wording
+from core.report.assets import LIBRARY, library
 from core.report.claims import Clause, parse_claims
-from core.report.site import build
+from core.report.site import TEMPLATES, build
+from tests.results_files import (
+    HOSTILE,
+    SVG,
+    Reader,
+    claim,
+    clause,
+    measure,
+    page,
+    publish,
+    run_locally,
+    sweep,
+    table,
+)  # fmt: skip
 
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
-SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='{n}' height='9'><text>{text}</text></svg>"
-
-
-def clause(**changes: Any) -> dict[str, Any]:
-    base = {
-        "metric": "test_accuracy",
-        "unit_of_value": "percentage points",
-        "estimate": 0.41,
-        "low": 0.28,
-        "high": 0.55,
-    }
-    return base | {"level": 0.95, "region": [0, None], "matters": 0.17, "units": ["replicate"], "n": 6} | changes
-
-
-def claim(name: str, verdict: str = "holds", **changes: Any) -> dict[str, Any]:
-    difference = {"estimate": 0.5, "low": 0.31, "high": 0.69}
-    control = {"name": "random_mask", "verdict": "fails", "difference": difference, "passes": True}
-    base: dict[str, Any] = {
-        "id": name,
-        "study": "lenet",
-        "kind": "statistical",
-        "statement": f"Sentence of {name}.",
-        "published": 0.5,
-    }
-    base |= {"source": "figure 4a", "verdict": verdict, "note": "", "join": "all", "clauses": [clause()]}
-    return base | {"deviations": [], "control": control} | changes
-
-
-def page(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2"), **about: Any) -> Page:
-    paper = {"title": title, "authors": ["A. Author", "B. Author"], "year": 2019, "venue": "ICLR"}
-    paper |= {"arxiv": "1803.03635", "fields": ["sparsity"], "idea": "The idea in a sentence."} | about
-    deviation = {"what": "training length", "paper": 50000, "laptop": 4000, "bears_on": ["C1"], "why": "time"}
-    settings = {"learning_rate": 0.0012, "optimizer": {"name": "adam"}, "hidden": [300, 100]}
-    study: dict[str, Any] = {
-        "says": "The default study.",
-        "arms": {"dense": "the whole network"},
-        "deviations": [deviation],
-    }
-    study |= {"settings": settings, "scales": {"smoke": {"learning_rate": 0.1}, "paper": {"iterations": 50000}}}
-    printed = {"value": 0.5, "unit": "percentage points", "where": "figure 4a"}
-    listed = {name: {"says": f"Sentence of {name}.", "printed": printed, "study": "lenet"} for name in claims}
-    return Page(
-        slug, {"paper": paper, "studies": {"lenet": study, "conv": study | {"default": False}}, "claims": listed}
-    )
-
-
-def provenance(date: str = "2026-01-02", seconds: float = 540.0) -> dict[str, Any]:
-    return {"commit": "abc123", "dirty": False, "date": date, "seconds": seconds, "device": {"cores": 2}}
-
-
-def publish(root: Path, slug: str, claims: list[dict[str, Any]], scale: str = "laptop", **figures: str) -> Path:
-    folder = root / slug / scale
-    write_json(folder / "claims.json", claims)
-    (folder / "figures").mkdir()
-    for name, content in figures.items():
-        (folder / "figures" / f"{name}.svg").write_text(content)
-    sums = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in folder.rglob("*.*")}
-    studies = {"lenet": provenance() | {"replicates": 6, "settings": {"learning_rate": 0.0012}}}
-    write_json(folder / "provenance.json", {"studies": studies, "files": sums | {"provenance.json": digest(studies)}})
-    return folder
-
-
-def run_locally(root: Path, slug: str, claims: list[dict[str, Any]], scale: str = "laptop", tail: str = "0") -> Path:
-    run = root / "runs" / f"{slug}-lenet-{scale}-{tail * 12}"
-    settings = {"learning_rate": 0.003}
-    about = {"paper": slug, "study": "lenet", "scale": scale, "settings": settings, "overridden": ["learning_rate"]}
-    write_json(run / "settings.json", about | {"identity": {}})
-    folder = run / "verdict" / "1000-6"
-    write_json(folder / "claims.json", claims)
-    write_json(folder / "provenance.json", provenance("2026-03-04", 30.0))
-    return folder
-
-
-class Reader(HTMLParser):
-    """Tags, attributes and visible text of a page; checks that tags are balanced."""
-
-    void = frozenset({"meta", "img", "br", "link", "input", "hr"})
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.void:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "title"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+OURS = {path.read_text(encoding="utf-8") for path in TEMPLATES.glob("*.js")}
 
 
 def test_paper_page_shows_every_part(tmp_path: Path) -> None:
@@ -166,13 +72,17 @@ def test_index_lists_papers_with_verdicts_in_words(tmp_path: Path) -> None:
     publish(root, "a_paper", [claim("C1"), claim("C2", "undecided")])
     build(root, [page("a_paper"), page("b_paper", "Another")], tmp_path)
     reader = Reader(tmp_path / "index.html")
-    assert "2 papers, 4 claims: 1 holds, 1 undecided, 2 not run yet." in reader.text
+    assert "2 papers, 4 claims: ✓ 1 holds ? 1 undecided · 2 not run" in reader.text
     assert "C1 ✓ holds C2 ? undecided" in reader.text
     assert "C1 not run yet C2 not run yet" in reader.text
     assert "sparsity" in reader.text
     assert "9 min" in reader.text
     assert "2026-01-02" in reader.text
     assert {link["href"] for link in reader.all("a")} >= {"a_paper.html", "b_paper.html"}
+    [first, second] = [row for row in reader.all("tr") if "data-words" in row]
+    words = "a_paper a paper a. author, b. author · iclr 2019 the idea in a sentence. sparsity"
+    assert first["data-words"] == f"{words} c1 sentence of c1. c2 sentence of c2."
+    assert (first["data-state"], second["data-state"]) == ("published", "not run")
 
 
 def test_published_verdicts_come_before_local_ones(tmp_path: Path) -> None:
@@ -194,29 +104,53 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
     hostile["control"]["name"] = HOSTILE
     drawn = SVG.format(n=1, text="<script>alert(2)</script>")
     publish(root, "a_paper", [hostile], **{"lenet-a": drawn})
-    run_locally(root, "a_paper", [hostile])
+    measure(run_locally(root, "a_paper", [hostile]), table(arms=(HOSTILE, "b")).assign(metric=HOSTILE))
+    folder = sweep(root, "a_paper", rates=(HOSTILE, "0.1"))
+    sum_up = json.loads((folder / "sweep.json").read_text())
+    write_json(folder / "sweep.json", sum_up | {"identity": f"../{HOSTILE}"})
     (root / "stranger" / "laptop").mkdir(parents=True)
     hostile_page = page("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
     build(root, [hostile_page], tmp_path / "report")
-    for name in ("index.html", "a_paper.html"):
+    for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / "report" / name)
-        assert reader.all("script") == []
+        assert set(re.findall(r"<script>(.*?)</script>", reader.source, re.DOTALL)) <= OURS
+        assert {script.get("type") or script.get("src") for script in reader.all("script")} <= {
+            None, "application/json", LIBRARY,
+        }  # fmt: skip
         assert all("onerror" not in attributes for _, attributes in reader.tags)
         assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in reader.all("img"))
         assert "<script>alert('x')</script>" in reader.text
 
 
-def test_pages_stand_alone(tmp_path: Path) -> None:
-    publish(tmp_path / "results", "a_paper", [claim("C1")], **{"lenet-a": SVG.format(n=1, text="a")})
+def test_pages_stand_alone_beside_the_library(tmp_path: Path) -> None:
+    measure(publish(tmp_path / "results", "a_paper", [claim("C1")], **{"lenet-a": SVG.format(n=1, text="a")}))
+    sweep(tmp_path / "results", "a_paper")
     build(tmp_path / "results", [page("a_paper")], tmp_path)
-    for name in ("index.html", "a_paper.html"):
+    assert (tmp_path / LIBRARY).read_bytes() == library().read_bytes()
+    for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / name)
-        assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in reader.tags}
-        assert "url(" not in (tmp_path / name).read_text()
-        assert "@import" not in (tmp_path / name).read_text()
+        assert not {"iframe", "object", "base"} & {tag for tag, _ in reader.tags}
+        assert [link["href"] for link in reader.all("link")] == ["data:,"]
+        fetched = [script["src"] for script in reader.all("script") if "src" in script]
+        assert fetched == ([] if name == "index.html" else [LIBRARY])
+        assert "url(" not in reader.source
+        assert "@import" not in reader.source
         for link in reader.all("a"):
             target = link["href"] or ""
-            assert target.startswith("https://arxiv.org/") or (tmp_path / target.split("#")[0]).exists()
+            assert target.startswith("https://arxiv.org/") or (tmp_path / target.split("#")[0]).exists(), target
+
+
+def test_only_our_scripts_may_run(tmp_path: Path) -> None:
+    measure(publish(tmp_path / "results", "a_paper", [claim("C1")]))
+    build(tmp_path / "results", [page("a_paper")], tmp_path)
+    source = (tmp_path / "a_paper.html").read_text(encoding="utf-8")
+    [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', source)
+    inline = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    sums = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inline]
+    assert len(sums) == 4
+    assert all(f"sha256-{each}" in html.unescape(policy) for each in sums)
+    assert "unsafe-inline" not in policy.split("script-src")[1]
+    assert "unsafe-eval" not in policy
 
 
 def test_pages_are_accessible(tmp_path: Path) -> None:
@@ -228,7 +162,7 @@ def test_pages_are_accessible(tmp_path: Path) -> None:
         assert len(reader.all("h1")) == len(reader.all("main")) == 1
         assert all(header.get("scope") in ("col", "row") for header in reader.all("th"))
         assert all(image.get("alt") for image in reader.all("img"))
-        assert all(plot.get("aria-label") for plot in reader.all("svg"))
+        assert all(plot.get("aria-label") or plot.get("aria-hidden") for plot in reader.all("svg"))
         assert reader.all("a")[0]["href"] == "#content"
 
 
@@ -238,17 +172,16 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_text_has_contrast_in_light_and_dark(tmp_path: Path) -> None:
-    style = build(tmp_path, [], tmp_path).read_text(encoding="utf-8")
-    schemes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
-    assert len(schemes) == 3
-    for scheme in schemes:
-        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})\b", scheme))
-        for text in ("ink", "soft", "link", "holds", "fails", "undecided", "untestable"):
-            for ground in ("paper", "raised", "faint"):
-                if text in colours and ground in colours:
-                    light, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
-                    assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+def test_text_has_contrast_in_light_and_dark() -> None:
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}, #[0-9a-f]{6})\)", style))
+    words = {"ink", "soft", "link", "accent", "holds", "fails", "undecided", "untestable"}
+    lines = {f"line-{number}" for number in range(8)}
+    for name, least in [*((word, 4.5) for word in words), *((line, 3.0) for line in lines)]:
+        for ground in ("paper", "raised", "faint"):
+            for text, below in zip(colours[name].split(", "), colours[ground].split(", "), strict=True):
+                light, dark = sorted((luminance(text), luminance(below)), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= least, (name, ground)
 
 
 def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -262,6 +195,12 @@ def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     (root / "runs" / "good-lenet-laptop-aaaaaaaaaaaa" / "replicates").mkdir(parents=True)
     (root / "runs" / "good-lenet-laptop-bbbbbbbbbbbb" / "verdict" / "0-6").mkdir(parents=True)
     (root / "runs" / "ledger.jsonl").write_text("")
+    (root / "runs" / "foreign").mkdir()
+    (root / "runs" / f"good-lenet-prepared-{'c' * 12}" / "replicates").mkdir(parents=True)
+    (root / "runs" / "sweeps" / "torn").mkdir(parents=True)
+    (root / "runs" / "sweeps" / "torn" / "sweep.json").write_text('{"identity": ')
+    odd = sweep(root, "good", identity="odd") / "sweep.json"
+    write_json(odd, json.loads(odd.read_text()) | {"axes": 5})
     pages = [page(slug) for slug in ("good", "half", "broken", "odd", "number")]
     build(root, pages, tmp_path)
     text = Reader(tmp_path / "index.html").text
@@ -271,11 +210,16 @@ def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
         "odd/laptop: claims.json: C1 has no verdict that is known",
         "number/laptop: claims.json: C1 has '1' where a number belongs",
         "stranger/laptop: there is no page for this paper",
-        "runs/good-lenet-laptop-aaaaaaaaaaaa: no verdict yet",
+        "runs/good-lenet-laptop-aaaaaaaaaaaa: settings.json is missing",
+        "runs/foreign: not a run",
+        "runs/sweeps/torn: sweep.json cannot be read",
+        "runs/sweeps/odd: holds what cannot be shown",
         "runs/good-lenet-laptop-bbbbbbbbbbbb: settings.json is missing",
     ):
         assert line in text, line
-    assert "5 papers, 10 claims: 1 holds, 9 not run yet." in text
+    assert "5 papers, 10 claims: ✓ 1 holds · 9 not run" in text
+    assert "prepared" not in text
+    assert text.count("bbbbbbbbbbbb") == 1
 
 
 def test_edits_by_hand_are_shown(tmp_path: Path) -> None:
@@ -347,7 +291,9 @@ def test_small_plots_are_well_formed(tmp_path: Path) -> None:
     clauses = [clause(), clause(low=None, region=[None, 0], matters=None), clause(estimate=0.0, low=0.0, high=0.0)]
     publish(tmp_path, "a_paper", [claim("C1", clauses=clauses)])
     build(tmp_path, [page("a_paper")], tmp_path)
-    plots = re.findall(r"<svg.*?</svg>", (tmp_path / "a_paper.html").read_text(encoding="utf-8"), re.DOTALL)
+    plots = re.findall(
+        r'<svg class="forest".*?</svg>', (tmp_path / "a_paper.html").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert [len(ElementTree.fromstring(plot).findall("circle")) for plot in plots] == [1, 1, 1]
 
 

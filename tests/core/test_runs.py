@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core import files
-from core.runs import Run, note_in_ledger
+from core.running.runs import Run, note_in_ledger
 
 
 @pytest.fixture(autouse=True)

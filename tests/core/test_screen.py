@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core import screen
+from core.running import screen
 
 
 def clause(**changes: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def written(console: Console) -> str:
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("core.screen.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("core.running.screen.time.monotonic", lambda: clock[0])
     console = lines(terminal=False)
     with screen.Progress(console, "fit training", 200) as progress:
         for now, steps in ((1.0, 10), (30.0, 40), (31.0, 10), (60.0, 40)):
@@ -102,7 +102,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch):
 
 def test_progress_without_a_known_end(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("core.screen.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("core.running.screen.time.monotonic", lambda: clock[0])
     console = lines(terminal=False)
     with screen.Progress(console, "ready preparing", 0) as progress:
         clock[0] = 21.0

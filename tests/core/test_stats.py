@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from core import stats
+from core.judging import stats
 
 
 def coverage(intervals, truth):

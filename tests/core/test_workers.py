@@ -13,13 +13,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from core import flow, prepared, records, workers
-from core.compose import prepare_launch
-from core.jobs import Job, job_of
-from core.plan import batches
-from core.runs import Run
-from core.worker import Worker
-from core.workers import Pool
+from core import prepared
+from core.running import flow, records, workers
+from core.running.compose import prepare_launch
+from core.running.jobs import Job, job_of
+from core.running.plan import batches
+from core.running.runs import Run
+from core.running.worker import Worker
+from core.running.workers import Pool
+from core.tracking.live import Reader
 from tests.toy import build_toy
 
 PATIENCE = 120.0
@@ -27,7 +29,8 @@ PATIENCE = 120.0
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from core.workers import Pool
+from core.running.workers import Pool
+from core.tracking.live import Reader
 pool = Pool(Path(sys.argv[1]), accelerator=False, pinned=True)
 pool.start(1)
 print(pool.workers[0].process.pid, flush=True)
@@ -169,6 +172,27 @@ def test_a_stop_gives_the_task_back_with_a_checkpoint_to_go_on_from(root):
     (failed,) = of_kind(events, "failed")
     assert failed["code"] == 75 and asked.missing == [0, 1]
     assert [path.name for path in (asked.run.checkpoints / "000000").iterdir()] == ["fast.msgpack"]
+    assert [path.name for path in asked.run.live.iterdir()] == ["000000.jsonl"]
+
+
+def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
+    asked = job("replicates=2", "scale=smoke", "settings.rate=0.15")
+    worker, shown = Worker(Heard()), []
+
+    def steps_and_rows(steps):
+        shown.extend(reader.new_rows())
+
+    reader, worker.events.advanced = Reader(asked.run.live), steps_and_rows
+    for task in tasks(asked):
+        worker.compute(task)
+    assert list(asked.run.live.iterdir()) == []
+    table = records.assemble(asked.run, "fit", asked.numbers)
+    curves = table[table["metric"] == "loss_curve"]
+    expected = {
+        (r, arm, s): v for r, arm, s, v in curves[["replicate", "arm", "step", "value"]].itertuples(index=False)
+    }
+    assert {(row["replicate"], row["stage"], row["step"]): row["loss_curve"] for row in shown} == expected
+    assert len(shown) == 2 * 3 * 3
 
 
 def test_workers_do_not_outlive_their_parent(root):

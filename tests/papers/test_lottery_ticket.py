@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import keys, pages, records, roots
+from core import keys, pages, roots
 from core.data import loading
 from core.errors import BadInput
 from core.lab import Lab
 from core.optim.settings import ARGUMENTS, OptimizerSettings
 from core.replicas import Axis
+from core.running import records
 from core.settings import build
 from experiments import lottery_ticket as sheet
 

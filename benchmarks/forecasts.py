@@ -1,0 +1,104 @@
+"""Forecasts against what happened: every study of every paper at smoke scale, before and after the ledger knows it.
+
+    python -m benchmarks.forecasts [--papers lottery_ticket] [--minutes 6]
+
+Each study is run three times in a results folder of its own: as nothing is known of it, with twice the replicates, and
+with twice the length where a setting says how long it is. From the second run on the ledger of costs calibrates. What
+has not started within the minutes is left out, and named. On a machine that does other work (`load_average`) both the
+calibration and the runs are slowed, by different amounts.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from core.files import write_json
+from core.pages import Study, load_page, slugs
+from core.publishing.provenance import collect
+from core.roots import results_elsewhere
+from core.running import costs
+
+LENGTHS = ("iterations", "steps", "epochs")
+RESULT = Path(__file__).parent / "results" / "forecasts.json"
+
+
+def commands(study: Study) -> list[list[str]]:
+    """The words of the three runs of a study."""
+    count, values = study.replicates("smoke"), study.values("smoke")
+    first = [f"paper={study.paper}", f"study={study.name}", "scale=smoke", "first_replicate=1000", "tracking=none"]
+    found = [first, [*first[:3], "first_replicate=2000", f"replicates={2 * count}", "tracking=none"]]
+    lengths = [name for name in LENGTHS if isinstance(values.get(name), int)]
+    return found + [[*first, f"settings.{name}={2 * values[name]}"] for name in lengths[:1]]
+
+
+def run(words: list[str]) -> None:
+    line = [sys.executable, "-m", "experiments", "run", *words]
+    done = subprocess.run(line, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
+
+
+def summary(lines: list[costs.Measured]) -> dict[str, Any]:
+    """Factors between forecast and wall-clock time, by what the forecast was made from."""
+    factors: dict[str, list[float]] = {"nothing known": [], "calibrated": []}
+    for line, factor in costs.accuracy(lines):
+        known = "this run" in line.source or "here" in line.source
+        factors["calibrated" if known else "nothing known"].append(factor)
+    return {
+        name: {"runs": len(found), "median": round(statistics.median(found), 2), "largest": round(max(found), 2)}
+        for name, found in factors.items()
+        if found
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Forecasts against what happened.")
+    parser.add_argument("--papers", nargs="*", default=slugs())
+    parser.add_argument("--minutes", type=float, default=6.0)
+    given = parser.parse_args()
+    started, before, left_out = time.perf_counter(), os.getloadavg()[0], []
+    with results_elsewhere():
+        for study in (study for slug in given.papers for study in load_page(slug).studies.values()):
+            if time.perf_counter() - started > 60 * given.minutes:
+                left_out.append(f"{study.paper}/{study.name}")
+                continue
+            for words in commands(study):
+                run(words)
+        lines = costs.read()
+    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+    found = {
+        "work": "every study at smoke scale: as nothing is known, with twice the replicates, with twice the length",
+        "cpu": provenance["device"]["cpu"],
+        "cores": provenance["device"]["cores"],
+        "commit": provenance["commit"],
+        "date": provenance["date"],
+        "load_average": [round(load, 1) for load in (before, os.getloadavg()[0])],
+        "factors": summary(lines),
+        "left_out": left_out,
+        "runs": [
+            {
+                "study": f"{line.paper}/{line.study}",
+                "replicates": line.replicates,
+                "steps": line.steps,
+                "forecast_seconds": round(60 * line.forecast, 1),
+                "took_seconds": round(60 * line.minutes, 1),
+                "factor": round(factor, 2),
+                "from": line.source,
+            }
+            for line, factor in costs.accuracy(lines)
+        ],
+    }
+    write_json(RESULT, found)
+    for each in found["runs"]:
+        print(f"{each['study']:32}{each['replicates']:4}{each['forecast_seconds']:9.1f} s{each['took_seconds']:9.1f} s "
+              f"{each['factor']:6.2f}  {each['from']}")  # fmt: skip
+    print(found["factors"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""`encore sync`: upload finished offline runs to Weights & Biases, each once."""
+
+import argparse
+import sys
+
+from core import pages
+from core.errors import EncoreError, unknown
+from core.roots import runs_folder
+from core.tracking import push
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Make every mirror that waits whole, then upload it; returns the worst exit code."""
+    for paper in arguments.papers:
+        if paper not in pages.slugs():
+            raise unknown("paper", paper, pages.slugs())
+    elsewhere = {name: getattr(arguments, name) for name in ("project", "entity") if getattr(arguments, name)}
+    runs = list(push.waiting(runs_folder(), arguments.papers, arguments.rebuild, elsewhere))
+    if not runs:
+        print(" nothing waits to be uploaded")
+        return 0
+    if not arguments.rebuild:
+        push.check_server()
+    whole, codes = [], [0]
+    for run in runs:
+        try:
+            push.make_whole(run, arguments.rebuild)
+            whole.append(run)
+        except EncoreError as error:
+            codes.append(_told(error))
+    print(f" {len(whole)} of {len(runs)} mirrors are whole")
+    address = push.check_server()
+    for run in whole:
+        try:
+            push.upload(run)
+            print(f" {run.folder.name}: uploaded to {address}", flush=True)
+        except EncoreError as error:
+            codes.append(_told(error))
+    return max(codes)
+
+
+def _told(error: EncoreError) -> int:
+    print(f"encore: {error}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,1 @@
+"""From measurements to verdicts: the algebra of clauses, intervals, claims and their controls."""

@@ -1,0 +1,70 @@
+"""Confirming published results under changed code or libraries, at the cost of one replicate instead of all.
+
+Whoever changes shared code would have to perform every paper again, though most such changes alter no result. Where
+settings and data are the same, one published replicate is computed again; if all of its rows are equal bit by bit, the
+published study stands for the present code too, and its provenance says by which replicate that was confirmed.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.publishing import published
+from core.publishing.publish import Standing, opened, spot, untested
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def confirmable(provenance: Mapping[str, Any], now: Standing | None) -> bool:
+    """Whether a published study has the settings and data of today, but other code or versions of libraries."""
+    if now is None:
+        return False
+    before, today = provenance["identity"], now.identity.parts
+    return before != today and all(before[part] == today[part] for part in ("settings", "data"))
+
+
+def confirm(
+    results: Path,
+    slug: str,
+    scale: str,
+    page: Mapping[str, Any],
+    study: str,
+    now: Standing,
+    again: "pd.DataFrame",
+    about: Mapping[str, Any],
+) -> list[str]:
+    """Record that the present code computes a published replicate bit by bit; returns the rows where it does not.
+
+    Args:
+      results: folder of published results.
+      slug: the paper.
+      scale: the published scale.
+      page: the page, for the order of its "claims".
+      study: the study, confirmable as it is now.
+      now: what the study would be now.
+      again: the measurements of one published replicate, computed by the present code.
+      about: what is recorded with the confirmation, such as commit and date.
+
+    Nothing is written when a row differs. Raises BadInput when the folder was edited by hand.
+    """
+    [replicate] = again["replicate"].unique().tolist()
+    if found := spot(results / slug / scale, study, replicate, again):
+        return found
+    with opened(results, slug, scale) as folder:
+        parts = published.read(folder)
+        before = parts[study].provenance
+        entry = {**about, "replicate": replicate, "rows": len(again), "before": _moving(before["identity"])}
+        provenance = {
+            **before,
+            "identity": now.identity.parts,
+            "confirmed": [*before.get("confirmed", []), entry],
+        }
+        parts[study] = dataclasses.replace(parts[study], provenance=provenance)
+        published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
+    return []
+
+
+def _moving(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: identity[part] for part in ("code", "libraries")}

@@ -1,0 +1,313 @@
+"""Publishing finished, unmodified runs to `results/<slug>/<scale>/`, and checking whether what is published stands."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from core import files
+from core.errors import BadInput
+from core.publishing import published
+from core.publishing.identity import Identity, differences
+from core.publishing.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, Part, edited
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+CURRENT, VERDICTS_CHANGED, EDITED = "current", "verdict logic changed (seconds)", "edited by hand"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a study would be if it were run now: its identity, those of its verdicts and of its figures."""
+
+    identity: Identity
+    verdicts: str
+    figures: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run of one study that is to be published: its folder, and how many replicates the page plans."""
+
+    study: str
+    folder: Path
+    replicates: int
+    now: Standing
+
+    @property
+    def verdict(self) -> Path:
+        """Where the run's table, claims and figures on the planned replicates are."""
+        return self.folder / "verdict" / f"0-{self.replicates}"
+
+
+class Status(NamedTuple):
+    """The state of one published study ("*": of all, when files were edited); `detail` says what differs."""
+
+    scale: str
+    study: str
+    state: str
+    detail: str
+
+
+def publish(
+    slug: str,
+    scale: str,
+    candidates: Sequence[Candidate],
+    page: Mapping[str, Any],
+    results: Path,
+    dirty: bool | None,
+) -> Path:
+    """Publish runs, keep what was published of the page's other studies, and return the folder.
+
+    Args:
+      slug: the paper.
+      scale: the scale of all runs.
+      candidates: one run per study.
+      page: the page, for the order of its "studies" and "claims".
+      results: folder of published results, with the local runs below `runs/`.
+      dirty: whether the checkout has uncommitted changes; None where that is unknown.
+
+    Raises BadInput, leaving everything as it was, when a run may not be published.
+    """
+    if not candidates:
+        raise BadInput(f"{slug}: no run to publish; `encore run paper={slug} scale={scale}` makes one")
+    if dirty is not False:
+        raise BadInput(f"{slug}: commit your changes first; only results of committed code are published")
+    for candidate in candidates:
+        if refusal := _refusal(slug, candidate):
+            raise BadInput(f"{slug} {candidate.study}: {refusal}")
+    with opened(results, slug, scale) as folder:
+        new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
+        earlier = published.provenance_of(folder)
+        replaced = earlier and all(study in new or study not in page["studies"] for study in earlier)
+        parts = {**({} if replaced else published.read(folder)), **new}
+        ordered = {study: parts[study] for study in page["studies"] if study in parts}
+        published.replace(folder, ordered, list(page["claims"]), untested(page, scale, ordered))
+    return folder
+
+
+def untested(page: Mapping[str, Any], scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
+    """The claims of other studies than these that nothing measured at this scale could decide."""
+    import pandas as pd
+
+    from core.judging.claims import judge, parse_claim
+
+    written = {name: claim for name, claim in page["claims"].items() if claim.get("study") not in studies}
+    parsed = [parse_claim(name, claim) for name, claim in written.items() if scale in claim.get("not_testable", {})]
+    return [
+        judge(claim, pd.DataFrame(), scale, page["studies"][claim.study].get("deviations") or ()) for claim in parsed
+    ]
+
+
+def check(results: Path, slug: str, standing: Callable[[str, str], Standing | None]) -> list[Status]:
+    """The state of every published study of a paper.
+
+    `standing(scale, study)` is what the study would be now, None when the page no longer has it.
+    """
+    found = []
+    for folder in sorted(path for path in (results / slug).glob("[!.]*") if path.is_dir()):
+        if edits := edited(folder):
+            found.append(Status(folder.name, "*", EDITED, "; ".join(edits)))
+            continue
+        for study, provenance in published.provenance_of(folder).items():
+            state, detail = _state(provenance, standing(folder.name, study))
+            found.append(Status(folder.name, study, state, detail))
+    return found
+
+
+def remake(
+    results: Path,
+    slug: str,
+    scale: str,
+    page: Mapping[str, Any],
+    standing: Callable[[str, str], Standing | None],
+    judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
+    draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
+) -> list[str]:
+    """Make verdicts and figures again, from the published measurements, where their logic changed.
+
+    Args:
+      results: folder of published results.
+      slug: the paper.
+      scale: the published scale.
+      page: the page, for the order of its "claims".
+      standing: as for `check`.
+      judge: `judge(study, measurements)`, the entries of claims.json for the claims of one study.
+      draw: `draw(study, measurements, arrays)`, figures as SVG by name.
+
+    Returns the studies that were made again. Raises BadInput when the folder was edited by hand.
+    """
+    with opened(results, slug, scale) as folder:
+        parts, again = published.read(folder), []
+        for study, part in parts.items():
+            now = standing(scale, study)
+            if now is None or _logic(part.provenance) == (now.verdicts, now.figures):
+                continue
+            parts[study] = dataclasses.replace(
+                part,
+                claims=judge(study, part.table),
+                figures=draw(study, part.table, part.arrays),
+                provenance={**part.provenance, "verdict_identity": now.verdicts, "figures_identity": now.figures},
+            )
+            again.append(study)
+        if again:
+            published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
+    return again
+
+
+def spot(
+    folder: Path,
+    study: str,
+    replicate: int,
+    again: "pd.DataFrame",
+    tolerance: float = 0.0,
+    ignored: Collection[str] = (),
+) -> list[str]:
+    """How one replicate, computed `again`, differs from the published one: a line per row that does.
+
+    `tolerance` is relative; metrics that are `ignored`, such as seconds, are not compared.
+    """
+    from core.running.records import read_measurements
+
+    table = read_measurements(folder / TABLE)
+    mine = table[(table["study"] == study) & (table["replicate"] == replicate)]
+    before, now = _by_conditions(mine, ignored), _by_conditions(again, ignored)
+    found = [f"{row}: only published" for row in sorted(before.keys() - now.keys())]
+    found += [f"{row}: not published" for row in sorted(now.keys() - before.keys())]
+    for row in sorted(before.keys() & now.keys()):
+        if not math.isclose(before[row], now[row], rel_tol=tolerance):
+            found.append(f"{row}: {before[row]!r} published, {now[row]!r} now")
+    return found
+
+
+def ledger_entries(ledger: Path, slug: str, study: str, scale: str, replicates: int) -> list[dict[str, Any]]:
+    """The distinct lines of the ledger about runs of a study, by whatever code, on replicates below `replicates`."""
+    mine = re.compile(rf"{re.escape(f'{slug}-{study}-{scale}')}-[0-9a-f]{{12}}")
+    found = []
+    for line in ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut short when its process was killed
+            entry = {name: json.loads(line)[name] for name in ("identity", "first", "count", "date")}
+            if mine.fullmatch(entry["identity"]) and entry["first"] < replicates:
+                found.append(entry)
+    return _distinct(found)
+
+
+def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    unique = {json.dumps(entry, sort_keys=True): dict(entry) for entry in entries}
+    return sorted(unique.values(), key=lambda entry: (entry["date"], entry["identity"], entry["first"], entry["count"]))
+
+
+@contextlib.contextmanager
+def opened(results: Path, slug: str, scale: str) -> Generator[Path]:
+    """The published folder of a paper at a scale, for one writer at a time."""
+    busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
+    with files.held_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
+        published.settle(results / slug / scale)
+        yield results / slug / scale
+
+
+def _refusal(slug: str, candidate: Candidate) -> str | None:
+    """Why a run may not be published, in one line; None when it may."""
+    folder, now = candidate.folder, candidate.now
+    command = f"`encore run paper={slug} study={candidate.study} scale={now.identity.scale}`"
+    if not (folder / "settings.json").exists():
+        return f"no run to publish; {command} makes one"
+    settings = files.read_json(folder / "settings.json")
+    if settings["overridden"]:
+        return f"settings were overridden ({', '.join(settings['overridden'])}); only the page's own are published"
+    if changes := differences(settings["identity"], now.identity.parts):
+        return f"the run is no longer current ({', '.join(changes)}); {command} makes a new one"
+    done = [(folder / "replicates" / f"{number:06d}" / "done.json").exists() for number in range(candidate.replicates)]
+    if not all(done):
+        absent = ", ".join(str(number) for number, there in enumerate(done) if not there)
+        return f"of the {len(done)} planned replicates these are missing: {absent}; {command} computes them"
+    if not all((candidate.verdict / name).exists() for name in (TABLE, CLAIMS, PROVENANCE)):
+        return f"the run is not finished; {command} goes on with it"
+    provenance = files.read_json(candidate.verdict / PROVENANCE)
+    if _logic(provenance) != (now.verdicts, now.figures):
+        return f"verdicts or figures were made by other code; {command} makes them again in seconds"
+    if provenance["dirty"] is not False:
+        return f"the run was made from uncommitted code; {command} makes its verdicts again from a clean tree"
+    return None
+
+
+def _part(slug: str, scale: str, candidate: Candidate, results: Path) -> Part:
+    """What is to be published of one run."""
+    from core.running.records import read_arrays, read_measurements
+
+    folder, settings = candidate.verdict, files.read_json(candidate.folder / "settings.json")
+    provenance = files.read_json(folder / PROVENANCE)
+    ledger = _ledger(slug, scale, candidate, results, provenance["date"])
+    return Part(
+        table=read_measurements(folder / TABLE),
+        arrays=read_arrays(folder / ARRAYS),
+        claims=files.read_json(folder / CLAIMS),
+        figures={name: (folder / "figures" / f"{name}.svg").read_bytes() for name in provenance["figures"]},
+        provenance={
+            **provenance,
+            "replicates": candidate.replicates,
+            "settings": settings["settings"],
+            "identity": settings["identity"],
+            "times_run": len(ledger),
+            "ledger": ledger,
+        },
+    )
+
+
+def _ledger(slug: str, scale: str, candidate: Candidate, results: Path, date: str) -> list[dict[str, Any]]:
+    """Every run on the published replicates that is known of: here, before the last publication, and this one."""
+    found = ledger_entries(results / "runs" / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
+    found += published.provenance_of(results / slug / scale).get(candidate.study, {}).get("ledger", [])
+    name = candidate.now.identity.name
+    if name not in {entry["identity"] for entry in found}:
+        found.append({"identity": name, "first": 0, "count": candidate.replicates, "date": date})
+    return _distinct(found)
+
+
+def _state(provenance: Mapping[str, Any], now: Standing | None) -> tuple[str, str]:
+    renew = f"renew ({max(1, math.ceil(provenance['seconds'] / 60))} min)"
+    if now is None:
+        return renew, "the page has no such study"
+    if changes := differences(provenance["identity"], now.identity.parts):
+        return renew, ", ".join(changes)
+    pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
+    changed = [name for name, before, after in pairs if before != after]
+    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmed(provenance))
+
+
+def _confirmed(provenance: Mapping[str, Any]) -> str:
+    """By what the present code is known to compute the same as the code that was run, if it is another."""
+    if not (entries := provenance.get("confirmed")):
+        return ""
+    return f"by replicate {entries[-1]['replicate']}, computed again on {entries[-1]['date']}"
+
+
+def _logic(provenance: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return provenance.get("verdict_identity"), provenance.get("figures_identity")
+
+
+def _by_conditions(table: "pd.DataFrame", ignored: Collection[str]) -> dict[str, float]:
+    """Values by the words for their row: metric, then every condition that applies, numbers in one spelling."""
+    values = {}
+    for row in table[~table["metric"].isin(list(ignored))].to_dict("records"):
+        conditions = sorted(row.keys() - {"study", "replicate", "metric", "value"})
+        words = [f"{name}={_spelled(row[name])}" for name in conditions if not _is_missing(row[name])]
+        values[" ".join([row["metric"], *words])] = float(row["value"])
+    return values
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else repr(float(value))

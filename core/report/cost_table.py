@@ -1,0 +1,90 @@
+"""docs/cost.md: what every paper would cost at the published scale, on 1, 8 and 64 accelerators of one kind."""
+
+from core.pages import slugs
+from core.publishing.identity import digest
+from core.running import accelerators, compose, jobs, survey
+from core.running.accelerators import STEP_SECONDS, Fleet
+from core.running.compose import Launch
+from core.running.screen import duration
+
+FILE = "docs/cost.md"
+KIND, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
+ABOUT = """\
+# What these papers would cost at the published scale
+
+`encore plan --document` writes this page; nothing on it was measured. Every study of every paper, with the settings and
+the number of replicates planned for scale=paper:
+
+- Operations are those that XLA counts in the programs of one replicate, scans as often as they run. What stages on the
+  host do is not counted (≥).
+- Each device is a {title}: {teraflops:.0f} TFLOP/s ({precision}, dense) and {gib:.0f} GiB as published. It is assumed
+  to reach {percent:.0f} % of that peak, and to take {step:.0f} µs or more for every step, for launching its kernels.
+- Replicates are spread over devices and share one device where there are fewer of these; a replicate is computed on one
+  device, so that more devices than replicates bring nothing. Studies run one after the other. Replicates that share a
+  device take their steps together.
+- Memory is that of the fullest device with data, states and arguments, on {first}, {then} and {last} devices; what a
+  step computes in between comes on top. Starting, compiling and evaluating on the host are left out.
+
+| study | replicates | steps of each | PFLOP in all | GiB per device | {columns} |
+|---|---:|---:|---:|---:|{rule}
+"""
+
+
+def fleets() -> list[Fleet]:
+    """The accelerators of the columns."""
+    return [Fleet(accelerators.named(KIND), count, EFFICIENCY) for count in COUNTS]
+
+
+def launches() -> list[Launch]:
+    """Every study of every paper at the published scale."""
+    return [compose.prepare_launch([f"paper={slug}", "scale=paper", "study=all", "tracking=none"]) for slug in slugs()]
+
+
+def state() -> str:
+    """A fingerprint of what the table is made of, as far as it can be told without following any trial."""
+    studies = [
+        [launch.page.slug, each.study.name, each.replicates, jobs.job_of(launch, each).identity.parts["settings"]]
+        for launch in launches()
+        for each in launch.studies
+    ]
+    return digest([studies, [repr(fleet) for fleet in fleets()], STEP_SECONDS])[:16]
+
+
+def written() -> str:
+    """The whole page."""
+    lines, total, operations = [], [0.0] * len(COUNTS), 0.0
+    for launch in launches():
+        for each in launch.studies:
+            found = survey.line(launch, (), each, fleets()[0], 0.0)
+            minutes = [fleet.minutes(each.replicates, found.flops, found.steps) for fleet in fleets()]
+            gib = [f"{fleet.gib(each.replicates, found.peak_bytes):.1f}" for fleet in fleets()]
+            operations += each.replicates * found.flops
+            total = [before + own for before, own in zip(total, minutes, strict=True)]
+            name, floor = f"{launch.page.slug}/{each.study.name}", "≥ " if found.floor else ""
+            cells = [name, str(each.replicates), f"{found.steps:,}", f"{each.replicates * found.flops / 1e15:,.1f}"]
+            lines.append(_row([*cells, " / ".join(gib), *(floor + duration(own) for own in minutes)]))
+    lines.append(_row(["**all**", "", "", f"{operations / 1e15:,.1f}", "", *map(duration, total)]))
+    kind = accelerators.named(KIND)
+    about = ABOUT.format(
+        title=kind.title,
+        teraflops=kind.teraflops,
+        precision=kind.precision,
+        gib=kind.gib,
+        percent=100 * EFFICIENCY,
+        step=STEP_SECONDS * 1e6,
+        first=COUNTS[0],
+        then=COUNTS[1],
+        last=COUNTS[2],
+        columns=" | ".join(f"{count} x {KIND.upper()}" for count in COUNTS),
+        rule="---:|" * len(COUNTS),
+    )
+    return about + "".join(lines) + f"\n<!-- state: {state()} -->\n"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def current(text: str) -> bool:
+    """Whether a page was written from the present settings and assumptions."""
+    return f"<!-- state: {state()} -->" in text

@@ -1,0 +1,255 @@
+"""What the site says about one paper: its page, its results, how fresh they are, and the curves behind them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from core.pages import Page
+from core.report import curves, unfinished, wording
+from core.report.claims import Claim
+from core.report.freshness import CURRENT, EDITED, STALE, UNKNOWN, Freshness
+from core.report.results import Figure, Result
+from core.report.unfinished import Unfinished
+from core.roots import sheet_name
+
+SHOWN_SCALES = ("laptop", "smoke", "paper")
+SOURCES = 8  # results of one page whose curves it holds, the published ones and the newest first
+NOT_RUN, LOCAL, PUBLISHED = "not run", "local only", "published"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim of a page with the verdict to show for it, if there is one."""
+
+    id: str
+    says: str
+    printed: str
+    source: str
+    claim: Claim | None
+    result: Result | None
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as its page describes it; settings by name at each of the shown scales."""
+
+    name: str
+    says: str
+    default: bool
+    arms: Mapping[str, str]
+    deviations: list[Mapping[str, Any]]
+    settings: Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The measurements of one result, as tables and curves show them."""
+
+    label: str
+    link: str
+    problem: str
+    chart: Mapping[str, Any]
+    conditions: Sequence[str]
+    finals: Sequence[Mapping[str, Any]]
+    total: int
+
+
+class Paper:
+    """What the site says about one paper."""
+
+    def __init__(
+        self,
+        page: Page,
+        results: list[Result],
+        runs: Sequence[Unfinished] = (),
+        fresh: Sequence[Freshness] = (),
+    ) -> None:
+        about = page.data.get("paper") or {}
+        self.runs = runs
+        self.fresh = fresh
+        self.slug = page.slug
+        self.sheet = sheet_name(page.slug)
+        self.results = results
+        self.title = str(about.get("title") or page.slug)
+        self.byline = _byline(about)
+        self.arxiv = str(about.get("arxiv") or "")
+        self.fields = wording.listed(about.get("fields"))
+        self.idea = str(about.get("idea") or "")
+        self.notes = str(page.data.get("notes") or "")
+        self.studies = [_study(name, data or {}) for name, data in (page.data.get("studies") or {}).items()]
+        self.claims: Mapping[str, Any] = page.data.get("claims") or {}
+        self.rows = [row_of(name, says or {}, results) for name, says in self.claims.items()]
+
+    @property
+    def used(self) -> list[Result]:
+        """Results that give the verdicts shown first."""
+        return [result for result in self.results if any(row.result is result for row in self.rows)]
+
+    @property
+    def local_only(self) -> bool:
+        """Whether every verdict shown comes from a local run."""
+        return bool(self.used) and not any(result.published for result in self.used)
+
+    @property
+    def takes(self) -> str:
+        """Wall time of the published laptop run, or of what is shown in its place."""
+        return wording.duration(self.minutes)
+
+    @property
+    def last_run(self) -> str:
+        """Day of the latest result."""
+        return max((result.date for result in self.results), default="")
+
+    @property
+    def minutes(self) -> float:
+        """Wall time behind `takes`, to sort by."""
+        published = [result for result in self.results if result.published and result.scale == "laptop"]
+        return sum(result.minutes for result in published or self.used)
+
+    @property
+    def holding(self) -> int:
+        """How many of its claims hold."""
+        return sum(row.claim is not None and row.claim.verdict == "holds" for row in self.rows)
+
+    @property
+    def state(self) -> str:
+        """One word for the published results, or for what stands in their place."""
+        states = {each.state for each in self.fresh}
+        for state in (EDITED, STALE, UNKNOWN, CURRENT):
+            if state in states:
+                return PUBLISHED if state == UNKNOWN else state
+        return LOCAL if self.used else NOT_RUN
+
+    @property
+    def state_words(self) -> str:
+        """What `state` comes from."""
+        return "; ".join(f"{each.study}: {each.why}" if each.study else each.why for each in self.fresh if each.why)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        found = [f"results/{result.place}: {warning}" for result in self.used for warning in result.warnings]
+        stale = [f"{each.study} ({each.why})" for each in self.fresh if each.state == STALE]
+        if stale:
+            found.append(f"Published by other code, settings, data or libraries than today's: {', '.join(stale)}.")
+        for result in self.used:
+            found += [f"results/{result.place}: {name} is missing" for name in result.missing_figures()]
+        return found
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        """The drawings of the results shown."""
+        return [figure for result in self.used for figure in result.figures()]
+
+    @property
+    def has_plots(self) -> bool:
+        """Whether any clause has an interval to draw."""
+        claims = [row.claim for row in self.rows if row.claim]
+        return any(wording.forest(clause, claim) for claim in claims for clause in claim.clauses)
+
+    @property
+    def caption(self) -> str:
+        """What stands above the table of verdicts."""
+        shown = {f"{study.name}: {study.replicates}" for result in self.used for study in result.studies}
+        return "; ".join(sorted(shown)) or "Nothing has been run yet."
+
+    @property
+    def commands(self) -> list[str]:
+        """Commands that repeat the result, on the same and on fresh replicates, and the studies run on request."""
+        run = f"encore run paper={self.slug}"
+        on_request = [f"{run} study={study.name}" for study in self.studies if not study.default]
+        return [run, f"{run} first_replicate=1000    # fresh replicates", *on_request]
+
+    @property
+    def search(self) -> str:
+        """The words by which the index finds it."""
+        words = [self.slug, self.title, self.byline, self.idea, *self.fields]
+        return " ".join([*words, *(f"{row.id} {row.says}" for row in self.rows)]).lower()
+
+    def sources(self, out: Path) -> list[Source]:
+        """The measurements to show, each with the way to its file from a page in `out`."""
+        arms = list(dict.fromkeys(arm for study in self.studies for arm in study.arms))
+        averaged = repetitions(self.claims)
+        results = self.results[:SOURCES]
+        share = curves.POINTS // max(1, len(results) + len(self.runs))
+        found = [_source(result, arms, averaged, share, out) for result in results]
+        return [*found, *(_live(run, share) for run in self.runs if run.begun)]
+
+
+def repetitions(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Columns that the claims average over: repetitions within a replicate, and no conditions."""
+    found: set[str] = set()
+    for clause in [clause for claim in claims.values() for clause in _clauses(claim or {})]:
+        found.update(wording.listed(clause.get("over")))
+        for step in clause.get("number") or ():
+            if isinstance(step, Mapping):
+                found.update(name for kind in ("mean", "median") for name in wording.listed(step.get(kind)))
+    return frozenset(found) - {"arm", "step", "study", "metric"}
+
+
+def _clauses(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The clauses as the page writes them, however they are joined."""
+    joined = [claim.get("all"), claim.get("any"), (claim.get("at_least") or {}).get("of")]
+    return [clause for clauses in joined for clause in clauses or () if isinstance(clause, Mapping)]
+
+
+def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> Source:
+    link = Path(os.path.relpath(result.table, out)).as_posix()
+    try:
+        table = curves.read(result.table)
+        found = curves.views(table, averaged)
+    except curves.NoCurves as error:
+        return Source(result.label, "", str(error), {}, (), (), 0)
+    chart = curves.chart(result.label, found, arms, points, len(table))
+    return Source(result.label, link, "", chart, *curves.final_rows(table, averaged))
+
+
+def _live(run: Unfinished, points: int) -> Source:
+    label = f"{run.state} now: {run.study}" if run.running else f"unfinished: {run.study}, {run.scale} scale"
+    table = unfinished.table(run)
+    chart = curves.chart(label, curves.views(table), (), points, len(table))
+    return Source(label, "", "", chart, (), (), 0)
+
+
+def row_of(name: str, page: Mapping[str, Any], results: list[Result]) -> Row:
+    """A claim with the verdict of the first result that has it: published before local, newest before older."""
+    printed = page.get("printed") or {}
+    for result in results:
+        for claim in result.claims:
+            if claim.id == name:
+                source = claim.source or str(printed.get("where") or "")
+                return Row(name, claim.statement, wording.printed(claim), source, claim, result)
+    says = str(page.get("says") or "")
+    return Row(
+        name,
+        says,
+        wording.with_unit(printed.get("value"), str(printed.get("unit") or "")),
+        str(printed.get("where") or ""),
+        None,
+        None,
+    )
+
+
+def _study(name: str, data: Mapping[str, Any]) -> Study:
+    blocks = data.get("scales") or {}
+    base = wording.flat(data.get("settings") or {})
+    columns = [base | wording.flat(blocks.get(scale) or {}) for scale in SHOWN_SCALES]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    return Study(
+        name=name,
+        says=str(data.get("says") or ""),
+        default=bool(data.get("default", True)),
+        arms={arm: str(says or "") for arm, says in (data.get("arms") or {}).items()},
+        deviations=list(data.get("deviations") or ()),
+        settings={name: [column.get(name, "") for column in columns] for name in names},
+    )
+
+
+def _byline(about: Mapping[str, Any]) -> str:
+    authors = wording.listed(about.get("authors"))
+    shown = ", ".join(authors) if len(authors) <= 6 else f"{authors[0]} et al."
+    venue = " ".join(str(part) for part in (about.get("venue"), about.get("year")) if part)
+    return " · ".join(part for part in (shown, venue) if part)

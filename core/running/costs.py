@@ -1,0 +1,147 @@
+"""The ledger of what runs took on this machine, and what it says about the next one.
+
+A line is written for every run that computed something: its forecast, and what happened. Forecasts come from the
+nearest line there is: the same run, else the published one, else counted operations at the speed that this study, this
+paper or all papers reached here, as a share of this machine's matrix products.
+"""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.publishing import provenance
+from core.roots import runs_folder
+
+if TYPE_CHECKING:
+    from core.running.jobs import Job
+    from core.running.plan import Forecast
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one run took.
+
+    Attributes:
+      replicates: computed then; `workers` of them at a time, over all hosts.
+      minutes: wall-clock time of computing, from the first worker's start to the last one's end.
+      seconds_per_replicate: without compiling, the mean.
+      gflops: this machine's speed then, by `core.running.plan.calibrate`.
+      flops: counted operations of one replicate; None where nobody counted.
+      forecast: minutes foreseen, by the `source` named.
+    """
+
+    paper: str
+    study: str
+    scale: str
+    identity: str
+    replicates: int
+    workers: int
+    minutes: float
+    seconds_per_replicate: float
+    peak_gib: float
+    steps: int
+    gflops: float
+    flops: float | None
+    forecast: float
+    source: str
+    date: str
+
+    @property
+    def efficiency(self) -> float | None:
+        """Share of a core's matrix-product throughput that was reached."""
+        if not self.flops or self.seconds_per_replicate <= 0:
+            return None
+        return self.flops / (self.seconds_per_replicate * self.gflops * 1e9)
+
+    @property
+    def overhead_seconds(self) -> float:
+        """Wall-clock time beyond that of the replicates: starting workers, compiling, loading data."""
+        rounds = -(-self.replicates // self.workers)
+        return max(0.0, 60 * self.minutes - rounds * self.seconds_per_replicate)
+
+
+def ledger() -> Path:
+    """Where the lines are."""
+    return runs_folder() / "costs.jsonl"
+
+
+def note(job: "Job", computed: Sequence[int], forecast: "Forecast", minutes: float, gflops: float) -> None:
+    """Append a line about the replicates that were computed just now."""
+    done = [job.run.done(number) for number in computed]
+    seconds = [(each["seconds"] - each["compile_seconds"]) / each["batch"] for each in done]
+    entry = Measured(
+        paper=job.launch.page.slug,
+        study=job.study.name,
+        scale=job.launch.scale,
+        identity=job.identity.name,
+        replicates=len(done),
+        workers=max(1, forecast.workers) * job.launch.hosts.count,
+        minutes=round(minutes, 4),
+        seconds_per_replicate=round(statistics.fmean(seconds), 4),
+        peak_gib=round(max(each["peak_gib"] for each in done), 3),
+        steps=done[0]["steps"],
+        gflops=round(gflops, 2),
+        flops=forecast.flops,
+        forecast=round(forecast.minutes, 4),
+        source=forecast.source,
+        date=provenance.today(),
+    )
+    ledger().parent.mkdir(parents=True, exist_ok=True)
+    with ledger().open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(entry)) + "\n")
+
+
+def read() -> list[Measured]:
+    """Every line, oldest first; what is not a line of this ledger is left out."""
+    try:
+        lines = ledger().read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    names, found = {each.name for each in fields(Measured)}, []
+    for line in lines:
+        try:
+            content = json.loads(line)
+        except ValueError:  # half a line of a process that was killed
+            continue
+        if isinstance(content, dict) and set(content) == names:
+            found.append(Measured(**content))
+    return found
+
+
+def of_run(identity: str, lines: Iterable[Measured]) -> Mapping[str, Any] | None:
+    """What the newest line about a run says of its cost, in the words of a published one."""
+    own = [line for line in lines if line.identity == identity]
+    if not own:
+        return None
+    return {
+        "seconds_per_replicate": own[-1].seconds_per_replicate,
+        "calibration_gflops": own[-1].gflops,
+        "peak_gib": own[-1].peak_gib,
+        "steps": own[-1].steps,
+        "overhead_seconds": own[-1].overhead_seconds,
+    }
+
+
+def nearest(paper: str, study: str, lines: Sequence[Measured]) -> tuple[list[Measured], str]:
+    """The lines with counted operations that are closest to a study, and in words which they are."""
+    counted = [line for line in lines if line.efficiency is not None]
+    for words, wanted in (
+        (f"runs of {study} here", lambda line: (line.paper, line.study) == (paper, study)),
+        (f"runs of {paper} here", lambda line: line.paper == paper),
+        ("runs here", lambda line: True),
+    ):
+        if found := [line for line in counted if wanted(line)]:
+            return found, words
+    return [], ""
+
+
+def accuracy(lines: Iterable[Measured]) -> list[tuple[Measured, float]]:
+    """Every line with the factor between what was foreseen and what happened, 1 or more."""
+    return [
+        (line, max(line.forecast / line.minutes, line.minutes / line.forecast))
+        for line in lines
+        if line.forecast > 0 and line.minutes > 0
+    ]

@@ -1,0 +1,1 @@
+"""Larger networks than one device takes at once: precision, micro-batches, rematerialisation, batches over devices."""

@@ -1,0 +1,203 @@
+"""Which points a sweep has: all combinations at once, or the next few of a TPE search by Optuna.
+
+A search keeps no state of its own. Before every choice Optuna's study is made anew from the points in the book, so that
+a search that was killed, or is shared by several terminals, goes on from what is known.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from core import files
+from core.errors import BadInput, EncoreError
+from core.publishing.identity import digest
+from core.sweeps import book, points
+from core.sweeps.book import Point
+from core.sweeps.objective import Objective
+from core.sweeps.points import Checker, Command
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+class Source(Protocol):
+    """Where the points of a sweep come from."""
+
+    def identity(self) -> str:
+        """12 hexadecimal digits."""
+        ...
+
+    def trial_points(self) -> list[dict[str, str]]:
+        """Values that are checked before anything runs: all points, or the corners of what is searched."""
+        ...
+
+    def more(self, folder: Path) -> list[Point]:
+        """Further points, written in the book; none when there are enough."""
+        ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations; they are in the book from the start."""
+
+    command: Command
+
+    def identity(self) -> str:
+        """12 hexadecimal digits of the set of points."""
+        return points.grid_identity(self.command)
+
+    def trial_points(self) -> list[dict[str, str]]:
+        """All points."""
+        return points.grid(self.command)
+
+    def more(self, folder: Path) -> list[Point]:
+        """There are no others."""
+        return []
+
+
+@dataclass(frozen=True)
+class Tpe:
+    """A search by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
+
+    command: Command
+    checker: Checker
+    objective: Objective
+    trials: int
+    startup: int
+    at_once: int
+    seed: int
+
+    def identity(self) -> str:
+        """12 hexadecimal digits of what is searched, by what and from which seed; not of how long."""
+        axes = sorted(str(override.input_line) for override in self.command.axes.values())
+        fixed = points.canonical(self.command.fixed)
+        return digest(["tpe", self.seed, axes, list(fixed), self.objective.plain()])[:12]
+
+    def trial_points(self) -> list[dict[str, str]]:
+        """The lower and the upper ends of all axes, and every value of a choice beside the lower ends."""
+        found = {key: ends(override) for key, override in self.command.axes.items()}
+        low = {key: values[0] for key, values in found.items()}
+        others = [{**low, key: value} for key, values in found.items() for value in values[1:]]
+        return [low, {key: values[-1] for key, values in found.items()}, *others]
+
+    def more(self, folder: Path) -> list[Point]:
+        """Choose the next points by the objectives of those that are finished."""
+        with files.awaited_lock(folder / "search.lock", lambda: None):
+            known = book.read(folder).points
+            found = []
+            for number in range(len(known), min(self.trials, len(known) + self.at_once)):
+                point = self._checked(number, self._ask([*known, *found]))
+                book.write_point(folder, point)
+                found.append(point)
+        return found
+
+    def _checked(self, number: int, values: Mapping[str, str]) -> Point:
+        """A point; one whose values contradict each other is a failed one."""
+        try:
+            return self.checker.point(number, values)
+        except EncoreError as error:
+            words = (*self.command.fixed, *(f"{key}={value}" for key, value in values.items()))
+            return Point(number, values, words, (), (0, 0), "failed", str(error), None, error.exit_code)
+
+    def _ask(self, known: Sequence[Point]) -> dict[str, str]:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        # A seed of its own for every choice: the same history always gives the same next point.
+        sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), n_startup_trials=self.startup)
+        direction = "maximize" if self.objective.direction == "max" else "minimize"
+        study = optuna.create_study(sampler=sampler, direction=direction)
+        space = {key: _distribution(override) for key, override in self.command.axes.items()}
+        for point in known:
+            study.add_trial(_trial(point, space))
+        chosen = study.ask(space).params
+        return {key: _text(_rounded(value, space[key])) for key, value in chosen.items()}
+
+
+def _trial(point: Point, space: Mapping[str, "BaseDistribution"]) -> Any:
+    """A point as Optuna remembers it; one without a number yet is passed over by the estimator."""
+    import optuna
+    from optuna.trial import TrialState
+
+    params = {key: _value(point.overrides[key], distribution) for key, distribution in space.items()}
+    value = point.objective["mean"] if point.state == "finished" and point.objective else None
+    state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+    return optuna.trial.create_trial(params=params, distributions=dict(space), value=value, state=state)
+
+
+def _value(text: str, distribution: "BaseDistribution") -> Any:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if isinstance(distribution, IntDistribution):
+        return int(text)
+    return float(text) if isinstance(distribution, FloatDistribution) else text
+
+
+def _rounded(value: Any, distribution: "BaseDistribution") -> Any:
+    """Five digits of a fraction are enough, unless they lead out of the range."""
+    if not isinstance(value, float):
+        return value
+    short = float(f"{value:.5g}")
+    return short if distribution._contains(short) else value
+
+
+def _text(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _distribution(override: Override) -> "BaseDistribution":
+    """An axis as Optuna samples it: a continuous range, whole numbers, steps, or a choice."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    value = override.value()
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(float(low or 0), float(high or 0), log=log)
+    if isinstance(value, RangeSweep) and all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
+        last = points.texts(override)[-1]
+        return IntDistribution(int(value.start or 0), int(last), step=int(value.step))
+    return CategoricalDistribution(points.texts(override))
+
+
+def described(override: Override) -> list[str] | str:
+    """An axis as the book shows it: its values, or the words of a continuous range."""
+    return points.texts(override) if override.is_discrete_sweep() else str(override.input_line).partition("=")[2]
+
+
+def ends(override: Override) -> list[str]:
+    """The ends of a continuous range, or all values of a discrete axis; BadInput where the ends make no range."""
+    value = override.value()
+    if not isinstance(value, IntervalSweep):
+        return points.texts(override)
+    low, high = value.start, value.end
+    if low is None or high is None or not low < high or ("log" in value.tags and low <= 0):
+        raise BadInput(f"'{override.input_line}': its ends must rise, and be positive on a logarithmic scale")
+    return [_text(low), _text(high)]
+
+
+def source_of(
+    command: Command, checker: Checker, objective: Objective | None, options: Mapping[str, Any]
+) -> Grid | Tpe:
+    """The source of points that the words name."""
+    sweeper = options["sweeper"]
+    if sweeper["name"] == "grid":
+        return Grid(command)
+    if objective is None:
+        raise BadInput("a search needs to know what is better: objective.metric=… objective.direction=min|max")
+    if not command.axes:
+        raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
+    numbers = {key: _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))}
+    at_once = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
+    return Tpe(command, checker, objective, **numbers, at_once=at_once)
+
+
+def _whole(key: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadInput(f"sweeper.{key}={value!r} must be a whole number from {least} on")
+    return value

@@ -1,0 +1,150 @@
+"""Trackio: a board on this machine, without account or network, in the folder `trackio` beside the runs.
+
+A Trackio run is one arm of one replicate, so that the board lays arms, replicates and points of a sweep over each
+other in one plot per metric and conditions. What a running replicate shows is replaced by what it measured. Rows have
+names of their own, so that adding them twice, from a run's mirror and from the board, adds nothing.
+"""
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.settings import flat
+from core.tracking.about import About, Verdict
+from core.tracking.rows import Row, claims_table, finished_replicates, series_name
+
+PACKAGE = "trackio"
+MODES = ("offline",)
+FOLDER = "trackio"  # beside the runs
+ASKED = "trackio.json"  # in a run's folder
+FOREIGN = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variables by which it would talk to servers
+
+
+class TrackioTracker:
+    """The Trackio runs of one run."""
+
+    def __init__(self, about: About) -> None:
+        self.about = about
+        self._begun = datetime.now(UTC).isoformat()
+
+    def looked(self, rows: list[Row]) -> None:
+        """Curves of running replicates, named by their stage."""
+        for (replicate, arm), own in by_arm(rows).items():
+            self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} running".strip(), replicate, arm, own)
+
+    def measured(self, replicate: int, rows: list[Row]) -> None:
+        """Curves and final values per metric and conditions."""
+        self._forget(f"live/{replicate:06d}/")
+        for (_, arm), own in by_arm(rows).items():
+            self._log(f"{replicate:06d}/{arm}", f"{arm} r{replicate}".strip(), replicate, arm, own)
+        storage().set_project_metadata(self.about.project, f"{self.about.folder.name}/{replicate:06d}", "measured")
+
+    def known(self) -> set[int]:
+        """The replicates whose measurements are all there."""
+        keys = {number: f"{self.about.folder.name}/{number:06d}" for number in finished_replicates(self.about.folder)}
+        return {number for number, key in keys.items() if storage().get_project_metadata(self.about.project, key)}
+
+    def judged(self, rows: list[Row], verdict: Verdict) -> None:
+        """The table of claims, unless it is there already."""
+        columns, cells = claims_table(verdict.claims)
+        table = {"_type": "trackio.table", "_value": [dict(zip(columns, line, strict=True)) for line in cells]}
+        key, content = f"{self.about.folder.name}/verdict", repr(cells)
+        if storage().get_project_metadata(self.about.project, key) != content:
+            self._forget("verdict")
+            self._write("verdict", "verdict", {}, [(0, "claims", {"claims": table})])
+            storage().set_project_metadata(self.about.project, key, content)
+
+    def close(self, complete: bool) -> str:
+        """Nothing is held open."""
+        return "trackio: encore board"
+
+    def _log(self, part: str, name: str, replicate: int, arm: str, own: list[Row]) -> None:
+        points = [(step, f"{stage}:{step}", values) for (stage, step), values in points_of(own).items()]
+        self._write(part, name, {"arm": arm or None, "replicate": replicate}, points)
+
+    def _write(self, part: str, name: str, own: dict[str, Any], points: list[tuple[int, str, dict[str, Any]]]) -> None:
+        """Add rows of (step, name of the row, values) to the Trackio run of a part of this run."""
+        about, identity = self.about, f"{self.about.folder.name}/{part}"
+        settings = {f"settings.{key}": value for key, value in flat(about.config["settings"]) if value is not None}
+        config = {name: about.config[name] for name in ("paper", "study", "scale")} | settings | own
+        storage().bulk_log(
+            about.project,
+            f"{name} {about.label}",
+            [values for _, _, values in points],
+            steps=[step for step, _, _ in points],
+            log_ids=[f"{identity}/{row}" for _, row, _ in points],
+            config={**config, "run": about.folder.name, "_Group": about.group, "_Created": self._begun},
+            run_id=identity,
+        )
+
+    def _forget(self, part: str) -> None:
+        """Remove the Trackio runs whose part begins so."""
+        begin = f"{self.about.folder.name}/{part}"
+        for record in storage().get_run_records(self.about.project):
+            if str(record["id"]).startswith(begin):
+                storage().delete_run(self.about.project, record["name"], run_id=record["id"])
+
+
+def start(about: About) -> TrackioTracker:
+    """The board's database beside the run."""
+    use(about.folder.parent / FOLDER)
+    files.write_json(about.folder / ASKED, dict(about.tracking))
+    return TrackioTracker(about)
+
+
+def asked(folder: Path) -> dict[str, Any]:
+    """The tracking group that a run was mirrored with, or one of defaults."""
+    plain = {"name": "trackio", "mode": "offline", "tags": []} | dict.fromkeys(("project", "entity", "group", "notes"))
+    try:
+        return plain | files.read_json(folder / ASKED)
+    except (OSError, ValueError, TypeError):
+        return plain
+
+
+def mirrored_before(about: About, verdict: Verdict) -> str | None:
+    """Never: adding what is there already adds nothing."""
+    return None
+
+
+def use(folder: Path) -> None:
+    """Have Trackio keep its databases in `folder` and keep to itself; before it is first imported."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    os.environ.update(
+        TRACKIO_DIR=str(folder),
+        TRACKIO_STORAGE_MODE="sqlite",
+        GRADIO_ANALYTICS_ENABLED="False",
+        HF_HUB_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+
+
+def storage() -> Any:
+    """Trackio's database. Its `init` would look for accounts and servers, and keeps one run open at a time."""
+    from trackio.sqlite_storage import SQLiteStorage
+
+    return SQLiteStorage
+
+
+def by_arm(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
+    """Rows by replicate and arm; rows of no arm under an empty name."""
+    found: dict[tuple[int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["replicate"], row.get("arm") or ""].append(row)
+    return found
+
+
+def points_of(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
+    """Finite values by stage and step, named by metric and conditions; final ones, of no step, stand at step 0."""
+    found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        stage = "final" if row.get("step") is None else row.get("stage") or ""
+        name = series_name({column: value for column, value in row.items() if column not in ("arm", "replicate")})
+        if math.isfinite(row["value"]):
+            found[stage, int(row.get("step") or 0)][name] = row["value"]
+    return found

@@ -1,0 +1,199 @@
+"""From words to points: what a sweep is before anything runs, its identity, its objective, and every refusal."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as oracle
+
+from core.cli.main import main
+from core.errors import BadInput
+from core.running import compose, jobs, records
+from core.sweeps import objective, points, search
+from core.sweeps.objective import Objective
+
+WORDS = ("paper=toy", "study=fit", "scale=smoke")
+
+
+@pytest.fixture(autouse=True)
+def here(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, so that anything written shows."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def identity(*words: str) -> str:
+    return points.grid_identity(points.read(words))
+
+
+def test_a_grid_is_every_combination_once():
+    words = ("paper=toy", "settings.rate=0.1,0.2,0.1", "settings.steps=range(7,10)", "settings.widths=[1],[2,3]")
+    found = points.expand(words)
+    assert len(found) == len({tuple(point) for point in found}) == 2 * 3 * 2
+    assert found[0] == ["paper=toy", "settings.rate=0.1", "settings.steps=7", "settings.widths=[1]"]
+    assert found[1][-1] == "settings.widths=[2,3]"
+    assert points.expand(["paper=toy"]) == [["paper=toy"]]
+
+
+def test_an_identity_is_that_of_the_set_of_points():
+    same = identity(*WORDS, "settings.rate=0.1,0.2", "settings.steps=7,8")
+    assert len(same) == 12 and int(same, 16) >= 0
+    assert same == identity("settings.steps=8,7", *WORDS, "settings.rate=0.2,0.1")
+    assert same == identity(*WORDS, "settings.rate=0.1,0.2", "settings.steps=7,8", "workers=1", "tracking=none")
+    assert same == identity(*WORDS, "launcher=joblib", "settings.rate=0.1,0.2", "settings.steps=range(7,9)", "points=0")
+    assert same != identity(*WORDS, "settings.rate=0.1,0.3", "settings.steps=7,8")
+    assert same != identity(*WORDS, "settings.rate=0.1,0.2", "settings.steps=7,8", "replicates=2")
+
+
+def test_a_point_knows_its_runs():
+    checker = points.Checker(WORDS)
+    found = checker.point(3, {"settings.rate": "0.25", "replicates": "5"})
+    launch = compose.prepare_launch([*WORDS, "settings.rate=0.25", "replicates=5"])
+    assert found.runs == (jobs.job_of(launch, launch.studies[0]).run.identity,)
+    assert (found.number, found.replicates, found.label()) == (3, (0, 5), "settings.rate=0.25 replicates=5")
+    assert len(checker.composed) == 1
+    checker.point(4, {"settings.rate": "0.5", "replicates": "5"})
+    assert len(checker.composed) == 1, "settings are no part of what Hydra composes"
+
+
+def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, sheet = (toy_root / "configs" / "paper" / "toy.yaml"), (toy_root / "experiments" / "toy.py")
+    page.with_name("other.yaml").write_text(page.read_text())
+    sheet.with_name("other.py").write_text(sheet.read_text().replace("rate:", "pace:").replace(".rate", ".pace"))
+    text = page.with_name("other.yaml").read_text()
+    page.with_name("other.yaml").write_text(
+        text.replace("every: 10, rate:", "every: 10, pace:").replace("every: 100, rate:", "every: 100, pace:")
+    )
+    checker = points.Checker(["study=fit", "scale=smoke"])
+    found = [checker.point(n, {"paper": paper, "settings.steps": "9"}) for n, paper in enumerate(("toy", "other"))]
+    assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.composed) == 2
+    assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
+    assert "unknown setting 'rate': did you mean 'pace'?" in capsys.readouterr().err
+
+
+# Objectives
+
+
+def test_an_objective_is_the_mean_over_replicates_with_its_t_interval():
+    launch = compose.prepare_launch([*WORDS, "replicates=4"])
+    job = jobs.job_of(launch, launch.studies[0])
+    values = np.array([[3.0, 1.0], [4.0, 2.5], [2.0, 2.0], [9.0, 1.5]])
+    for number, (early, late) in enumerate(values):
+        rows = [
+            {"arm": arm, "step": step, "metric": "loss_curve", "value": value + (arm == "slow")}
+            for arm in ("fast", "slow")
+            for step, value in ((3, early), (7, late))
+        ]
+        records.write_rows(job.run.replicate(number) / "measurements.jsonl", rows)
+    for select, column in ({}, 1), ({"step": 3}, 0):
+        found = Objective("fit", "loss_curve", "min", "fast", select).of(job)
+        low, high = oracle.t.interval(0.95, 3, values[:, column].mean(), values[:, column].std(ddof=1) / 2)
+        assert found is not None and found["n"] == 4
+        assert np.allclose([found["mean"], found["low"], found["high"]], [values[:, column].mean(), low, high])
+    with pytest.raises(BadInput, match="not one number"):
+        Objective("fit", "loss_curve", "min", None, {}).of(job)
+
+
+def test_an_objective_of_one_replicate_has_no_interval_and_an_infinite_one_is_none():
+    launch = compose.prepare_launch([*WORDS, "replicates=1"])
+    job = jobs.job_of(launch, launch.studies[0])
+    path = job.run.replicate(0) / "measurements.jsonl"
+    records.write_rows(path, [{"arm": "fast", "metric": "loss", "value": 2.0}])
+    assert Objective("fit", "loss", "min", "fast").of(job) == {"mean": 2.0, "low": None, "high": None, "n": 1}
+    records.write_rows(path, [{"arm": "fast", "metric": "loss", "value": float("inf")}])
+    assert Objective("fit", "loss", "min", "fast").of(job) is None
+
+
+def test_what_is_measured_is_known_from_shapes():
+    found = objective.measured(compose.prepare_launch(["paper=toy"]), "fit")
+    assert {metric for metric, _ in found} == {"loss", "loss_curve"}
+    assert {about["arm"] for _, about in found} == {"fast", "slow", "slow_again"}
+
+
+# Refusals
+
+RATES = "settings.rate=0.1,0.2"
+BETTER = "objective.metric=loss objective.arm=fast objective.direction=min"
+REFUSALS = {
+    "settings.rate=0.1,20": "settings.rate=20",
+    "study=fit,redy": "did you mean 'ready'?",
+    "paper=toy,tyo": "did you mean 'toy'?",
+    "settings.rate=interval(0,1)": "sweeper=tpe",
+    f"{RATES} launcher=joblb": "did you mean 'joblib'?",
+    f"{RATES} launcher=joblib,ray": "launcher is one for the whole sweep",
+    f"{RATES} launcher=joblib launcher.n_jbs=1": "did you mean 'launcher.n_jobs'?",
+    f"{RATES} launcher=joblib launcher.n_jobs=many": "n_jobs",
+    f"{RATES} launcher=slurm launcher.partitio=x": "did you mean 'launcher.partition'?",
+    f"{RATES} sweeper=tpee": "did you mean 'tpe'?",
+    f"{RATES} sweeper.trials=3": "add sweeper=tpe",
+    f"{RATES} sweeper=tpe": "objective.metric",
+    f"{RATES} sweeper=tpe {BETTER} sweeper.trials=0": "from 1 on",
+    f"{RATES} sweeper=tpe {BETTER} sweeper.trals=3": "did you mean 'sweeper.trials'?",
+    f"sweeper=tpe {BETTER}": "something to vary",
+    f"sweeper=tpe {BETTER} settings.rate=interval(0.1,20)": "settings.rate=20",
+    f"sweeper=tpe {BETTER} settings.rate=interval(1,0.1)": "its ends must rise",
+    f"sweeper=tpe {BETTER} settings.rate=tag(log,interval(0,1))": "positive on a logarithmic scale",
+    f"{RATES} workers=1,2": "workers is one for the whole sweep",
+    f"{RATES} points=[0,2]": "beyond the last point, 1",
+    f"{RATES} points=all": "numbers of points",
+    f"{RATES} objective.metrik=loss": "did you mean 'metric'?",
+    f"{RATES} objective.direction=min": "objective.metric is missing",
+    f"{RATES} objective.metric=loss objective.direction=low": "choose min or max",
+    f"{RATES} objective.metric=los objective.direction=min": "did you mean 'loss'?",
+    f"{RATES} objective.metric=loss objective.direction=min": "add objective.arm=fast|slow|slow_again",
+    f"{RATES} objective.metric=loss objective.direction=min objective.arm=fats": "did you mean 'fast'?",
+    f"{RATES} {BETTER} objective.study=redy": "unknown study in objective.study",
+    f"{RATES} {BETTER} objective.select.density=3": "unknown column",
+    f"{RATES} {BETTER} objective.select=3": "must name a column",
+    f"{RATES} objective.metric=test_loss objective.direction=min": "never on test data",
+    f"{RATES} objective.metric=final_test_accuracy objective.direction=max": "never on test data",
+}
+
+
+@pytest.mark.parametrize("line", REFUSALS)
+def test_bad_sweeps_are_refused_in_one_line_and_nothing_is_written(
+    line: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [word for word in WORDS if not any(other.startswith(word.partition("=")[0] + "=") for other in line.split())]
+    assert main(["run", "-m", *own, *line.split()]) == 2
+    printed = capsys.readouterr()
+    [said] = printed.err.splitlines()
+    assert said.startswith("encore: ") and REFUSALS[line] in said and printed.out == ""
+    assert not (here / "results").exists() and not list((here / "here").iterdir())
+
+
+def test_words_of_a_sweep_need_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("launcher=joblib", "sweeper=tpe", "objective.metric=loss", "points=[1]", "hydra.sweep.dir=x"):
+        assert main(["run", *WORDS, word]) == 2
+        assert "add -m" in capsys.readouterr().err
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(points.EXTRAS, "ray", ("hydra_plugins.absent", "ray"))
+    command = points.read([*WORDS, RATES, "launcher=ray"])
+    with pytest.raises(BadInput, match=r"encore-papers\[ray\]"):
+        points.hydra_words(command, {"book": "x", "point": 0, "jobs": 1})
+
+
+@pytest.mark.parametrize("launcher", ["local", "vectorised", "joblib", "slurm", "slurm_local", "ray"])
+def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
+    own = {"slurm": "launcher.additional_parameters.reservation=mine", "ray": "launcher.ray.init.namespace=mine"}
+    command = points.read([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
+    values = {"book": "x", "point": 0, "jobs": 3, "workers": 2}
+    words = [*points.hydra_words(command, values), *points.lines(values)]
+    found = compose.composed_config("sweep", words, hydra=True)
+    assert found["at_once"] == {"local": 1, "vectorised": 1, "slurm": 16}.get(launcher, 3)
+    if launcher == "slurm":
+        assert found["hydra"]["launcher"]["additional_parameters"] == {"reservation": "mine"}
+        assert found["hydra"]["launcher"]["cpus_per_task"] == 2
+    if launcher == "ray":
+        assert found["hydra"]["launcher"]["ray"]["init"]["namespace"] == "mine"
+
+
+def test_axes_are_shown_as_values_or_as_the_words_of_a_range():
+    command = points.read([*WORDS, "settings.rate=tag(log,interval(0.1,1))", "settings.steps=range(7,10)"])
+    assert {key: search.described(override) for key, override in command.axes.items()} == {
+        "settings.rate": "tag(log,interval(0.1,1))",
+        "settings.steps": ["7", "8", "9"],
+    }

@@ -1,0 +1,56 @@
+"""Cores for points side by side: never shared, given back, and waited for."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.running.workers import cores
+from core.sweeps.reserve import reserved
+
+HOLD = """
+import sys, time
+from core.sweeps.reserve import reserved
+with reserved(1) as mine:
+    print(mine, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
+
+
+@pytest.mark.skipif(len(cores()) < 2, reason="needs two cores")
+def test_processes_get_cores_of_their_own_and_the_next_one_waits() -> None:
+    before, command = cores(), [sys.executable, "-c", HOLD]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as running:
+        others = [running.enter_context(subprocess.Popen(command, **pipes)) for _ in before]
+        theirs = [json.loads(other.stdout.readline()) for other in others if other.stdout is not None]
+        assert sorted(core for mine in theirs for core in mine) == before
+        deadline = time.monotonic() + 0.5
+        with reserved(1, stopping=lambda: time.monotonic() > deadline) as mine:
+            assert mine == [], "a core was shared"
+        for other in others[:1]:
+            assert other.stdin is not None
+            other.stdin.write("\n")
+            other.stdin.flush()
+        with reserved(1) as mine:
+            assert mine == theirs[0] == cores(), "the core that was given back"
+        assert cores() == before
+        for other in others[1:]:
+            assert other.stdin is not None
+            other.stdin.write("\n")
+
+
+def test_a_process_that_may_use_no_more_takes_what_it_has() -> None:
+    before = sorted(os.sched_getaffinity(0))
+    with reserved(len(before)) as mine:
+        assert mine == before == cores()

@@ -1,0 +1,98 @@
+"""The search: deterministic, resumable at any point, and better than chance where the best point is known."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput
+from core.sweeps import book, points, search
+from core.sweeps.book import Sweep
+from core.sweeps.objective import Objective
+from core.sweeps.points import Checker
+from core.sweeps.search import Tpe
+
+WORDS = ("paper=toy", "study=fit", "scale=smoke")
+AXES = ("settings.rate=tag(log,interval(0.001,10))", "settings.steps=int(interval(5,60))", "settings.mode=plain,fancy")
+
+
+def tpe(*axes: str, trials: int, at_once: int = 1, seed: int = 0) -> Tpe:
+    command = points.read([*WORDS, *axes])
+    wanted = Objective("fit", "loss", "min", "fast")
+    return Tpe(command, Checker(command.fixed), wanted, trials, startup=8, at_once=at_once, seed=seed)
+
+
+def opened(source: Tpe, folder: Path) -> Path:
+    book.write(Sweep(source.identity(), WORDS, "tpe", {}, source.objective.plain(), (), None, folder))
+    return folder
+
+
+def loss(values: dict[str, str]) -> float:
+    """Lowest at rate 1, 40 steps and mode fancy."""
+    rate, steps = float(values["settings.rate"]), int(values["settings.steps"])
+    return abs(rate - 1) + abs(steps - 40) / 20 + (values["settings.mode"] == "plain")
+
+
+def carried_out(source: Tpe, folder: Path) -> list[dict[str, str]]:
+    """Play the search to its end, every point given its loss at once."""
+    while found := source.more(folder):
+        for point in found:
+            value = {"mean": loss(dict(point.overrides)), "low": None, "high": None, "n": 1}
+            book.write_point(folder, dataclasses.replace(point, state="finished", objective=value))
+    return [dict(point.overrides) for point in book.read(folder).points]
+
+
+@pytest.fixture(autouse=True)
+def root(toy_root: Path) -> Path:
+    return toy_root
+
+
+def test_a_search_finds_what_is_better_and_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    source = tpe(*AXES, trials=30)
+    whole = carried_out(source, opened(source, tmp_path / "whole"))
+    assert len(whole) == 30
+    losses = [loss(values) for values in whole]
+    assert min(losses[8:]) < min(losses[:8]) and sorted(losses[8:])[11] < sorted(losses[:8])[4], "no better than chance"
+    for at in (1, 8, 20):  # a search that is killed has nothing but its book
+        folder = opened(source, tmp_path / f"cut-{at}")
+        carried_out(tpe(*AXES, trials=at), folder)
+        assert carried_out(tpe(*AXES, trials=30), folder) == whole
+    assert source.identity() == tpe(*AXES, trials=5).identity() != tpe(*AXES, trials=5, seed=1).identity()
+
+
+def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Path) -> None:
+    source = tpe(*AXES, trials=10, at_once=4)
+    folder = opened(source, tmp_path)
+    assert [point.number for point in source.more(folder)] == [0, 1, 2, 3]
+    assert [point.number for point in source.more(folder)] == [4, 5, 6, 7], "points that others still compute count"
+    assert [point.number for point in source.more(folder)] == [8, 9]
+    assert source.more(folder) == []
+    found = book.read(folder).points
+    assert len({point.words for point in found}) == 10
+    for point in found:
+        assert 0.001 <= float(point.overrides["settings.rate"]) <= 10 and len(point.runs) == 1
+        assert 5 <= int(point.overrides["settings.steps"]) <= 60
+
+
+def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) -> None:
+    """steps below every=3 are refused by the sheet, which only the combination shows."""
+    source = tpe("settings.steps=int(interval(1,2))", trials=2)
+    with pytest.raises(BadInput, match="longer than steps"):
+        source.checker.point(0, source.trial_points()[0])
+    folder = opened(source, tmp_path)
+    [point] = source.more(folder)
+    assert point.state == "failed" and point.code == 2 and "longer than steps" in (point.message or "")
+
+
+def test_ends_are_checked_before_anything_runs() -> None:
+    command = points.read([*WORDS, *AXES])
+    assert [search.ends(override) for override in command.axes.values()] == [
+        ["0.001", "10.0"],
+        ["5", "60"],
+        ["plain", "fancy"],
+    ]
+    corners = tpe(*AXES, trials=1).trial_points()
+    assert {tuple(corner.values()) for corner in corners} == {
+        ("0.001", "5", "plain"), ("10.0", "60", "fancy"), ("10.0", "5", "plain"), ("0.001", "60", "plain"),
+        ("0.001", "5", "fancy"),
+    }  # fmt: skip

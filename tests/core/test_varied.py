@@ -1,0 +1,107 @@
+"""Numbers that vary within a batch: where placeholders may go, where they raise, and what fills them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from core.optim.settings import OptimizerSettings
+from core.running import compose, varied
+from core.running.varied import Placeholder, filled, with_placeholders
+
+
+@dataclass(frozen=True)
+class OneSettings:
+    """Settings as a sheet has them, with a check that no placeholder would pass."""
+
+    rate: float
+    steps: int
+    optimizer: OptimizerSettings
+
+    def __post_init__(self) -> None:
+        assert self.rate < self.steps
+
+
+SETTINGS = OneSettings(0.5, 3, OptimizerSettings("sgd", 0.1, momentum=0.9))
+NAMES = ("rate", "optimizer.learning_rate")
+
+
+def test_placeholders_stand_where_the_numbers_were() -> None:
+    varying = with_placeholders(SETTINGS, NAMES)
+    assert varying.rate == Placeholder("rate") and varying.optimizer.learning_rate == Placeholder(NAMES[1])
+    assert (varying.steps, varying.optimizer.momentum, varying.optimizer.name) == (3, 0.9, "sgd")
+    assert hash(varying) == hash(with_placeholders(SETTINGS, NAMES)) and varying == with_placeholders(SETTINGS, NAMES)
+    assert filled(varying, {"rate": 0.5, NAMES[1]: 0.1}) == SETTINGS
+
+
+def test_filling_goes_through_partials_and_leaves_everything_else_as_it_is() -> None:
+    varying = with_placeholders(SETTINGS, NAMES)
+
+    def loss(settings: OneSettings, scale: float, x: float) -> float:
+        return scale * settings.rate * settings.optimizer.learning_rate * x
+
+    inner = partial(loss, varying)
+    outer = partial(lambda function, x: function(2.0, x), inner)
+    assert filled(outer, {"rate": 3.0, NAMES[1]: 5.0})(7.0) == 2 * 3 * 5 * 7
+    for same in (SETTINGS, SETTINGS.optimizer, loss, (1, "a"), None, 0.5):
+        assert filled(same, {}) is same or filled(same, {}) == same
+
+
+USES: dict[str, Callable] = {
+    "sum": lambda x: x + 1,
+    "product": lambda x: 2.0 * x,
+    "negative": lambda x: -x,
+    "order": lambda x: x > 0,
+    "equality": lambda x: x == 0.5,
+    "truth": lambda x: bool(x),
+    "float": lambda x: float(x),
+    "round": lambda x: round(x),
+    "least": lambda x: min(x, 1.0),
+    "jax": lambda x: jnp.exp(x),
+    "numpy": lambda x: np.asarray([x], float),
+    "full": lambda x: np.full(3, x, float),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_any_use_outside_of_a_function_of_one_replicate_raises(use: str) -> None:
+    with pytest.raises(TypeError):
+        USES[use](Placeholder("rate"))
+
+
+def test_numbers_are_as_good_as_python_numbers() -> None:
+    """A half-precision product stays one, as it does with a constant."""
+    numbers = varied.numbers_of({"rate": [0.25, 0.5]})
+    call = partial(varied._call, partial(lambda settings, x: settings.rate * x, with_placeholders(SETTINGS, ["rate"])))
+    found = jax.jit(jax.vmap(call))(numbers, jnp.ones(2, jnp.bfloat16))
+    assert found.dtype == jnp.bfloat16 and found.tolist() == [0.25, 0.5]
+
+
+BRANCHING = """
+def trial(settings, keys, lab):
+    {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("lab.measure({'loss': lab.map(partial(lambda s, key: s.rate * 2, settings), keys)}, arm='fast')", None),
+        ("lab.measure({'loss': np.full(keys.shape, settings.rate)}, arm='fast')", "TypeError"),
+        ("x = 1 if settings.rate > 0.5 else 2", "TypeError"),
+        ("lab.map(partial(lambda s, key: 1.0 if s.rate > 0.5 else 2.0, settings), keys)", "TracerBoolConversionError"),
+        ("lab.map(partial(lambda s, key: jnp.zeros(int(s.rate)), settings), keys)", "ConcretizationTypeError"),
+    ],
+)
+def test_whether_points_can_share_a_program_is_known_beforehand(toy_root, body, reason) -> None:
+    sheet = toy_root / "experiments" / "toy.py"
+    text = sheet.read_text()
+    start, end = text.index("def trial("), text.index("def prepare(")
+    sheet.write_text(text[:start] + BRANCHING.format(body=body) + "\n\n" + text[end:])
+    [chosen] = compose.prepare_launch(["paper=toy", "study=fit"]).studies
+    found = varied.follow("toy", chosen.study, chosen.settings, ["rate"])
+    assert (found is None) if reason is None else (found is not None and found.startswith(reason)), found

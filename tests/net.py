@@ -1,0 +1,143 @@
+"""A second toy paper, `net`: a small flax network on the digits, whose gradients go by its group `scaling`.
+
+`build_net(root)` writes it beside the toy of `tests/toy.py`: `encore run paper=net settings.scaling.micro_batches=4`.
+"""
+
+from pathlib import Path
+
+PAGE = """\
+# @package _global_
+paper: {title: A net, authors: [Nobody], year: 2002, fields: [toys], idea: A net learns digits. It takes some steps.}
+studies:
+  net:
+    says: A perceptron on digits.
+    replicates: {laptop: 4, paper: 16}
+    settings: {dataset: digits, widths: [16], batch: 64, steps: 8, every: 4, scaling: {precision: float32}}
+    scales:
+      smoke: {steps: 4, every: 2}
+      paper: {widths: [512, 512], steps: 3000, every: 500}
+    arms: {start: initial values, trained: after some steps, start_again: other initial values}
+claims:
+  C1:
+    says: Training lowers the loss.
+    printed: {value: 1.0, unit: loss, where: nowhere}
+    study: net
+    all:
+      - metric: loss
+        unit: loss
+        number: [{minus: {arm: [start, trained]}}]
+        over: replicate
+        in: [0, .inf]
+        matters: 0.01
+    control: {name: no training, swap: {trained: start_again}}
+notes: A toy.
+"""
+
+SHEET = '''\
+"""A perceptron on digits, trained by Adam; its gradients are computed as `settings.scaling` says."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from core.contract import Study
+from core.keys import named_keys
+from core.scaling.gradients import batch_gradient, in_precision, rematerialised
+from core.scaling.settings import ScalingSettings
+from core.settings import setting
+
+
+@dataclass(frozen=True)
+class NetSettings:
+    """A net."""
+
+    dataset: str = setting("data set", data=True)
+    widths: tuple[int, ...] = setting("of the layers", within="[1, inf)")
+    batch: int = setting("batch size", within="[1, inf)")
+    steps: int = setting("length", within="[1, inf)")
+    every: int = setting("between two looks", within="[1, inf)")
+    scaling: ScalingSettings = setting("how gradients are computed")
+
+
+class Layer(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.gelu(nn.Dense(self.width)(x))
+
+
+class Net(nn.Module):
+    settings: NetSettings
+
+    @nn.compact
+    def __call__(self, x):
+        block = rematerialised(Layer, self.settings.scaling)
+        for number, width in enumerate(self.settings.widths):
+            x = block(width, name=f"layer_{number}")(x)
+        return nn.Dense(10)(x)
+
+
+def initial(settings, key):
+    params = Net(settings).init(key, jnp.zeros((1, 64)))["params"]
+    return {"params": params, "moments": optax.adam(1e-2).init(params)}
+
+
+def loss(settings, params, batch):
+    x, labels = batch
+    logits = in_precision(Net(settings).apply, settings.scaling)({"params": params}, x)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
+
+
+def as_batch(images, labels):
+    return images.reshape(len(images), -1).astype(jnp.float32) / 16, labels
+
+
+def step(settings, state, key, i, images, labels):
+    rows = jax.random.randint(key, (settings.batch,), 0, len(images))
+    batch = as_batch(images[rows], labels[rows])
+    _, gradient = batch_gradient(partial(loss, settings), settings.scaling)(state["params"], batch)
+    updates, moments = optax.adam(1e-2).update(gradient, state["moments"])
+    return {"params": optax.apply_updates(state["params"], updates), "moments": moments}
+
+
+def measured(settings, state, images, labels):
+    return loss(settings, state["params"], as_batch(images, labels))[0]
+
+
+def look(settings, state, i, images, labels):
+    return state, {"loss_curve": measured(settings, state, images, labels)}
+
+
+def finish(settings, state, images, labels):
+    return {"loss": measured(settings, state, images, labels), **state["params"]["Dense_0"]}
+
+
+def trial(settings, keys, lab):
+    digits = lab.data(settings.dataset)
+    data = (digits["train_images"], digits["train_labels"])
+    for arm in ("start", "start_again"):
+        state = lab.map(partial(initial, settings), named_keys(lab, keys, arm))
+        lab.measure({"loss": lab.map(partial(measured, settings), state, shared=data)}, arm=arm)
+    state = lab.map(partial(initial, settings), named_keys(lab, keys, "start"))
+    length = {"steps": settings.steps, "every": settings.every}
+    functions = {"watch": partial(look, settings), "finish": partial(finish, settings)}
+    run = lab.iterate("net", partial(step, settings), keys, state, shared=data, **length, **functions)
+    lab.measure({"loss": run.result["loss"]}, arm="trained")
+    lab.measure(run.curves, along={"step": run.steps}, arm="trained")
+    lab.keep("bias", run.result["bias"])
+
+
+STUDIES = {"net": Study(settings=NetSettings, trial=trial)}
+'''
+
+
+def build_net(root: Path) -> Path:
+    """Write the paper below a root that `tests.toy.build_toy` made, and return the root."""
+    (root / "configs" / "paper" / "net.yaml").write_text(PAGE, encoding="utf-8")
+    (root / "experiments" / "net.py").write_text(SHEET, encoding="utf-8")
+    return root
