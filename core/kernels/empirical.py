@@ -218,13 +218,14 @@ def _symmetric(name: str, tiles: int, apply: Apply, params: Any, features: Any, 
 
 def _mirrored(columns: list[jax.Array]) -> jax.Array:
     """The symmetric matrix of which `columns` hold what is below the diagonal, each from its first point on."""
-    n = len(columns[0])
-    rest = [(0, 0)] * (columns[0].ndim - 1)
-    lower = jnp.concatenate([jnp.pad(column, [(n - len(column), 0), *rest]) for column in columns], 1)
-    # Of Θ(x, x'), points are exchanged, and outputs where there are any.
-    upper = lower.swapaxes(0, 1) if lower.ndim == 2 else lower.transpose(1, 0, 3, 2)
-    below = jnp.arange(n)[:, None] >= jnp.arange(n)[None]
-    return jnp.where(below.reshape(n, n, *[1] * (lower.ndim - 2)), lower, upper)
+    starts = [len(columns[0]) - len(column) for column in columns]
+
+    def above(i: int, j: int) -> jax.Array:  # of Θ(x, x'), points are exchanged, and outputs where there are any
+        kernel = columns[i][starts[j] - starts[i] :][: columns[j].shape[1]]
+        return kernel.swapaxes(0, 1) if kernel.ndim == 2 else kernel.transpose(1, 0, 3, 2)
+
+    whole = [jnp.concatenate([*(above(i, j) for i in range(j)), column]) for j, column in enumerate(columns)]
+    return jnp.concatenate(whole, 1)
 
 
 def _cut(x: jax.Array, block: int) -> list[jax.Array]:

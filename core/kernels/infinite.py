@@ -11,7 +11,7 @@ import numpy as np
 from core.errors import BadInput
 from core.kernels.duals import Dual
 
-TILE = 250  # points on a side: the arrays of a tile fit into the cache of a core
+TILE, LANES = 400, 16  # most points on a side, so that a tile stays in the cache; and of what that is a multiple
 
 
 class Kernels(NamedTuple):
@@ -94,24 +94,40 @@ class Points(NamedTuple):
 
 
 def _by_tiles(tile: Callable[[Points, Points], Kernels], one: Points, two: Points, symmetric: bool) -> Kernels:
-    """Both kernels from tiles small enough for a core's cache; of symmetric ones no tile below the diagonal."""
-    size1, size2 = (min(TILE, len(points.number)) for points in (one, two))
-    starts1, starts2 = ([*range(0, n - s, s), n - s] for n, s in ((len(one.x), size1), (len(two.x), size2)))
-    places = np.array([(i, j) for i in starts1 for j in starts2 if i <= j or not symmetric])
-    if len(places) == 1:
+    """Both kernels from tiles that stay in the cache; of symmetric ones no tile above the diagonal."""
+    n1, n2 = len(one.number), len(two.number)
+    if max(n1, n2) <= TILE:
         return tile(one, two)
+    one, two = _cut(one), _cut(two)
+    (k1, size1), (k2, size2) = one.number.shape, two.number.shape
+    places = np.array([(i, j) for i in range(k1) for j in range(k2) if i >= j or not symmetric])
 
-    def part(points: Points, start: jax.Array, size: int) -> Points:
-        return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), points)
+    def part(place: jax.Array) -> Kernels:
+        return tile(*(jax.tree.map(lambda a, k=k: a[k], points) for points, k in zip((one, two), place, strict=True)))
 
-    def place(step: int, kernels: Kernels) -> Kernels:
-        i, j = jnp.asarray(places)[step]
-        # Computed before it is copied: a compiler would otherwise do both in one loop, without vector instructions.
-        found = jax.lax.optimization_barrier(tile(part(one, i, size1), part(two, j, size2)))
-        kernels = jax.tree.map(lambda whole, t: jax.lax.dynamic_update_slice(whole, t, (i, j)), kernels, found)
+    number = np.zeros((k1, k2), int)  # of the tile that holds each block, transposed above the diagonal
+    for k, (i, j) in enumerate(places):
+        number[i, j] = k
         if symmetric:
-            kernels = jax.tree.map(lambda whole, t: jax.lax.dynamic_update_slice(whole, t.T, (j, i)), kernels, found)
-        return kernels
+            number[j, i] = k
+    above = np.arange(k1)[:, None, None, None] < np.arange(k2)[None, :, None, None]
 
-    empty = jnp.zeros((len(one.x), len(two.x)), one.variances.dtype)
-    return jax.lax.fori_loop(0, len(places), place, Kernels(empty, empty))
+    def whole(tiles: jax.Array) -> jax.Array:
+        blocks = tiles[number]
+        blocks = jnp.where(above, blocks.swapaxes(2, 3), blocks) if symmetric else blocks
+        return blocks.swapaxes(1, 2).reshape(k1 * size1, k2 * size2)[:n1, :n2]
+
+    return jax.tree.map(whole, jax.lax.map(part, jnp.asarray(places)))
+
+
+def _cut(points: Points) -> Points:
+    """Points in as few equal parts of at most TILE as possible: a new first axis; zeros fill up."""
+    n = len(points.number)
+    parts = -(-n // TILE)
+    size = min(TILE, -(-n // parts // LANES) * LANES)
+
+    def cut(a: jax.Array) -> jax.Array:
+        padded = jnp.pad(a, [(0, parts * size - n), *[(0, 0)] * (a.ndim - 1)])
+        return padded.reshape(parts, size, *a.shape[1:])
+
+    return jax.tree.map(cut, points)
