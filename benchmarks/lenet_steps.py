@@ -12,9 +12,7 @@ PyTorch is needed only here, by the interpreter that `--torch-python` names (`pi
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lenet_work import BATCH, UPDATES, flops_of_products, write_inputs
+from benchmarks.served import Served, spread
 from core.files import write_json
 from core.publishing.provenance import collect
 from core.running.workers import environment
@@ -36,41 +35,28 @@ class Team:
     """Processes that do the same work at the same time, each on its own share of the cores."""
 
     def __init__(self, kind: str, python: str, folder: Path, shares: Sequence[Sequence[int]]) -> None:
+        variables = [environment(accelerator=False, single=len(share) == 1) for share in shares]
         self.processes = [
-            subprocess.Popen(
+            Served(
                 [python, "-m", "benchmarks.lenet_work", kind, str(folder), ",".join(map(str, share))],
-                env=environment(accelerator=False, single=len(share) == 1) | {"TORCHINDUCTOR_COMPILE_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
+                own | {"TORCHINDUCTOR_COMPILE_THREADS": "1"},
             )
-            for share in shares
+            for share, own in zip(shares, variables, strict=True)
         ]
-        self.facts = [self._answer(process) for process in self.processes]
+        self.facts = [process.answer() for process in self.processes]
 
     def rate(self, name: str) -> float:
         """Updates (or products) per second, summed over the processes, in one run of UPDATES."""
         for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.write(name + "\n")
-            process.stdin.flush()
-        rate = sum(UPDATES / self._answer(process) for process in self.processes)
+            process.ask(name)
+        rate = sum(UPDATES / process.answer() for process in self.processes)
         time.sleep(PAUSE)
         return rate
 
     def close(self) -> None:
-        """End the processes by closing their input."""
+        """End the processes."""
         for process in self.processes:
-            process.communicate(timeout=60)
-
-    @staticmethod
-    def _answer(process: subprocess.Popen[str]) -> Any:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise SystemExit("a process ended early: has the interpreter of --torch-python torch and numpy?")
-        return json.loads(line)
+            process.close()
 
 
 def assert_agreement(teams: dict[str, Team]) -> list[float]:
@@ -89,12 +75,6 @@ def measured(teams: dict[str, Team], rounds: int) -> dict[str, list[float]]:
             for name in team.facts[0]["runs"]:
                 rates.setdefault(f"{name} ({where})", []).append(team.rate(name))
     return rates
-
-
-def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
-    """Median, lowest and highest over the rounds."""
-    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-    return {name: round(value, digits) for name, value in found.items()}
 
 
 def summary(rates: dict[str, list[float]], flops: float) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 Each process reads names of runs, one a line, and answers with the seconds that the run took.
 """
 
-import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.served import serve
 
 Run = Callable[[], Any]
 Inputs = dict[str, np.ndarray]
@@ -33,15 +33,6 @@ def write_inputs(folder: Path) -> None:
         arrays[name + "_mask"] = rng.random((n, m)) < DENSITY
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-
-
-def serve(runs: dict[str, Run], facts: dict[str, Any]) -> None:
-    """Tell the facts, then run what is named until the input ends."""
-    print(json.dumps({"runs": list(runs), **facts}), flush=True)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        runs[line.strip()]()
-        print(json.dumps(time.perf_counter() - started), flush=True)
 
 
 def work_jax(inputs: Inputs) -> None:

@@ -117,14 +117,27 @@ def _hermite(x: jax.Array | np.ndarray, count: int) -> list:
     return found[:count]
 
 
+@jax.custom_jvp
 def _root(q: jax.Array) -> jax.Array:
     """√q, with gradient 0 instead of infinity at 0."""
-    return jnp.where(q > 0, jnp.sqrt(jnp.where(q > 0, q, 1)), 0)
+    return jnp.sqrt(q)
 
 
+@jax.custom_jvp
 def _inverse_root(q: jax.Array) -> jax.Array:
-    """1/√q, and 0 at 0: a pre-activation that vanishes is correlated with nothing."""
-    return jnp.where(q > 0, jax.lax.rsqrt(jnp.where(q > 0, q, 1)), 0)
+    """1/√q, and 0 at 0, as is its gradient: a pre-activation that vanishes is correlated with nothing."""
+    return jnp.where(q > 0, jax.lax.rsqrt(q), 0)
+
+
+@_root.defjvp
+def _slope_of_root(q: tuple[jax.Array], change: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return _root(*q), _inverse_root(*q) / 2 * change[0]
+
+
+@_inverse_root.defjvp
+def _slope_of_inverse_root(q: tuple[jax.Array], change: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    found = _inverse_root(*q)
+    return found, -(found**3) / 2 * change[0]
 
 
 def _sine_and_angle(cosine: jax.Array) -> Moments:
@@ -135,8 +148,9 @@ def _sine_and_angle(cosine: jax.Array) -> Moments:
     arcsin by a polynomial, which compilers turn into vector instructions, unlike arccos and arctan2.
     """
     apart = 1 - jnp.abs(cosine)
-    squared = jnp.where(apart > 8 * jnp.finfo(apart.dtype).eps, apart / 2, 0)
-    half_sine = _root(squared)
+    half_sine = _root(jnp.where(apart > 8 * jnp.finfo(apart.dtype).eps, apart / 2, 0))
+    half_sine = jax.lax.optimization_barrier(half_sine)  # once for both moments
+    squared = half_sine**2
     series = jnp.zeros_like(squared)
     for coefficient in _arcsine(squared.dtype.name):
         series = series * squared + coefficient

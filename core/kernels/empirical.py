@@ -17,7 +17,6 @@ on and above the diagonal are computed. `apply` treats its inputs independently 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -29,7 +28,7 @@ from core.kernels.linear import Apply
 
 Outputs = Literal["all", "trace"] | int
 GIB = 2.0**30
-SLAB_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
+TILE_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
 
 
 class Way(NamedTuple):
@@ -37,7 +36,7 @@ class Way(NamedTuple):
 
     features: Callable[[Apply, Any, jax.Array, Outputs], Any]  # of apply, params, x, outputs
     contract: Callable[[Apply, Any, Any, Any, Outputs], jax.Array]  # of apply, params, both features, outputs
-    slabs: int  # at most, in which a symmetric block is contracted: k of them save (k - 1)/2k of the operations
+    tiles: int  # at most, in which a symmetric block is contracted: k of them save (k - 1)/2k of the operations
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Cost:
     flops: float  # floating-point operations
     gib: float  # held beside parameters and inputs
     block: int  # points whose features are held at a time, of either side
-    slabs: int  # of a block on the diagonal
+    tiles: int  # of a block on the diagonal
     refused: str = ""  # why this way is not possible
 
 
@@ -116,117 +115,117 @@ def estimate(
     memory_gib: float = 2.0,
 ) -> Estimate:
     """What `empirical_ntk` would cost each way, from shapes alone; arguments as there."""
+    if x2 is not None and x1.shape[1:] != x2.shape[1:]:
+        raise BadInput(f"inputs must be alike, not {x1.shape} and {x2.shape}")
+    n1, n2 = len(x1), len(x1 if x2 is None else x2)
     leaves, structure = jax.tree.flatten(jax.tree.map(_shape, params))
-    return _estimate(
-        apply, structure, tuple(leaves), _shape(x1), None if x2 is None else _shape(x2), outputs, memory_gib
-    )
+    found = _sizes(apply, structure, tuple(leaves), jax.ShapeDtypeStruct((1, *x1.shape[1:]), x1.dtype))
+    o, size, width = found.outputs, found.parameters, found.dense.inputs + found.dense.outputs
+    if isinstance(outputs, int) and not 0 <= outputs < o:
+        raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
+    if isinstance(outputs, str) and outputs not in ("all", "trace"):
+        raise unknown("outputs", outputs, ("all", "trace"))
+    seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
+    pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
+    points = n1 if x2 is None else n1 + n2
+    # Operations of features and of contraction; numbers held whatever the block, and for each of its points.
+    amounts = {
+        "jacobian": (points * (1 + 2 * seen) * found.forward, 2.0 * pairs * size, 0, 2 * seen * size),
+        "products": (0, seen * (2 + 2 / n1) * found.forward, 3 * size, 8 * seen * width),
+        "layers": (
+            points * (1 + seen) * found.forward,
+            2.0 * (pairs * found.dense.outputs + found.dense.inputs),
+            size // 2,
+            3 * (1 + seen) * width,
+        ),
+    }
+    kept = n1 * n2 * (o**2 if outputs == "all" else 1)
+    item = found.itemsize / GIB
+    costs = {}
+    for name, (flops, contraction, fixed, each) in amounts.items():
+        each = 2 * each + 3 * pairs * min(n1, n2)
+        block = min(max(n1, n2), int((memory_gib / item - kept - fixed) // each))
+        gib = item * (kept + fixed + max(block, 1) * each)
+        refused = found.dense.refused if name == "layers" else ""
+        if not refused and block < 1:
+            refused = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
+        tiles = max(1, min(WAYS[name].tiles, block * (o if outputs == "all" else 1) // TILE_ROWS, block))
+        computed = (1 + block / n1 / tiles) / 2 if x2 is None else 1  # share of the pairs
+        costs[name] = Cost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), tiles, refused)
+    possible = {name: cost.flops for name, cost in costs.items() if not cost.refused}
+    return Estimate(costs, min(possible, key=possible.__getitem__) if possible else "")
+
+
+class Sizes(NamedTuple):
+    """What the costs of a network's kernel follow from."""
+
+    outputs: int
+    itemsize: int  # bytes of a number
+    parameters: int
+    forward: float  # operations for one input
+    dense: layers.Survey
+
+
+@lru_cache(maxsize=64)
+def _sizes(apply: Apply, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...], one: jax.ShapeDtypeStruct) -> Sizes:
+    params = jax.tree.unflatten(structure, leaves)
+    result = jax.eval_shape(apply, params, one)
+    if result.ndim != 2:
+        raise BadInput(f"a network must give (n, outputs), not {result.shape} for one input")
+    size = sum(leaf.size for leaf in leaves)
+    flops = (jax.jit(apply).lower(params, one).cost_analysis() or {}).get("flops", 2.0 * size)
+    return Sizes(result.shape[1], result.dtype.itemsize, size, flops, layers.survey(apply, params, one))
 
 
 def _shape(array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
 
 
-@lru_cache(maxsize=64)
-def _estimate(
-    apply: Apply,
-    structure: Any,
-    leaves: tuple[jax.ShapeDtypeStruct, ...],
-    x1: jax.ShapeDtypeStruct,
-    x2: jax.ShapeDtypeStruct | None,
-    outputs: Outputs,
-    memory_gib: float,
-) -> Estimate:
-    params = jax.tree.unflatten(structure, leaves)
-    n1, n2 = x1.shape[0], (x1 if x2 is None else x2).shape[0]
-    if x2 is not None and x1.shape[1:] != x2.shape[1:]:
-        raise BadInput(f"inputs must be alike, not {x1.shape} and {x2.shape}")
-    one = jax.ShapeDtypeStruct((1, *x1.shape[1:]), x1.dtype)
-    result = jax.eval_shape(apply, params, one)
-    if result.ndim != 2:
-        raise BadInput(f"a network must give (n, outputs), not {result.shape} for one input")
-    o = result.shape[1]
-    if isinstance(outputs, int) and not 0 <= outputs < o:
-        raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
-    if isinstance(outputs, str) and outputs not in ("all", "trace"):
-        raise unknown("outputs", outputs, ("all", "trace"))
-    size = sum(leaf.size for leaf in leaves)
-    forward = (jax.jit(apply).lower(params, one).cost_analysis() or {}).get("flops", 2.0 * size)
-    dense = layers.survey(apply, params, one)
-    seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
-    pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
-    points, longest, shortest = n1 if x2 is None else n1 + n2, max(n1, n2), min(n1, n2)
-    width = dense.inputs + dense.outputs
-    # Operations of features and of contraction; numbers held whatever the block, and for each of its points.
-    amounts = {
-        "jacobian": (points * (1 + 2 * seen) * forward, 2.0 * pairs * size, 0, 2 * seen * size),
-        "products": (0, seen * (2 + 2 / n1) * forward, 3 * size, 8 * seen * width),
-        "layers": (
-            points * (1 + seen) * forward,
-            2.0 * (pairs * dense.outputs + dense.inputs),
-            size // 2,
-            3 * (1 + seen) * width,
-        ),
-    }
-    kept = n1 * n2 * (o**2 if outputs == "all" else 1)
-    item = result.dtype.itemsize / GIB
-    costs = {}
-    for name, (flops, contraction, fixed, each) in amounts.items():
-        each = 2 * each + 3 * pairs * shortest
-        block = min(longest, int((memory_gib / item - kept - fixed) // each))
-        gib = item * (kept + fixed + max(block, 1) * each)
-        refused = dense.refused if name == "layers" else ""
-        if not refused and block < 1:
-            refused = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
-        slabs = max(1, min(WAYS[name].slabs, block * (o if outputs == "all" else 1) // SLAB_ROWS, block))
-        computed = (1 + block / n1 / slabs) / 2 if x2 is None else 1  # share of the pairs
-        costs[name] = Cost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), slabs, refused)
-    possible = {name: cost.flops for name, cost in costs.items() if not cost.refused}
-    return Estimate(costs, min(possible, key=possible.__getitem__) if possible else "")
-
-
 def _blocked(
     name: str, cost: Cost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
 ) -> jax.Array:
-    """The kernel from blocks of inputs, of a symmetric one only those on and above the diagonal."""
+    """The kernel from blocks of inputs, of a symmetric one only those on and below the diagonal."""
     way = WAYS[name]
 
     def part(i: int, j: int) -> jax.Array:
         if x2 is None and i == j:
-            return _symmetric(name, cost.slabs, apply, params, left, outputs)
-        return way.contract(apply, params, left, way.features(apply, params, columns[j], outputs), outputs)
+            return _symmetric(name, cost.tiles, apply, params, right, outputs)
+        return way.contract(apply, params, way.features(apply, params, rows[i], outputs), right, outputs)
 
     rows, columns = (_cut(x, cost.block) for x in (x1, x1 if x2 is None else x2))
-    found: list[list[jax.Array]] = []
-    for i, one in enumerate(rows):
-        left = way.features(apply, params, one, outputs)
-        found.append([part(i, j) for j in range(i if x2 is None else 0, len(columns))])
-    return _assembled(found) if x2 is None else jnp.concatenate([jnp.concatenate(row, 1) for row in found])
+    found: list[jax.Array] = []
+    for j, two in enumerate(columns):
+        right = way.features(apply, params, two, outputs)
+        found.append(jnp.concatenate([part(i, j) for i in range(j if x2 is None else 0, len(rows))]))
+    return _mirrored(found) if x2 is None and len(found) > 1 else jnp.concatenate(found, 1)
 
 
-@partial(jax.jit, static_argnames=("name", "slabs", "apply", "outputs"))
-def _symmetric(name: str, slabs: int, apply: Apply, params: Any, features: Any, outputs: Outputs) -> jax.Array:
-    """The kernel of points with themselves, by slabs of rows from the diagonal to the right."""
+@partial(jax.jit, static_argnames=("name", "tiles", "apply", "outputs"))
+def _symmetric(name: str, tiles: int, apply: Apply, params: Any, features: Any, outputs: Outputs) -> jax.Array:
+    """The kernel of points with themselves, from tiles on and below the diagonal."""
     n = len(jax.tree.leaves(features)[0])
-    cuts = [n * k // slabs for k in range(slabs + 1)]
-    found = []
-    for k, (start, stop) in enumerate(pairwise(cuts)):
-        rows, columns = (jax.tree.map(lambda a, s=s: a[s], features) for s in (slice(start, stop), slice(start, None)))
-        slab = WAYS[name].contract(apply, params, rows, columns, outputs)
-        found.append(jnp.split(slab, [cut - start for cut in cuts[k + 1 : -1]], 1))
-    return _assembled(found)
+    cuts = [n * k // tiles for k in range(1, tiles)]
+    parts = [
+        jax.tree.unflatten(jax.tree.structure(features), part)
+        for part in zip(*(jnp.split(leaf, cuts) for leaf in jax.tree.leaves(features)), strict=True)
+    ]
+    found = [
+        jnp.concatenate([WAYS[name].contract(apply, params, left, right, outputs) for left in parts[j:]])
+        for j, right in enumerate(parts)
+    ]
+    return _mirrored(found) if tiles > 1 else found[0]
 
 
-def _assembled(upper: list[list[jax.Array]]) -> jax.Array:
-    """The symmetric matrix of which `upper[i]` holds the blocks (i, i), (i, i + 1) and so on."""
+def _mirrored(columns: list[jax.Array]) -> jax.Array:
+    """The symmetric matrix of which `columns` hold what is below the diagonal, each from its first point on."""
+    starts = [len(columns[0]) - len(column) for column in columns]
 
-    def block(i: int, j: int) -> jax.Array:
-        if i <= j:
-            return upper[i][j - i]
-        kernel = upper[j][i - j]  # of Θ(x, x'), points are exchanged, and outputs where there are any
+    def above(i: int, j: int) -> jax.Array:  # of Θ(x, x'), points are exchanged, and outputs where there are any
+        kernel = columns[i][starts[j] - starts[i] :][: columns[j].shape[1]]
         return kernel.swapaxes(0, 1) if kernel.ndim == 2 else kernel.transpose(1, 0, 3, 2)
 
-    places = range(len(upper))
-    return jnp.concatenate([jnp.concatenate([block(i, j) for j in places], 1) for i in places])
+    whole = [jnp.concatenate([*(above(i, j) for i in range(j)), column]) for j, column in enumerate(columns)]
+    return jnp.concatenate(whole, 1)
 
 
 def _cut(x: jax.Array, block: int) -> list[jax.Array]:
@@ -294,7 +293,7 @@ def _contract_layers(apply: Apply, params: Any, left: Any, right: Any, outputs: 
 
 
 WAYS = {
-    "jacobian": Way(_jacobian, _contract_jacobians, slabs=8),
-    "products": Way(_inputs, _multiply, slabs=2),
-    "layers": Way(_layer_features, _contract_layers, slabs=8),
+    "jacobian": Way(_jacobian, _contract_jacobians, tiles=4),
+    "products": Way(_inputs, _multiply, tiles=2),
+    "layers": Way(_layer_features, _contract_layers, tiles=4),
 }

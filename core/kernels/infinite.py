@@ -1,13 +1,17 @@
 """Kernels of fully connected networks of infinite width: NNGP and NTK (Jacot et al. 2018, Proposition 1, Theorem 1)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from core.errors import BadInput
 from core.kernels.duals import Dual
+
+TILE, LANES = 400, 16  # most points on a side, so that a tile stays in the cache; and of what that is a multiple
 
 
 class Kernels(NamedTuple):
@@ -40,7 +44,7 @@ def fully_connected(
       BadInput: for arrays that are not (n, features) alike, no affine map, or a negative variance.
     """
     other = x1 if x2 is None else x2
-    if x1.ndim != 2 or other.ndim != 2 or x1.shape[1] != other.shape[1]:
+    if x1.ndim != 2 or other.ndim != 2 or x1.shape[1] != other.shape[1] or 0 in x1.shape + other.shape:
         raise BadInput(f"inputs must be (n1, features) and (n2, features), not {x1.shape} and {other.shape}")
     if depth < 1:
         raise BadInput(f"depth counts affine maps and is 1 or more, not {depth}")
@@ -54,21 +58,76 @@ def fully_connected(
 def _recursion(
     x1: jax.Array, x2: jax.Array | None, depth: int, activation: Dual, weight_variance: float, bias_variance: float
 ) -> Kernels:
-    q1 = weight_variance * (x1**2).mean(1) + bias_variance
-    q2 = q1 if x2 is None else weight_variance * (x2**2).mean(1) + bias_variance
-    # S_1 = σ² x·x'/n_0 + β²;  Θ_1 = S_1
-    nngp = weight_variance * (x1 @ (x1 if x2 is None else x2).T) / x1.shape[1] + bias_variance
-    nngp = _with_diagonal(nngp, q1) if x2 is None else nngp
-    ntk = nngp
-    for _ in range(depth - 1):
-        # S_{l+1} = σ² E[s(u)s(v)] + β²;  Θ_{l+1} = S_{l+1} + σ² Θ_l E[s'(u)s'(v)],  (u, v) ~ N(0, S_l)
-        values, slopes = activation.moments(q1[:, None], q2[None], nngp)
-        nngp = weight_variance * values + bias_variance
-        ntk = nngp + weight_variance * ntk * slopes
-        q1, q2 = (weight_variance * activation.moments(q, q, q)[0] + bias_variance for q in (q1, q2))
-    return Kernels(nngp, ntk)
+    symmetric, width = x2 is None, x1.shape[1]
+
+    def variances(x: jax.Array) -> jax.Array:  # S_l(x, x) for every l: (n, depth)
+        found = [weight_variance * (x**2).mean(1) + bias_variance]
+        for _ in range(depth - 1):
+            q = found[-1]
+            found.append(weight_variance * activation.moments(q, q, q)[0] + bias_variance)
+        return jnp.stack(found, 1)
+
+    def tile(rows: Points, columns: Points) -> Kernels:
+        # S_1 = σ² x·x'/n_0 + β²;  Θ_1 = S_1
+        nngp = weight_variance * (rows.x @ columns.x.T) / width + bias_variance
+        if symmetric:  # a point has correlation 1 with itself in spite of rounding
+            nngp = jnp.where(rows.number[:, None] == columns.number[None], rows.variances[:, :1], nngp)
+        ntk = nngp
+        for layer in range(depth - 1):
+            # S_{l+1} = σ² E[s(u)s(v)] + β²;  Θ_{l+1} = S_{l+1} + σ² Θ_l E[s'(u)s'(v)],  (u, v) ~ N(0, S_l)
+            q1, q2 = rows.variances[:, layer], columns.variances[:, layer]
+            values, slopes = activation.moments(q1[:, None], q2[None], nngp)
+            nngp = weight_variance * values + bias_variance
+            ntk = nngp + weight_variance * ntk * slopes
+        return Kernels(nngp, ntk)
+
+    one, two = (Points(x, variances(x), jnp.arange(len(x))) for x in (x1, x1 if x2 is None else x2))
+    return _by_tiles(tile, one, two, symmetric)
 
 
-def _with_diagonal(kernel: jax.Array, values: jax.Array) -> jax.Array:
-    """The diagonal as the norms say it, so that a point has correlation 1 with itself in spite of rounding."""
-    return jnp.where(jnp.eye(len(values), dtype=bool), values[:, None], kernel)
+class Points(NamedTuple):
+    """Inputs (n, features), the variances of their pre-activations (n, depth), and their numbers (n,)."""
+
+    x: jax.Array
+    variances: jax.Array
+    number: jax.Array
+
+
+def _by_tiles(tile: Callable[[Points, Points], Kernels], one: Points, two: Points, symmetric: bool) -> Kernels:
+    """Both kernels from tiles that stay in the cache; of symmetric ones no tile above the diagonal."""
+    n1, n2 = len(one.number), len(two.number)
+    if max(n1, n2) <= TILE:
+        return tile(one, two)
+    one, two = _cut(one), _cut(two)
+    (k1, size1), (k2, size2) = one.number.shape, two.number.shape
+    places = np.array([(i, j) for i in range(k1) for j in range(k2) if i >= j or not symmetric])
+
+    def part(place: jax.Array) -> Kernels:
+        return tile(*(jax.tree.map(lambda a, k=k: a[k], points) for points, k in zip((one, two), place, strict=True)))
+
+    number = np.zeros((k1, k2), int)  # of the tile that holds each block, transposed above the diagonal
+    for k, (i, j) in enumerate(places):
+        number[i, j] = k
+        if symmetric:
+            number[j, i] = k
+    above = np.arange(k1)[:, None, None, None] < np.arange(k2)[None, :, None, None]
+
+    def whole(tiles: jax.Array) -> jax.Array:
+        blocks = tiles[number]
+        blocks = jnp.where(above, blocks.swapaxes(2, 3), blocks) if symmetric else blocks
+        return blocks.swapaxes(1, 2).reshape(k1 * size1, k2 * size2)[:n1, :n2]
+
+    return jax.tree.map(whole, jax.lax.map(part, jnp.asarray(places)))
+
+
+def _cut(points: Points) -> Points:
+    """Points in as few equal parts of at most TILE as possible: a new first axis; zeros fill up."""
+    n = len(points.number)
+    parts = -(-n // TILE)
+    size = min(TILE, -(-n // parts // LANES) * LANES)
+
+    def cut(a: jax.Array) -> jax.Array:
+        padded = jnp.pad(a, [(0, parts * size - n), *[(0, 0)] * (a.ndim - 1)])
+        return padded.reshape(parts, size, *a.shape[1:])
+
+    return jax.tree.map(cut, points)

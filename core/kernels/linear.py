@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-Apply = Callable[[Any, jax.Array], jax.Array]
+Apply = Callable[..., Any]  # (params, x) -> outputs, for instance the `apply` of a flax module
 
 
 def linearise(apply: Apply, params: Any) -> Apply:

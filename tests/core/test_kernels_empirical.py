@@ -109,10 +109,10 @@ def test_blocks_give_the_whole(way) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("outputs", ["all", "trace", 2])
-def test_slabs_of_a_symmetric_kernel_give_the_whole(way, outputs) -> None:
+def test_tiles_of_a_symmetric_kernel_give_the_whole(way, outputs) -> None:
     x = jax.random.normal(jax.random.key(2), (400, 3))
     apply, params = prepared(NTKNetwork((4,), 3), x)
-    assert estimate(apply, params, x, outputs=outputs).costs[way].slabs > 1
+    assert estimate(apply, params, x, outputs=outputs).costs[way].tiles > 1
     found = empirical_ntk(apply, params, x, method=way, outputs=outputs)
     np.testing.assert_allclose(
         found, empirical_ntk(apply, params, x, x, method=way, outputs=outputs), rtol=1e-4, atol=1e-5

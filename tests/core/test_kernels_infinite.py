@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput
+from core.kernels import infinite
 from core.kernels.duals import erf, linear, quadrature, relu, square
 from core.kernels.infinite import fully_connected
 from core.models.ntk import NTKNetwork, StandardNetwork
@@ -105,6 +106,24 @@ def test_a_kernel_with_itself_is_the_kernel_between_copies(activation) -> None:
             np.testing.assert_allclose(b, a[:, 1:], rtol=1e-6)  # √ε is the angle between equal inputs
 
 
+@pytest.mark.parametrize(("n1", "n2"), [(9, None), (9, 5), (2, 9)])
+def test_tiles_give_the_whole(n1, n2, monkeypatch) -> None:
+    x = jax.random.normal(jax.random.key(0), (9, 3))
+    arguments = {"depth": 3, "activation": relu, "bias_variance": 0.01}
+    points = (x[:n1], None if n2 is None else x[9 - n2 :])
+    whole = fully_connected(*points, **arguments)
+    monkeypatch.setattr(infinite, "TILE", 4)
+    jax.clear_caches()  # of functions compiled with the other size
+    for tiled, expected in zip(fully_connected(*points, **arguments), whole, strict=True):
+        np.testing.assert_allclose(tiled, expected, rtol=1e-6)
+    if n2 is None:
+        slope = jax.grad(lambda bias: fully_connected(*points, **arguments | {"bias_variance": bias}).ntk.sum())
+        tiled = slope(0.01)
+        monkeypatch.undo()
+        jax.clear_caches()
+        np.testing.assert_allclose(tiled, slope(0.01), rtol=1e-5)
+
+
 def test_the_diagonal_does_not_feel_rounding() -> None:
     x = np.random.default_rng(3).normal(size=(50, 784)).astype(np.float32)
     single = fully_connected(x, depth=4, activation=relu, bias_variance=0.01).ntk
@@ -154,6 +173,7 @@ def test_the_twin_draws_the_same_functions_with_other_gradients() -> None:
     ("x1", "x2", "change", "line"),
     [
         (X[0], None, {}, r"inputs must be \(n1, features\) and \(n2, features\), not \(5,\)"),
+        (X[:0], None, {}, r"not \(0, 5\) and \(0, 5\)"),
         (X, X[:, :2], {}, r"not \(4, 5\) and \(4, 2\)"),
         (X, None, {"depth": 0}, "depth counts affine maps and is 1 or more, not 0"),
         (X, None, {"bias_variance": -0.1}, "bias variance must be 0 or more, and finite, not -0.1"),
