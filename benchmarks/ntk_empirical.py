@@ -5,10 +5,11 @@
 
 The kernel of a ReLU network of four affine maps with 784 inputs at 128 points, of one and ten outputs, from the same
 parameters; the kernels are compared before anything is timed. Peers have both cores and take turns run by run.
-torch.func contracts Jacobians (`vmap(jacrev)`, in chunks of 6 GiB) or multiplies vectors (`jvp` of `vjp`); at ten
-outputs it computes four rows of the kernel, and its seconds are scaled to all of them. neural-tangents runs its
-structured derivatives. Apart from that: our seconds and memory at a width at which the Jacobian does not fit, and how
-our seconds grow. Needs `pip install torch==2.13.0` in an environment of its own.
+torch.func contracts Jacobians (`vmap(jacrev)`; at ten outputs they do not fit, 15 and 51 GB) or multiplies vectors
+(`jvp` of `vjp`): of those kernels it computes four rows, and its seconds are scaled to all. neural-tangents runs its
+structured derivatives, and at the smallest case its other ways. Apart from that: our seconds and memory at a width
+at which the Jacobian does not fit, and how our seconds grow. Needs `pip install torch==2.13.0` in an environment of
+its own.
 """
 
 import os

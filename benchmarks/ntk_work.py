@@ -3,7 +3,7 @@
     python -m benchmarks.ntk_work TASK PEER FOLDER     TASK empirical|infinite|wide, PEER encore|torch|neural-tangents
 
 Every run is done once first, and what it computed is kept as FOLDER/<peer>, <run>.npy for the comparison. A run that
-would take minutes computes fewer rows of the kernel; its `scale` is what its seconds must be multiplied with.
+would take minutes computes fewer rows of the kernel; its seconds are multiplied with its `scale`.
 """
 
 import os
@@ -109,15 +109,9 @@ def torch_empirical() -> tuple[dict[str, Run], dict[str, float]]:
         found = vmap(jacrev(lambda p, one: network(p, one[None])[0]), (None, 0))(params, x)
         return [leaf.flatten(2) for pair in found for leaf in pair]
 
-    def contraction(params: Any, x: Any, rows: int) -> Any:
-        bytes_of_one = x.element_size() * sum(w.numel() + b.numel() for w, b in params) * params[-1][1].numel()
-        chunk = max(1, int(6 * GIB / bytes_of_one))
-        left, parts = jacobian(params, x[:rows]), []
-        for start in range(0, len(x), chunk):
-            whole = rows == len(x) <= chunk
-            right = left if whole else jacobian(params, x[start : start + chunk])
-            parts.append(sum(torch.einsum("nop,mqp->nmoq", a, b) for a, b in zip(left, right, strict=True)))
-        return torch.cat(parts, 1)
+    def contraction(params: Any, x: Any) -> Any:
+        found = jacobian(params, x)
+        return sum(torch.einsum("nop,mqp->nmoq", leaf, leaf) for leaf in found)
 
     def products(params: Any, x: Any, rows: int) -> Any:
         def column(one: Any) -> Any:  # Θ(x, x') e for every unit vector e of the outputs: (o of x', n, o of x)
@@ -133,10 +127,11 @@ def torch_empirical() -> tuple[dict[str, Run], dict[str, float]]:
     for name, (points, widths, dtype) in cases().items():
         x, layers = drawn(points, widths, dtype)
         params, x = [(torch.from_numpy(w), torch.from_numpy(b)) for w, b in layers], torch.from_numpy(x)
-        rows = FEW_ROWS if widths[-1] > 1 and name != EXACT else points
-        for way, form in (("jacobian", contraction), ("products", products)):
-            runs[f"{name}, {way}"] = lambda f=form, p=params, x=x, r=rows: f(p, x, r)
-            scales[f"{name}, {way}"] = points / rows
+        if widths[-1] == 1 or name == EXACT:
+            runs[f"{name}, jacobian"] = lambda p=params, x=x: contraction(p, x)
+        rows = points if name == EXACT else FEW_ROWS
+        runs[f"{name}, products"] = lambda p=params, x=x, r=rows: products(p, x, r)
+        scales[f"{name}, products"] = points / rows
     return runs, scales
 
 
@@ -269,13 +264,16 @@ def main() -> None:
         serve({}, encore_wide())
         return
     runs, scales = TASKS[task, peer]()
+    first = {}
     for name, run in runs.items():
+        begun = time.perf_counter()
         found = run()
+        first[name] = time.perf_counter() - begun
         if ":" not in name:  # what is compared
             found = np.stack([np.asarray(part) for part in found]) if isinstance(found, tuple) else np.asarray(found)
             np.save(folder / f"{peer}, {name}.npy", found)
     library = {"encore": "jax", "torch": "torch", "neural-tangents": "jax"}[peer]
-    serve(runs, {"scales": scales, "version": __import__(library).__version__})
+    serve(runs, {"scales": scales, "first": first, "version": __import__(library).__version__})
 
 
 if __name__ == "__main__":
