@@ -1,8 +1,9 @@
 """Workers that outlive a run: the points of a sweep share them, as starting a worker takes seconds.
 
-Outside of `kept()` every run has a pool of its own.
+Outside of `kept()` and `stay()` every run has a pool of its own.
 """
 
+import atexit
 import contextlib
 import math
 import time
@@ -60,6 +61,13 @@ def kept(logs: Path) -> Generator[None]:
         yield
     finally:
         _crew.pop().dismiss()
+
+
+def stay(logs: Path) -> None:
+    """Keep workers from run to run for as long as this process lives: one that a launcher uses for many points."""
+    if not _crew:
+        _crew.append(Crew(logs))
+        atexit.register(_crew[0].dismiss)  # where it does not come to that, they end with their input
 
 
 @contextlib.contextmanager

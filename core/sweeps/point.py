@@ -14,7 +14,7 @@ from typing import Any
 
 from core import files
 from core.errors import Busy, EncoreError, Interrupted, Stopped
-from core.running import compose, flow
+from core.running import compose, crew, flow
 from core.running.compose import Launch
 from core.running.jobs import job_of
 from core.sweeps import book, reserve
@@ -34,6 +34,7 @@ def perform(config: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader hears Ctrl-C and tells its points
     with reserve.reserved(int(config["workers"]), leader.stopped) as cores:
         if cores:
+            crew.stay(folder / "logs" / f"{socket.gethostname()}-{os.getpid()}")
             attempt(folder, number, leader)
 
 
