@@ -70,6 +70,16 @@ class Browser:
         if self.run("return !!document.querySelector('script[src]')"):
             self.wait("return !!document.querySelector('.main-svg')")
 
+    def open_until(self, page: Path, condition: str) -> None:
+        """Open a page again until a script returns something true: what the last page stored reaches the next one
+        through another process, in its own time."""
+
+        def opened(_: object) -> bool:
+            self.open(page)
+            return bool(self.run(condition))
+
+        WebDriverWait(self.driver, SECONDS, poll_frequency=0.2).until(opened)
+
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page; what it returns."""
         return self.driver.execute_script(script, *arguments)

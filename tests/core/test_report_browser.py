@@ -232,8 +232,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(browser: Browser, site:
     button = browser.find("button.theme")
     button.click()
     assert (button.text, browser.run(colour)) == ("Theme: light", light)
-    browser.open(site / "index.html")
-    assert browser.run(colour) == light
+    browser.open_until(site / "index.html", f"{colour} === '{light}'")
     browser.find("button.theme").click()
     browser.scheme("light")
     assert (browser.find("button.theme").text, browser.run(colour)) == ("Theme: dark", dark)
