@@ -12,7 +12,7 @@ _EXPONENT = re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Plain data only, dates left as text; a key that is given twice is an error."""
+    """Plain data only, dates left as text; a key that is no text, or is given twice, is an error."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  the loader's own attribute
         first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
@@ -20,8 +20,15 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping of plain data. Raises ConstructorError for a key that is given twice."""
-        keys = [key for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
+        """A mapping of plain data. Raises ConstructorError for a key that is no text, or is given twice."""
+        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if key.tag != "tag:yaml.org,2002:str":
+                # In {laptop: 20,000} the comma begins a second key, 0.
+                found = getattr(key, "value", "")
+                raise ConstructorError(
+                    None, None, f"the key {found} is no text: quote it, or the comma", key.start_mark
+                )
         names = [key.value for key in keys]
         for position, key in enumerate(keys):
             if key.value in names[:position]:

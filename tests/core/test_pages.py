@@ -157,3 +157,6 @@ def test_pages_are_read_as_hydra_reads_them(tmp_path):
     path.write_text("a: 1\na: 2\n")
     with pytest.raises(YAMLError, match="duplicate key a"):
         yaml_pages.read(path)
+    path.write_text("deviation: {laptop: 20,000, why: time}\n")
+    with pytest.raises(YAMLError, match="the key 000 is no text: quote it, or the comma"):
+        yaml_pages.read(path)
