@@ -59,7 +59,7 @@ class Follower:
 
 def main() -> None:
     """Mirror one run until its verdict or its end; a failure shows in the run's tracking log and nowhere else."""
-    os.nice(10)
+    os.nice(19)  # what trains on all cores must not notice
     logging.disable(logging.CRITICAL)  # libraries' own logs would hold absolute paths
     messages = _listen()
     first = messages.get()
