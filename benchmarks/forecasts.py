@@ -4,8 +4,8 @@
 
 Each study is run three times in a results folder of its own: as nothing is known of it, with twice the replicates, and
 with twice the length where a setting says how long it is. From the second run on the ledger of costs calibrates. What
-has not started within the minutes is left out, and named; so is a run that ends in an error, with its line. On a machine that does other work (`load_average`) both the
-calibration and the runs are slowed, by different amounts.
+has not started within the minutes is left out, and named; so is a run that ends in an error, with its line. On a
+machine that does other work (`load_average`) both the calibration and the runs are slowed, by different amounts.
 """
 
 import argparse
