@@ -4,8 +4,8 @@
 
 Each study is run three times in a results folder of its own: as nothing is known of it, with twice the replicates, and
 with twice the length where a setting says how long it is. From the second run on the ledger of costs calibrates. What
-has not started within the minutes is left out, and named. On a machine that does other work (`load_average`) both the
-calibration and the runs are slowed, by different amounts.
+has not started within the minutes is left out, and named; so is a run that ends in an error, with its line. On a
+machine that does other work (`load_average`) both the calibration and the runs are slowed, by different amounts.
 """
 
 import argparse
@@ -36,11 +36,11 @@ def commands(study: Study) -> list[list[str]]:
     return found + [[*first, f"settings.{name}={2 * values[name]}"] for name in lengths[:1]]
 
 
-def run(words: list[str]) -> None:
+def run(words: list[str]) -> str:
+    """Perform one run; the last line that it wrote if it ended in an error, else nothing."""
     line = [sys.executable, "-m", "experiments", "run", *words]
     done = subprocess.run(line, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stderr.strip()}")
+    return f"{' '.join(words)}: {done.stderr.strip().splitlines()[-1]}" if done.returncode else ""
 
 
 def summary(lines: list[costs.Measured]) -> dict[str, Any]:
@@ -61,14 +61,13 @@ def main() -> None:
     parser.add_argument("--papers", nargs="*", default=slugs())
     parser.add_argument("--minutes", type=float, default=6.0)
     given = parser.parse_args()
-    started, before, left_out = time.perf_counter(), os.getloadavg()[0], []
+    started, before, left_out, ended = time.perf_counter(), os.getloadavg()[0], [], []
     with results_elsewhere():
         for study in (study for slug in given.papers for study in load_page(slug).studies.values()):
             if time.perf_counter() - started > 60 * given.minutes:
                 left_out.append(f"{study.paper}/{study.name}")
                 continue
-            for words in commands(study):
-                run(words)
+            ended += filter(None, map(run, commands(study)))
         lines = costs.read()
     provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
     found = {
@@ -80,6 +79,7 @@ def main() -> None:
         "load_average": [round(load, 1) for load in (before, os.getloadavg()[0])],
         "factors": summary(lines),
         "left_out": left_out,
+        "ended_in_an_error": ended,
         "runs": [
             {
                 "study": f"{line.paper}/{line.study}",
