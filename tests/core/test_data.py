@@ -42,7 +42,8 @@ def test_each_description_is_complete(name):
     assert data.arrays and data.licence and data.title
     for array, (shape, dtype) in data.arrays.items():
         labels = array.endswith("_labels")
-        assert (dtype == "int32" and len(shape) == 1) if labels else (dtype == "uint8" and len(shape) > 1)
+        flat = labels or array.endswith("_text")
+        assert dtype == ("int32" if labels else "uint8") and (len(shape) == 1) == flat
     if "train_images" in data.arrays:
         assert set(data.arrays) == {"train_images", "train_labels", "test_images", "test_labels"}
         assert len(data.classes) == 10
