@@ -1,4 +1,4 @@
-"""English texts for language models, one code per character: Jane Austen's novels, and notes of scikit-learn for smoke."""
+"""English texts for language models, a code for each character: Jane Austen's novels, and a small bundled text."""
 
 import struct
 import zlib
