@@ -32,8 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     address = push.check_server()
     for run in whole:
         try:
-            push.upload(run)
-            print(f" {run.folder.name}: uploaded to {address}", flush=True)
+            print(f" {run.folder.name}: uploaded to {push.upload(run) or address}", flush=True)
         except EncoreError as error:
             codes.append(_told(error))
     return max(codes)

@@ -4,6 +4,7 @@ Nothing is uploaded twice: what a server has stands in the `mirror.json` of a ru
 """
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from core.tracking.trackers import find, wandb
 
 PUSH_SECONDS = 600.0  # for one run
 MIRROR_SECONDS = 600.0
+PAGE = re.compile(r"https?://[^\s\x1b'\"]+/runs/[^\s\x1b'\"]+")  # of one run, in what wandb prints
 DEFAULT: dict[str, Any] = {
     "name": "wandb",
     "mode": "offline",
@@ -86,8 +88,11 @@ def make_whole(run: Waiting, rebuild: bool) -> None:
         raise EncoreError(f"{run.folder.name}: {line}")
 
 
-def upload(run: Waiting) -> None:
-    """Have wandb upload the mirror of a run; EncoreError with its last words when it does not succeed."""
+def upload(run: Waiting) -> str | None:
+    """Have wandb upload the mirror of a run: the address of its page, if wandb names one.
+
+    EncoreError with wandb's last words when it does not succeed.
+    """
     place = run.folder / "wandb" / wandb.read_state(run.folder)["folder"]
     wandb.change_state(run.about, touched=True)
     variables = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")}
@@ -107,7 +112,10 @@ def upload(run: Waiting) -> None:
     if not list(place.glob("*.wandb.synced")):
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise EncoreError(f"{run.folder.name} was not uploaded; wandb says: {words[-1][:160] if words else 'nothing'}")
-    wandb.change_state(run.about, pushed="uploaded by encore sync")
+    page = PAGE.search(done.stdout + done.stderr)
+    address = page.group().rstrip(".,)") if page else None
+    wandb.change_state(run.about, pushed=address or "uploaded by encore sync")
+    return address
 
 
 def check_server() -> str:

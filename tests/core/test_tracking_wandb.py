@@ -276,7 +276,8 @@ def test_what_waits_is_uploaded_once(
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         assert main(["sync"]) == 0, capsys.readouterr()
-        assert f"{NAME}: uploaded to {address}" in capsys.readouterr().out
+        page = f"{address}/someone/encore/runs/"
+        assert f"{NAME}: uploaded to {page}" in capsys.readouterr().out
         sent = handler.received
         for text in (b"validation_loss/ticket, density 21.1, replicate 1", b"first_crossing", b"It wins.", b"abc123"):
             assert text in sent
@@ -284,7 +285,7 @@ def test_what_waits_is_uploaded_once(
         assert main(["sync", "toy"]) == 0 and "nothing waits" in capsys.readouterr().out
         assert handler.received == sent
     verdict = offline / "verdict" / "0-2"
-    assert Mirror.start(offline, TRACKING, computing=False).finish(verdict) == "wandb: uploaded by encore sync"
+    assert f"wandb: {page}" in (Mirror.start(offline, TRACKING, computing=False).finish(verdict) or "")
     assert wandb.read_state(offline)["touched"]
     (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
     assert [run.folder for run in push.waiting(offline.parent, (), False, {})] == [offline]
