@@ -214,7 +214,8 @@ def test_perceptrons_are_normalised_where_the_paper_says(arm: str) -> None:
     values["params"] = rebuild(flat + 0.1 * jax.random.normal(jax.random.key(1), flat.shape))
     x = np.random.default_rng(0).random((6, 64))
     net = perceptrons.perceptron(settings, arm, 4)
-    logits, _ = net.apply(values, jnp.asarray(x, jnp.float32), True, mutable=["batch_stats"])
+    apply = jax.jit(partial(net.apply, training=True, mutable=["batch_stats"]))
+    logits, _ = apply(values, jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(logits, perceptron_by_hand(values, x, arm), rtol=2e-4, atol=2e-5)
 
 
@@ -234,7 +235,7 @@ def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
     rows = jnp.arange(64)
     for arm in ("layer_norm", "batch_axis"):
         values = perceptrons.initial(settings, arm, 4, jax.random.key(0))
-        look = partial(perceptrons.look, settings, arm, 4, values, "test")
+        look = jax.jit(partial(perceptrons.look, settings, arm, 4, values, "test"))
         losses = [
             float(look(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
         ]
@@ -302,12 +303,11 @@ def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
     codes = np.stack([data["train_text"][s : s + settings.length + 1] for s in (0, 11, 40)])
     logits = gru_by_hand(values["params"], np.eye(len(catalogue.describe("sample_text").classes))[codes[:, :-1]])
     expected = softmax_loss(logits, codes[:, 1:])
-    loss, _ = sequences.text_loss(settings, "plain", False, values, starts, jax.random.key(0), *arrays)
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
-    seen = sequences.text_look(settings, "plain", values, "train", starts, *arrays)
+    losses = [jax.jit(partial(sequences.text_loss, settings, "plain", shuffled)) for shuffled in (False, True)]
+    loss, shuffled = (float(each(values, starts, jax.random.key(0), *arrays)[0]) for each in losses)
+    assert loss == pytest.approx(expected, rel=1e-5) and abs(shuffled - expected) > 1e-4
+    seen = jax.jit(partial(sequences.text_look, settings, "plain", values, "train"))(starts, *arrays)
     assert float(seen["loss"]) == pytest.approx(expected / np.log(2), rel=1e-5)
-    shuffled, _ = sequences.text_loss(settings, "plain", True, values, starts, jax.random.key(0), *arrays)
-    assert abs(float(shuffled) - expected) > 1e-4
 
 
 def test_images_are_cut_into_pieces_from_the_top() -> None:
@@ -324,9 +324,9 @@ def test_the_class_of_an_image_follows_from_all_of_its_rows(arm: str) -> None:
     settings = settings_of("rows")
     values = sequences.first_image_values(settings, arm, jax.random.key(0))
     x = jax.random.uniform(jax.random.key(1), (5, 8, 8))
-    reader = sequences.image_reader(settings, arm)
+    read = jax.jit(partial(sequences.image_reader(settings, arm).apply, values, training=False))
     for row in range(8):
-        logits, other = (np.asarray(reader.apply(values, each, False)) for each in (x, x.at[:, row].add(1.0)))
+        logits, other = (np.asarray(read(each)) for each in (x, x.at[:, row].add(1.0)))
         assert logits.shape == (5, 10) and (abs(logits - other).max(1) > 1e-5).all()
 
 
@@ -342,16 +342,16 @@ def test_gradients_through_time_are_those_of_the_inputs() -> None:
     """By finite differences along the gradient's own direction at two steps; the last one is the unit."""
     settings, data = settings_of("rows", batch=4), loading.load("digits")
     arrays = [jnp.asarray(data[name]) for name in ("train_images", "train_labels")]
-    norms = np.asarray(sequences.gradient_norms(settings, "plain", jax.random.key(0), *arrays))
+    norms = np.asarray(jax.jit(partial(sequences.gradient_norms, settings, "plain"))(jax.random.key(0), *arrays))
     assert norms.shape == (8,) and norms[-1] == 1 and (norms > 0).all()
     keys_ = jax.random.split(jax.random.key(0))
     values = sequences.first_image_values(settings, "plain", keys_[0])
     rows = jax.random.choice(keys_[1], len(arrays[0]), (4,), replace=False)
     x = np.array(jax.random.uniform(keys_[1], (4, 8, 8)))
-    reader = sequences.image_reader(settings, "plain")
+    read = jax.jit(partial(sequences.image_reader(settings, "plain").apply, values, training=False))
 
     def loss(x: np.ndarray) -> float:
-        logits = np.asarray(reader.apply(values, jnp.asarray(x), False))
+        logits = np.asarray(read(jnp.asarray(x)))
         return softmax_loss(logits, np.asarray(arrays[1][rows]))
 
     found = []
@@ -406,7 +406,7 @@ def test_the_bound_of_draw_is_that_of_its_equations(norm: bool) -> None:
     flat, rebuild = ravel_pytree(params)
     params = rebuild(flat + 0.1 * jax.random.normal(jax.random.key(1), flat.shape))
     x = np.random.default_rng(0).integers(0, 2, (5, 64)).astype(np.float32)
-    found = drawing.bound(settings, norm, params, jnp.asarray(x), jax.random.key(2))
+    found = jax.jit(partial(drawing.bound, settings, norm))(params, jnp.asarray(x), jax.random.key(2))
     np.testing.assert_allclose(found, draw_by_hand(settings, norm, params, x, jax.random.key(2)), rtol=2e-4)
 
 
