@@ -1,0 +1,110 @@
+"""A Transformer encoder over the points of a data set, in which everything attends to the context alone.
+
+Arrays are float32; B data sets of N points with F features. A context point is the token Wx + Vy, a query Wx: there is
+no positional encoding, so the outputs do not depend on the order of the context. Source: Müller et al., "Transformers
+Can Do Bayesian Inference" (2022), section 4 and appendix; zero-initialised branches as in its published code.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+HIDDEN = -1e30  # a logit that gets no attention; finite, so that no row turns into NaN
+
+
+def attention(q: jax.Array, k: jax.Array, v: jax.Array, context: jax.Array | int, size: int) -> jax.Array:
+    """Attention of N points to the first `context` of them, and of the others to themselves too.
+
+    Args:
+      q: queries (B, N, H, D); k, v: keys and values of the same shape.
+      context: how many points are context, at most `size`; may be traced.
+      size: how many keys and values are looked at; static, so that the others cost nothing.
+
+    Returns:
+      Values (B, N, H, D).
+    """
+    scale, points = q.shape[-1] ** -0.5, q.shape[1]
+    seen, own = jnp.arange(size) < context, jnp.arange(points) >= context
+    # logits: q·k/√D of the context, and in one further column of the point itself, unless it is context
+    apart = jnp.einsum("bnhd,bmhd->bhnm", q * scale, k[:, :size])
+    self_ = jnp.einsum("bnhd,bnhd->bhn", q * scale, k)
+    apart = jnp.where(seen[None, None, None], apart, HIDDEN)
+    self_ = jnp.where(own[None, None], self_, HIDDEN)
+    top = jax.lax.stop_gradient(jnp.maximum(self_, apart.max(-1, initial=HIDDEN)))
+    weights, weight = jnp.exp(apart - top[..., None]), jnp.exp(self_ - top)
+    total = weights.sum(-1) + weight
+    mixed = jnp.einsum("bhnm,bmhd->bnhd", weights / total[..., None], v[:, :size])
+    return mixed + (weight / total).transpose(0, 2, 1)[..., None] * v
+
+
+class Layer(nn.Module):
+    """Attention and two affine maps, each added to its input and then normalised (post-LN); branches start at 0."""
+
+    width: int
+    heads: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, h: jax.Array, context: jax.Array | int, size: int) -> jax.Array:
+        """Tokens (B, N, width) from tokens of the same shape."""
+        zero, shape = nn.initializers.zeros, h.shape
+        h = h.reshape(-1, self.width)  # affine maps of a matrix have gradients that are up to three times as fast
+        split = (*shape[:2], 3, self.heads, self.width // self.heads)
+        qkv = nn.Dense(3 * self.width, name="qkv")(h).reshape(split)
+        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], context, size).reshape(h.shape)
+        h = nn.LayerNorm(name="norm_1")(h + nn.Dense(self.width, kernel_init=zero, name="out")(mixed))
+        inner = nn.gelu(nn.Dense(self.hidden, name="up")(h), approximate=True)
+        h = nn.LayerNorm(name="norm_2")(h + nn.Dense(self.width, kernel_init=zero, name="down")(inner))
+        return h.reshape(shape)
+
+
+class Encoder(nn.Module):
+    """The network: tokens, unrolled layers, and a decoder of two affine maps at the queries.
+
+    Attributes:
+      features: F of its inputs.
+      width, layers, heads, hidden: sizes; `heads` divides `width`.
+      outputs: numbers for each query.
+      positions: adds a fixed encoding of the place of every point, which breaks the symmetry; a control.
+    """
+
+    features: int
+    width: int
+    layers: int
+    heads: int
+    hidden: int
+    outputs: int
+    positions: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, y: jax.Array, context: jax.Array | int, size: int | None = None, first: int | None = None
+    ) -> jax.Array:
+        """Outputs (B, N - first, outputs) at the points from `first` on.
+
+        Args:
+          x: inputs (B, N, F).
+          y: targets (B, N); those from `context` on are never looked at.
+          context: how many points are context; may be traced if `size` and `first` are given.
+          size: an upper bound of it, static; by default `context`.
+          first: a lower bound of it, static: outputs at context points mean nothing; by default `context`.
+        """
+        size = int(context) if size is None else size
+        first = int(context) if first is None else first
+        given = jnp.arange(x.shape[1]) < context
+        # tokens: Wx + w + [context] (Vy + v)
+        h = nn.Dense(self.width, name="x")(x)
+        h = h + jnp.where(given[None, :, None], nn.Dense(self.width, name="y")(y[..., None]), 0.0)
+        if self.positions:
+            h = h + jnp.sin(jnp.arange(x.shape[1])[:, None] / 10.0 ** jnp.linspace(0, 2, self.width)[None])[None]
+        for number in range(self.layers):
+            h = Layer(self.width, self.heads, self.hidden, name=f"layer_{number}")(h, context, size)
+        asked = h[:, first:].reshape(-1, self.width)
+        asked = nn.gelu(nn.Dense(2 * self.width, name="decoder_1")(asked), approximate=True)
+        return nn.Dense(self.outputs, name="decoder_2")(asked).reshape(len(x), -1, self.outputs)
+
+
+def initial(network: Encoder, key: jax.Array) -> dict:
+    """Initial parameters, a nested dictionary."""
+    x = jnp.zeros((1, 2, network.features))
+    return network.init(key, x, jnp.zeros((1, 2)), 1)["params"]
