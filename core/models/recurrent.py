@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.nn import sigmoid
 
 from core.errors import BadInput, unknown
 from core.models import norms
@@ -41,27 +42,26 @@ def elman(normalise: Normalise, carry: Carry, sums: jax.Array, projected: jax.Ar
 def lstm(normalise: Normalise, carry: Carry, sums: jax.Array, projected: jax.Array) -> Carry:
     """One LSTM step (Ba et al. 2016, eqs. 20-22), from W_h h and LN(W_x x) + b, each (batch, 4 width)."""
     _, c = carry
-    width = c.shape[-1]
     # [f i o g] = LN(W_h h) + LN(W_x x) + b
-    gates = normalise("recurrent", sums) + projected
-    f, i, o = jnp.split(jax.nn.sigmoid(gates[:, : 3 * width]), 3, axis=-1)
+    f, i, o, g = jnp.split(normalise("recurrent", sums) + projected, 4, axis=-1)
     # c ← σ(f) ⊙ c + σ(i) ⊙ tanh(g)
-    c = f * c + i * jnp.tanh(gates[:, 3 * width :])
+    c = sigmoid(f) * c + sigmoid(i) * jnp.tanh(g)
     # h ← σ(o) ⊙ tanh(LN(c))
-    return o * jnp.tanh(normalise("cell", c)), c
+    return sigmoid(o) * jnp.tanh(normalise("cell", c)), c
 
 
 def gru(normalise: Normalise, carry: Carry, sums: jax.Array, projected: jax.Array) -> Carry:
     """One GRU step (Ba et al. 2016, eqs. 16-19), from [U_zr h, U h] and [LN(W_zr x), LN(W x)] + b, (batch, 3 width)."""
     (h,) = carry
-    width = h.shape[-1]
+    # Split and not sliced: the gradient is a concatenation, not a sum of padded arrays.
+    gates, candidate = jnp.split(sums, [2 * h.shape[-1]], axis=-1)
+    gates_x, candidate_x = jnp.split(projected, [2 * h.shape[-1]], axis=-1)
     # [z r] = LN(U_zr h) + LN(W_zr x) + b
-    gates = normalise("recurrent_gates", sums[:, : 2 * width]) + projected[:, : 2 * width]
-    z, r = jnp.split(jax.nn.sigmoid(gates), 2, axis=-1)
+    z, r = jnp.split(normalise("recurrent_gates", gates) + gates_x, 2, axis=-1)
     # ĥ = tanh(LN(W x) + b + σ(r) ⊙ LN(U h))
-    candidate = jnp.tanh(projected[:, 2 * width :] + r * normalise("recurrent_candidate", sums[:, 2 * width :]))
+    candidate = jnp.tanh(candidate_x + sigmoid(r) * normalise("recurrent_candidate", candidate))
     # h ← (1 - σ(z)) ⊙ h + σ(z) ⊙ ĥ
-    return (h + z * (candidate - h),)
+    return (h + sigmoid(z) * (candidate - h),)
 
 
 CELLS = {"elman": elman, "lstm": lstm, "gru": gru}
