@@ -173,12 +173,16 @@ def image_reader(settings: "ImageSettings", arm: str) -> Reader:
 
 
 def as_pieces(settings: "ImageSettings", images: jax.Array) -> jax.Array:
-    """Bytes (cases, height, width) as sequences (cases, steps, pixels) of numbers in [0, 1], rows from the top."""
+    """Bytes (cases, height, width) as sequences (cases, steps, pixels) of numbers in [-1, 1], rows from the top.
+
+    An empty margin is not 0: summed inputs that are all alike leave nothing to normalise, and through many such steps
+    gradients grow by 1/√ε at each.
+    """
     n, height, width = images.shape
     small = images.astype(jnp.float32).reshape(
         n, height // settings.shrink, settings.shrink, width // settings.shrink, settings.shrink
     )
-    return small.mean((2, 4)).reshape(n, -1, settings.pixels) / 255
+    return small.mean((2, 4)).reshape(n, -1, settings.pixels) / 127.5 - 1
 
 
 def first_image_values(settings: "ImageSettings", arm: str, key: jax.Array) -> dict[str, Tree]:
@@ -263,8 +267,8 @@ def gradient_norms(settings: "ImageSettings", arm: str, key: jax.Array, *arrays:
     keys = jax.random.split(key)
     values = first_image_values(settings, arm, keys[0])
     rows = jax.random.choice(keys[1], len(arrays[0]), (settings.batch,), replace=False)
-    # Noise in place of images, whose margins are all 0 and leave nothing to normalise over a batch.
-    x = jax.random.uniform(keys[1], as_pieces(settings, arrays[0][rows]).shape)
+    # Noise in place of images, whose margins are all alike and leave nothing to normalise over a batch.
+    x = jax.random.uniform(keys[1], as_pieces(settings, arrays[0][rows]).shape, minval=-1.0)
 
     def objective(x: jax.Array) -> jax.Array:
         logits, _ = image_reader(settings, arm).apply(values, x, True, mutable=["batch_stats"])

@@ -313,10 +313,24 @@ def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
 def test_images_are_cut_into_pieces_from_the_top() -> None:
     images = jnp.arange(2 * 64, dtype=jnp.uint8).reshape(2, 8, 8)
     rows = sequences.as_pieces(settings_of("rows"), images)
-    np.testing.assert_allclose(rows, np.asarray(images, float) / 255, rtol=1e-6)
+    np.testing.assert_allclose(rows, np.asarray(images, float) / 127.5 - 1, atol=1e-6)
     settings = settings_of("pixels").long
-    small = np.asarray(images, float).reshape(2, 4, 2, 4, 2).mean((2, 4)).reshape(2, 8, 2) / 255
-    np.testing.assert_allclose(sequences.as_pieces(settings, images), small, rtol=1e-6)
+    small = np.asarray(images, float).reshape(2, 4, 2, 4, 2).mean((2, 4)).reshape(2, 8, 2) / 127.5 - 1
+    np.testing.assert_allclose(sequences.as_pieces(settings, images), small, atol=1e-6)
+
+
+def test_empty_margins_do_not_blow_up_the_gradient() -> None:
+    settings = settings_of("rows", "laptop", width=16, batch=4)
+    values = sequences.first_image_values(settings, "layer_norm", jax.random.key(0))
+    images = jnp.zeros((4, 28, 28), jnp.uint8).at[:, 18:22].set(200)
+    given = (jnp.arange(4), jax.random.key(0), images, jnp.arange(4))
+
+    def loss(params: Any) -> jax.Array:
+        own = {**values, "params": params}
+        return sequences.image_loss(settings, "layer_norm", False, own, *given)[0]
+
+    gradient, _ = ravel_pytree(jax.jit(jax.grad(loss))(values["params"]))
+    assert 1e-3 < float(jnp.linalg.norm(gradient)) < 1e3
 
 
 @pytest.mark.parametrize("arm", ["plain", "layer_norm", "batch_norm"])
@@ -347,7 +361,7 @@ def test_gradients_through_time_are_those_of_the_inputs() -> None:
     keys_ = jax.random.split(jax.random.key(0))
     values = sequences.first_image_values(settings, "plain", keys_[0])
     rows = jax.random.choice(keys_[1], len(arrays[0]), (4,), replace=False)
-    x = np.array(jax.random.uniform(keys_[1], (4, 8, 8)))
+    x = np.array(jax.random.uniform(keys_[1], (4, 8, 8), minval=-1.0))
     read = jax.jit(partial(sequences.image_reader(settings, "plain").apply, values, training=False))
 
     def loss(x: np.ndarray) -> float:
