@@ -70,17 +70,18 @@ def relative_change(found: jax.Array, expected: jax.Array) -> jax.Array:
     return jnp.abs(found - expected).max() / jnp.abs(expected).max()
 
 
-def table(settings: "NumericsSettings", arm: str, key: jax.Array) -> dict[str, jax.Array]:
-    """How much each transformation changes what a random layer computes."""
+def tables(settings: "NumericsSettings", key: jax.Array) -> dict[str, dict[str, jax.Array]]:
+    """How much each transformation changes what a random layer computes, by norm and transformation."""
     keys = jax.random.split(key, 5)
     w = jax.random.normal(keys[0], (settings.units, settings.inputs))
     x = jax.random.normal(keys[1], (settings.cases, settings.inputs)) + 1.0
     gain, bias = 1 + 0.3 * jax.random.normal(keys[2], (settings.units,)), jax.random.normal(keys[3], (settings.units,))
-    layer = partial(normalised, settings, arm, gain=gain, bias=bias)
-    return {
-        name: relative_change(layer(*transformed(settings, name, keys[4], w, x)), layer(w, x))
-        for name in TRANSFORMATIONS
-    }
+    others = {name: transformed(settings, name, keys[4], w, x) for name in TRANSFORMATIONS}
+    found = {}
+    for arm in (*NORMS, *BROKEN):
+        layer = partial(normalised, settings, arm, gain=gain, bias=bias)
+        found[arm] = {name: relative_change(layer(*other), layer(w, x)) for name, other in others.items()}
+    return found
 
 
 def company(settings: "NumericsSettings", arm: str, key: jax.Array) -> dict[str, jax.Array]:
@@ -109,8 +110,8 @@ def company(settings: "NumericsSettings", arm: str, key: jax.Array) -> dict[str,
 def numerics_trial(settings: "NumericsSettings", keys: jax.Array, lab: "Lab") -> None:
     """Table 1, and whether a case's output is its own; every norm beside a broken variant of it."""
     drawn = named_keys(lab, keys, "layer")
-    for arm in (*NORMS, *BROKEN):
-        for name, change in lab.map(partial(table, settings, arm), drawn).items():
+    for arm, changes in lab.map(partial(tables, settings), drawn).items():
+        for name, change in changes.items():
             lab.measure({"relative_change": change}, arm=arm, transformation=name)
     for arm in ("plain", "layer_norm", "batch_norm", "batch_axis"):
         for name, change in lab.map(partial(company, settings, arm), drawn).items():
