@@ -137,10 +137,11 @@ def gradients(measurements: "pd.DataFrame") -> "Figure":
     from core.figures import interval_band, label, shared_legend, small_multiples
 
     rows = measurements[measurements["metric"] == "gradient_norm"]
-    figure, panels = small_multiples(["gradient through time"], columns=1)
-    axes = panels["gradient through time"]
+    figure, panels = small_multiples(["norm of the gradient, by that of the last step"], columns=1)
+    figure.set_size_inches(5.0, 3.0)
+    (axes,) = panels.values()
     interval_band(axes, rows.assign(time=rows["time"].astype(float)), "time", "value", "arm", order=ORDER, names=NAMES)
     axes.set_yscale("log")
-    label(axes, "time step of the input", "gradient norm, by the last")
+    label(axes, "time step of the input", "relative norm")
     shared_legend(figure)
     return figure
