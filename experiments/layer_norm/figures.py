@@ -119,7 +119,8 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
     panels_of = {"validation loss": rows}
     if column is not None:
         panels_of = {f"{column} {value}": part for value, part in rows.groupby(column, sort=False)}
-    figure, panels = small_multiples(list(panels_of), columns=2)
+    figure, panels = small_multiples(list(panels_of), columns=2, share_y=column == "gain")
+    figure.set_size_inches(5.0 if column is None else 6.6, 3.0)
     for title, part in panels_of.items():
         axes = panels[title]
         interval_band(
