@@ -3,14 +3,16 @@
 Every prior is a function of a key, the shape (B, N, F) and its hyper-parameters, which may be traced.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from core.bayes.evidence import HyperPrior
+from core.bayes.gaussian_process import Hyper, Kernel
+from core.bayes.network import TwoLayers, data_set
+
 Shape = tuple[int, int, int]
-Kernel = Callable[[jax.Array], jax.Array]
 
 
 class Drawn(NamedTuple):
@@ -20,77 +22,36 @@ class Drawn(NamedTuple):
     y: jax.Array
 
 
-def rbf(squared: jax.Array) -> jax.Array:
-    """exp(-r²/2), of squared distances in lengthscales."""
-    return jnp.exp(-squared / 2)
-
-
-def matern52(squared: jax.Array) -> jax.Array:
-    """(1 + √5 r + 5r²/3) exp(-√5 r), of squared distances in lengthscales."""
-    far = jnp.sqrt(5 * jnp.maximum(squared, 1e-12))
-    return (1 + far + far**2 / 3) * jnp.exp(-far)
-
-
-def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
-    """‖a_i - b_j‖², (…, n, m) of (…, n, F) and (…, m, F); by differences, which cancel nothing."""
-    return jnp.sum((a[..., :, None, :] - b[..., None, :, :]) ** 2, -1)
-
-
-def process(
-    key: jax.Array, shape: Shape, kernel: Kernel, lengthscale: jax.Array, outputscale: jax.Array, noise: jax.Array
-) -> Drawn:
+def process(key: jax.Array, shape: Shape, kernel: Kernel, hyper: Hyper) -> Drawn:
     """A Gaussian process at inputs uniform in the unit cube, with noise in its targets.
 
     Args:
       key: one key.
       shape: (B, N, F).
-      kernel: of squared distances.
-      lengthscale, outputscale, noise: lengthscale ℓ, variance s², variance of the noise σ² (not below about 1e-5 s², or
-        float32 finds no factor); scalars, or (B,) for a value of every data set.
+      kernel: of `core.bayes.gaussian_process`.
+      hyper: scalars, or (B,) for values of every data set; a noise below about 1e-5 of the outputscale is lost in
+        float32.
     """
     inputs, normal = jax.random.split(key)
     x = jax.random.uniform(inputs, shape)
-    ell, scale, sigma = (jnp.broadcast_to(v, shape[:1])[:, None, None] for v in (lengthscale, outputscale, noise))
-    # y ~ N(0, s² k(|x - x'|/ℓ) + σ² I)
-    covariance = scale * kernel(squared_distances(x, x) / ell**2)
-    covariance = covariance + sigma * jnp.eye(shape[1])[None]
+    each = Hyper(*(jnp.broadcast_to(value, shape[:1]) for value in hyper))
+    # y ~ N(0, K + σ² I)
+    covariance = jax.vmap(lambda points, one: kernel(points, points, one))(x, each)
+    covariance = covariance + each.noise[:, None, None] * jnp.eye(shape[1])[None]
     y = jnp.einsum("bij,bj->bi", jnp.linalg.cholesky(covariance), jax.random.normal(normal, shape[:2]))
     return Drawn(x, y)
 
 
-class GammaPriors(NamedTuple):
-    """Shape and rate of the gamma laws of hyper-parameters, and the smallest noise variance; scalars."""
-
-    lengthscale: tuple[float, float]
-    outputscale: tuple[float, float]
-    noise: tuple[float, float]
-    floor: float
-
-
-def hyper_process(key: jax.Array, shape: Shape, kernel: Kernel, laws: GammaPriors) -> Drawn:
+def hyper_process(key: jax.Array, shape: Shape, kernel: Kernel, prior: HyperPrior) -> Drawn:
     """A Gaussian process whose hyper-parameters are drawn anew for every data set."""
-    keys = jax.random.split(key, 4)
-    drawn = [
-        jax.random.gamma(k, law[0], shape[:1]) / law[1]
-        for k, law in zip(keys[:3], (laws.lengthscale, laws.outputscale, laws.noise), strict=True)
-    ]
-    lengthscale, outputscale, noise = drawn
-    return process(keys[3], shape, kernel, lengthscale, outputscale, laws.floor + noise)
+    own, data = jax.random.split(key)
+    logs = jax.vmap(prior.sample)(jax.random.split(own, shape[0]))
+    return process(data, shape, kernel, prior.hyper(logs))
 
 
-def linear_network(key: jax.Array, shape: Shape, hidden: int) -> Drawn:
-    """A Bayesian network of two LINEAR layers with N(0, 1) weights and two classes: y is 1 with p = softmax, else 0.
-
-    Inputs are N(0, 1). There is no activation between the layers, as in the published code.
-    """
-    batch, _, features = shape
-    keys = jax.random.split(key, 4)
-    x = jax.random.normal(keys[0], shape)
-    first = jax.random.normal(keys[1], (batch, features, hidden))
-    second = jax.random.normal(keys[2], (batch, hidden, 2))
-    logits = jnp.einsum("bnf,bfh,bhc->bnc", x, first, second)
-    # P(y = 1 | x) = softmax(x W₁ W₂)₁
-    y = jax.random.bernoulli(keys[3], jax.nn.sigmoid(logits[..., 1] - logits[..., 0]))
+def linear_network(key: jax.Array, shape: Shape, layers: TwoLayers) -> Drawn:
+    """Data sets of a small Bayesian classifier of two linear layers; targets are its labels, 0 or 1."""
+    x, y = jax.vmap(lambda k: data_set(layers, k, shape[1]))(jax.random.split(key, shape[0]))
     return Drawn(x, y.astype(jnp.float32))
 
 

@@ -85,7 +85,7 @@ def rate_at(plan: Tree, i: jax.Array) -> jax.Array:
 def begin(recipe: Recipe, key: jax.Array) -> Tree:
     """Parameters and the state of Adam."""
     params = initial(recipe.network, key)
-    return {"params": params, "adam": ADAM.init(params)}
+    return {"params": params, "adam": ADAM.init(params)._asdict()}
 
 
 def log_densities(
@@ -122,7 +122,7 @@ def branches(recipe: Recipe) -> list[Callable]:
     return [lambda params, *rest, b=b: jax.value_and_grad(loss)(params, recipe, b, *rest) for b in bounds]
 
 
-def step(recipe: Recipe, state: Tree, key: jax.Array, i: jax.Array, given: Tree) -> Tree:
+def step(recipe: Recipe, state: Tree, key: jax.Array, i: jax.Array, borders: jax.Array, given: Tree) -> Tree:
     """One update.
 
     Args:
@@ -130,8 +130,9 @@ def step(recipe: Recipe, state: Tree, key: jax.Array, i: jax.Array, given: Tree)
       state: of `begin`.
       key: of this step.
       i: steps done in this loop.
-      given: `borders` (bars + 1,), `plan` of `schedule`, `prior` (arguments by name), `sees` (1, or 0 for a network
-        that is shown no context).
+      borders: of the bars, (bars + 1,).
+      given: `plan` of `schedule`, `prior` (arguments by name), and `sees`: 1, or 0 for a network that is shown no
+        context.
     """
     for_size, for_data = jax.random.split(key)
     x, y = recipe.prior(for_data, recipe.shape, **given["prior"])
@@ -140,16 +141,17 @@ def step(recipe: Recipe, state: Tree, key: jax.Array, i: jax.Array, given: Tree)
     else:
         context = jnp.int32(recipe.fixed)
     chosen = jnp.searchsorted(jnp.array(recipe.sizes), context)
-    rest = (given["borders"], x, y, context, context * given["sees"].astype(context.dtype))
+    rest = (borders, x, y, context, context * given["sees"].astype(context.dtype))
     _, gradient = jax.lax.switch(chosen, branches(recipe), state["params"], *rest)
     # Adam on the gradient clipped to norm 1
     size = jnp.maximum(1, optax.tree.norm(gradient))
-    update, adam = ADAM.update(jax.tree.map(lambda g: g / size, gradient), state["adam"])
+    clipped = jax.tree.map(lambda g: g / size, gradient)
+    update, adam = ADAM.update(clipped, optax.ScaleByAdamState(**state["adam"]))
     rate = rate_at(given["plan"], i)
-    return {"params": jax.tree.map(lambda p, u: p - rate * u, state["params"], update), "adam": adam}
+    return {"params": jax.tree.map(lambda p, u: p - rate * u, state["params"], update), "adam": adam._asdict()}
 
 
-def finish(state: Tree, given: Tree) -> Tree:
+def finish(state: Tree, borders: jax.Array, given: Tree) -> Tree:
     """The parameters alone."""
     return {"params": state["params"]}
 

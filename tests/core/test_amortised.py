@@ -14,6 +14,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
 from core.amortised import bars, encoder, estimators, heads, priors, training, weights
+from core.bayes import gaussian_process
+from core.bayes.evidence import Gamma, HyperPrior
+from core.bayes.gaussian_process import Hyper
+from core.bayes.network import TwoLayers
 from core.errors import BadInput
 from core.training import Progress, block
 
@@ -183,7 +187,7 @@ def test_layers_start_as_normalisation_alone(data: tuple) -> None:
 def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
     """Products of targets by distance, over many data sets, against the kernel written down anew."""
     shape = (30_000, 3, 2)
-    x, y = priors.process(jax.random.key(0), shape, getattr(priors, kernel), 0.5, 2.0, 0.3)
+    x, y = priors.process(jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyper(0.5, 2.0, 0.3))
     x, y = np.asarray(x, float), np.asarray(y, float)
     assert 0 <= x.min() < 0.01 and 0.99 < x.max() <= 1
     assert (y**2).mean() == pytest.approx(2.3, rel=0.02)
@@ -196,21 +200,22 @@ def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
 
 
 def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
-    laws = priors.GammaPriors((3.0, 6.0), (2.0, 0.5), (1.0, 10.0), 0.01)
-    _, y = priors.hyper_process(jax.random.key(0), (20_000, 2, 1), priors.matern52, laws)
+    laws = HyperPrior(Gamma(3.0, 6.0), Gamma(2.0, 0.5), Gamma(1.0, 10.0), 0.01)
+    _, y = priors.hyper_process(jax.random.key(0), (20_000, 2, 1), gaussian_process.matern52, laws)
     # E y² = E s² + floor + E σ², and the scale differs between data sets
     assert float((y**2).mean()) == pytest.approx(4 + 0.01 + 0.1, rel=0.05)
     assert float((y**4).mean() / (y**2).mean() ** 2) > 4
 
 
 def test_the_linear_network_gives_labels_by_its_softmax() -> None:
-    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), 5)
+    """How strongly labels follow the inputs, beside the same model simulated in NumPy."""
+    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), TwoLayers(3, 5))
     assert set(np.unique(y)) == {0.0, 1.0} and float(y.mean()) == pytest.approx(0.5, abs=0.01)
-    # how strongly labels follow the inputs, beside the same model simulated in NumPy
-    random, other = np.random.default_rng(0), np.random.default_rng(0).normal(size=(20_000, 40, 3))
-    logits = other @ random.normal(size=(20_000, 3, 5)) @ random.normal(size=(20_000, 5, 2))
-    p = np.exp(logits[..., 1]) / np.exp(logits).sum(-1)
-    labels = random.uniform(size=p.shape) < p
+    random = np.random.default_rng(0)
+    other = random.normal(size=(20_000, 40, 3))
+    hidden = other @ random.normal(size=(20_000, 3, 5)) + random.normal(size=(20_000, 1, 5))
+    logits = hidden @ random.normal(size=(20_000, 5, 2)) + random.normal(size=(20_000, 1, 2))
+    labels = random.uniform(size=logits.shape[:2]) < np.exp(logits[..., 1]) / np.exp(logits).sum(-1)
 
     def strength(x: Any, y: Any) -> float:
         return float((np.einsum("bnf,bn->bf", np.asarray(x), np.asarray(y) - 0.5) ** 2).sum(1).mean())
@@ -244,13 +249,16 @@ def test_the_context_law_evens_out_the_query_losses() -> None:
     np.testing.assert_allclose(np.bincount(drawn, minlength=6) / 60_000, law, atol=0.01)
 
 
+def process(key: jax.Array, shape: Any, lengthscale: Any) -> Any:
+    return priors.process(key, shape, gaussian_process.rbf, Hyper(lengthscale, 1.0, 0.01))
+
+
 def small_recipe(**changes: Any) -> training.Recipe:
-    prior = partial(priors.process, kernel=priors.rbf, outputscale=1.0, noise=0.01)
     settings = {"points": 8, "batch": 16, "sizes": (3, 7)} | changes
-    return training.Recipe(encoder.Encoder(1, 16, 1, 2, 16, 20), prior, heads.bars, **settings)
+    return training.Recipe(encoder.Encoder(1, 16, 1, 2, 16, 20), process, heads.bars, **settings)
 
 
-def given(recipe: training.Recipe, **changes: Any) -> dict[str, Any]:
+def given(recipe: training.Recipe, **changes: Any) -> tuple[Any, dict[str, Any]]:
     borders = bars.borders_of(training.prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20)
     plan = training.schedule(0, 100, 1, 3e-3, False)
     return {
@@ -264,12 +272,12 @@ def given(recipe: training.Recipe, **changes: Any) -> dict[str, Any]:
 def test_every_branch_has_the_loss_of_the_full_computation() -> None:
     """Whatever size is compiled, the loss is the mean over the queries of a plain forward pass."""
     recipe = small_recipe()
-    state, have = training.begin(recipe, jax.random.key(0)), given(recipe)
+    state, (borders, _) = training.begin(recipe, jax.random.key(0)), given(recipe)
     x, y = recipe.prior(jax.random.key(1), recipe.shape, lengthscale=0.3)
     for context, branch in ((0, 0), (3, 0), (4, 1), (7, 1)):
         n = jnp.int32(context)
-        value, _ = training.branches(recipe)[branch](state["params"], have["borders"], x, y, n, n)
-        plain = training.log_densities(recipe, state["params"], have["borders"], x, y, context)
+        value, _ = training.branches(recipe)[branch](state["params"], borders, x, y, n, n)
+        plain = training.log_densities(recipe, state["params"], borders, x, y, context)
         assert float(value) == pytest.approx(-float(plain.mean()), rel=1e-5)
 
 
@@ -277,11 +285,11 @@ def test_training_lowers_the_loss_and_shows_the_context() -> None:
     recipe, losses = small_recipe(), {}
     x, y = recipe.prior(jax.random.key(77), (400, 8, 1), lengthscale=0.3)
     for sees in (0.0, 1.0):
-        have, state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
-        advance = block(partial(training.step, recipe), 400, 0)
-        state = jax.jit(advance)(Progress(state, jnp.int32(-1)), jax.random.key(1), 0, have).state
+        (borders, have), state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
+        advance = block(partial(training.step, recipe), 400, 1)
+        state = jax.jit(advance)(Progress(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
         found = training.log_densities(
-            recipe, state["params"], have["borders"], x, y, 7 if sees else 0, size=7, first=7
+            recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7
         )
         losses[sees] = -float(found.mean())
     entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)
