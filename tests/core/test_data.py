@@ -41,8 +41,10 @@ def test_each_description_is_complete(name):
     assert set(data.alternatives) <= set(catalogue.names()) - {name}
     assert data.arrays and data.licence and data.title
     for array, (shape, dtype) in data.arrays.items():
-        labels = array.endswith("_labels")
-        assert (dtype == "int32" and len(shape) == 1) if labels else (dtype == "uint8" and len(shape) > 1)
+        if array.endswith(("_labels", "_categorical")):
+            assert dtype == "int32" and len(shape) == 1
+        else:
+            assert dtype == ("float32" if array.endswith("_features") else "uint8") and len(shape) > 1
     if "train_images" in data.arrays:
         assert set(data.arrays) == {"train_images", "train_labels", "test_images", "test_labels"}
         assert len(data.classes) == 10

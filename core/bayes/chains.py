@@ -1,0 +1,94 @@
+"""Markov chains: NUTS (Hoffman and Gelman 2014) with window adaptation of step size and mass matrix, by blackjax."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import blackjax
+import jax
+import jax.numpy as jnp
+
+from core.errors import BadInput
+from core.keys import key_for
+
+MAX_DOUBLINGS = 8  # at most 2⁸ leapfrog steps a draw
+
+
+class Draws(NamedTuple):
+    """Draws of one chain: positions, a pytree with leading axis (draws,), and what the sampler did.
+
+    Attributes:
+      positions: the draws.
+      leapfrogs: gradient evaluations of each draw, (draws,).
+      divergent: whether its trajectory diverged, (draws,).
+      step_size: after adaptation, ().
+    """
+
+    positions: Any
+    leapfrogs: jax.Array
+    divergent: jax.Array
+    step_size: jax.Array
+
+
+def nuts(
+    log_density: Callable[[Any], jax.Array],
+    start: Any,
+    key: jax.Array,
+    warmup: int,
+    draws: int,
+    acceptance: float = 0.8,
+    doublings: int = MAX_DOUBLINGS,
+) -> Draws:
+    """One chain of NUTS.
+
+    Args:
+      log_density: of an unconstrained pytree, up to a constant; where it is not finite the chain does not go.
+      start: first position.
+      key: typed key.
+      warmup: steps of adaptation, thrown away.
+      draws: steps kept, each of them.
+      acceptance: aimed at by the adaptation.
+      doublings: of a trajectory at most.
+
+    Returns:
+      The draws. Under `vmap` every chain waits for the longest trajectory; `jax.lax.map` does not.
+    """
+    if warmup < 1 or draws < 1:
+        raise BadInput(f"a chain needs 1 step of warm-up and 1 draw at least, not {warmup} and {draws}")
+
+    def safe(position: Any) -> jax.Array:
+        value = log_density(position)
+        return jnp.where(jnp.isfinite(value), value, -1e30)
+
+    adaptation: Any = blackjax.window_adaptation(
+        blackjax.nuts, safe, target_acceptance_rate=acceptance, max_num_doublings=doublings
+    )
+    (state, parameters), _ = adaptation.run(key_for(key, "warmup"), start, num_steps=warmup)
+    kernel = blackjax.nuts(safe, **parameters).step
+
+    def step(state: Any, key: jax.Array) -> tuple[Any, tuple]:
+        state, info = kernel(key, state)
+        return state, (state.position, info.num_integration_steps, info.is_divergent)
+
+    _, found = jax.lax.scan(step, state, jax.random.split(key_for(key, "draws"), draws))
+    return Draws(*found, parameters["step_size"])
+
+
+def mixture(log_densities: jax.Array) -> jax.Array:
+    """log (1/S) Σ_s p_s, the predictive log density of S draws, from log p_s (S, …)."""
+    return jax.nn.logsumexp(log_densities, axis=0) - math.log(len(log_densities))
+
+
+def running_mixture(log_densities: jax.Array, counts: tuple[int, ...]) -> jax.Array:
+    """`mixture` of the first so many draws, for each of the counts: (counts, …)."""
+    return jnp.stack([mixture(log_densities[:count]) for count in counts])
+
+
+def effective_draws(values: jax.Array) -> jax.Array:
+    """Effective number of draws of several chains, from values (chains, draws) of one quantity."""
+    return blackjax.diagnostics.effective_sample_size(values)
+
+
+def scale_reduction(values: jax.Array) -> jax.Array:
+    """Potential scale reduction R̂ of several chains (Gelman and Rubin 1992), from values (chains, draws)."""
+    return blackjax.diagnostics.potential_scale_reduction(values)
