@@ -85,7 +85,8 @@ def rate_at(plan: Tree, i: jax.Array) -> jax.Array:
 def begin(recipe: Recipe, key: jax.Array) -> Tree:
     """Parameters and the state of Adam."""
     params = initial(recipe.network, key)
-    return {"params": params, "adam": ADAM.init(params)._asdict()}
+    moments: Any = ADAM.init(params)
+    return {"params": params, "adam": moments._asdict()}
 
 
 def log_densities(
@@ -146,7 +147,8 @@ def step(recipe: Recipe, state: Tree, key: jax.Array, i: jax.Array, borders: jax
     # Adam on the gradient clipped to norm 1
     size = jnp.maximum(1, optax.tree.norm(gradient))
     clipped = jax.tree.map(lambda g: g / size, gradient)
-    update, adam = ADAM.update(clipped, optax.ScaleByAdamState(**state["adam"]))
+    moved: Any = ADAM.update(clipped, optax.ScaleByAdamState(**state["adam"]))
+    update, adam = moved
     rate = rate_at(given["plan"], i)
     return {"params": jax.tree.map(lambda p, u: p - rate * u, state["params"], update), "adam": adam._asdict()}
 

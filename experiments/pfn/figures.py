@@ -86,9 +86,9 @@ def gaps(measurements: "pd.DataFrame") -> "Figure":
         names=NAMES,
     )
     frame = measurements[(measurements["metric"] == "mean_gap") & (measurements["arm"] == "pfn")]
-    frame = frame.groupby(["arm", "replicate", "trained_on"], as_index=False)["value"].mean()
-    interval_band(panels[titles[1]], frame, "trained_on", "value", "arm", order=("pfn",), names=NAMES)
-    for title, x in zip(titles, ("context size n", "data sets"), strict=True):
+    frame = frame.groupby(["arm", "replicate", "times"], as_index=False)["value"].mean()
+    interval_band(panels[titles[1]], frame, "times", "value", "arm", order=("pfn",), names=NAMES)
+    for title, x in zip(titles, ("context size n", "data sets, in those of the shortest training"), strict=True):
         logarithmic(panels[title])
         label(panels[title], x, "gap", None, "nats")
     panels[titles[0]].set_xscale("symlog", linthresh=1)

@@ -32,7 +32,8 @@ def recipe_of(
 ) -> Recipe:
     """What is trained, by the settings of a study: for the context sizes up to the last of `sizes`, or for one."""
     network = Encoder(settings.features, settings.width, settings.layers, settings.heads, settings.hidden, outputs)
-    return Recipe(network, prior, head, settings.points, settings.batch, sizes or (fixed,), fixed)
+    compiled = sizes if fixed is None else (fixed,)
+    return Recipe(network, prior, head, settings.points, settings.batch, compiled, fixed)
 
 
 def borders_of(recipe: Recipe, sets: int, prior: Tree, key: jax.Array) -> jax.Array:

@@ -78,13 +78,13 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
     along = {"dataset": range(settings.sets), "context": settings.contexts}
     for length, params in networks.items():
         found = beside(recipe, params, borders, 1.0)
-        seen = length * settings.batch
+        seen = length / lengths[0]
         averages(lab, settings, found, "pfn", seen)
         if length == lengths[0]:
             averages(lab, settings, found, "repeat", seen)
         if length == longest:
             lab.measure(rounded(lab, found), along=along, arm="pfn")
-    averages(lab, settings, beside(recipe, again, borders, 1.0), "repeat", longest * settings.batch)
+    averages(lab, settings, beside(recipe, again, borders, 1.0), "repeat", longest / lengths[0])
     for arm, (which, edges, params, sees) in others.items():
         lab.measure(rounded(lab, beside(which, params, edges, sees)), along=along, arm=arm)
     pictures(settings, recipe, networks[longest], borders, data, lab)
@@ -95,12 +95,12 @@ def mean_over(axis: int, values: jax.Array) -> jax.Array:
     return jnp.mean(values, axis)
 
 
-def averages(lab: "Lab", settings: "GPSettings", found: Tree, arm: str, seen: int) -> None:
+def averages(lab: "Lab", settings: "GPSettings", found: Tree, arm: str, seen: float) -> None:
     """The gap of every data set over all context sizes, and of every context size over all data sets."""
     by_set = lab.map(partial(mean_over, 1), found["gap"])
-    lab.measure({"mean_gap": by_set}, along={"dataset": range(settings.sets)}, arm=arm, trained_on=seen)
+    lab.measure({"mean_gap": by_set}, along={"dataset": range(settings.sets)}, arm=arm, times=seen)
     by_size = lab.map(partial(mean_over, 0), found["gap"])
-    lab.measure({"gap_at": by_size}, along={"context": settings.contexts}, arm=arm, trained_on=seen)
+    lab.measure({"gap_at": by_size}, along={"context": settings.contexts}, arm=arm, times=seen)
 
 
 def rounded(lab: "Lab", found: Tree) -> Tree:
@@ -177,7 +177,8 @@ SIZES = ("features", "width", "layers", "heads", "hidden", "outputs")
 
 def apart(network: Encoder, params: Tree, x: jax.Array, y: jax.Array, order: jax.Array, n: int) -> jax.Array:
     """The largest difference of a probability of any bar between two orders of the context."""
-    both = [jax.nn.softmax(network.apply({"params": params}, a, b, n)) for a, b in ((x, y), (x[:, order], y[:, order]))]
+    orders = ((x, y), (x[:, order], y[:, order]))
+    both = [jax.nn.softmax(jnp.asarray(network.apply({"params": params}, a, b, n))) for a, b in orders]
     return jnp.max(jnp.abs(both[0] - both[1]))
 
 

@@ -67,6 +67,18 @@ def by_network(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.
     return recipe.head(borders, jnp.asarray(recipe.network.apply({"params": params}, x, y, n)), y[:, n:])
 
 
+def without_context(lab: "Lab", recipe: Recipe, n: int, trained: Tree, x: Any, y: Any) -> Any:
+    """The same queries by the network that is shown nothing, as a control."""
+    queries = partial(tail_of, n)
+    function = partial(by_network, recipe, 0)
+    return lab.map(function, trained["params"], trained["borders"], lab.map(queries, x), lab.map(queries, y))
+
+
+def tail_of(n: int, array: jax.Array) -> jax.Array:
+    """Points from the n-th on."""
+    return array[:, n:]
+
+
 def by_evidence(
     prior: evidence.HyperPrior, steps: int, starts: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
 ) -> jax.Array:
@@ -116,6 +128,7 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
         mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
         answers = {
             "pfn": (settings.sets, lambda n=n, pfn=pfn: lab.map(pfn, trained["params"], trained["borders"], x, y)),
+            "blind": (settings.sets, partial(without_context, lab, recipe, n, trained, x, y)),
             "mle": (settings.sets, lambda n=n, mle=mle: lab.map(partial(together, mle), x, y, own)),
         }
         for draws in (*settings.nuts_draws, settings.long_draws):

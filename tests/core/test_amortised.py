@@ -261,12 +261,9 @@ def small_recipe(**changes: Any) -> training.Recipe:
 def given(recipe: training.Recipe, **changes: Any) -> tuple[Any, dict[str, Any]]:
     borders = bars.borders_of(training.prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20)
     plan = training.schedule(0, 100, 1, 3e-3, False)
-    return {
-        "borders": borders,
-        "plan": plan,
-        "prior": {"lengthscale": np.float32(0.3)},
-        "sees": np.float32(1),
-    } | changes
+    have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}, "sees": np.float32(1)}
+    have.update(changes)
+    return borders, have
 
 
 def test_every_branch_has_the_loss_of_the_full_computation() -> None:
@@ -288,9 +285,7 @@ def test_training_lowers_the_loss_and_shows_the_context() -> None:
         (borders, have), state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
         advance = block(partial(training.step, recipe), 400, 1)
         state = jax.jit(advance)(Progress(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
-        found = training.log_densities(
-            recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7
-        )
+        found = training.log_densities(recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7)
         losses[sees] = -float(found.mean())
     entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)
     assert abs(losses[0.0] - entropy) < 0.15
