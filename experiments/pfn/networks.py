@@ -36,7 +36,7 @@ def recipe_of(
     return Recipe(network, prior, head, settings.points, settings.batch, compiled, fixed)
 
 
-def borders_of(recipe: Recipe, sets: int, prior: Tree, key: jax.Array) -> jax.Array:
+def borders_of(recipe: Recipe, sets: int, key: jax.Array, prior: Tree) -> jax.Array:
     """Borders with equal prior mass between them, from the targets of so many data sets."""
     return bars.quantile_borders(prior_targets(recipe, sets, key, prior), recipe.network.outputs)
 

@@ -57,8 +57,8 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
     coarse = recipe_of(settings, rbf_process, settings.coarse_bars, sizes=settings.sizes)
     right, wrong = (prior_of(settings, scale) for scale in (settings.lengthscale, settings.wrong_lengthscale))
     drawn = named_keys(lab, keys, "borders")
-    borders = lab.map(partial(borders_of, recipe, settings.border_sets, right), drawn)
-    few = lab.map(partial(borders_of, coarse, settings.border_sets, right), drawn)
+    borders = lab.map(partial(borders_of, recipe, settings.border_sets), drawn, shared=(right,))
+    few = lab.map(partial(borders_of, coarse, settings.border_sets), drawn, shared=(right,))
     train, lengths = Training(lab, keys, settings, borders), settings.lengths
     short, longest = (lengths[0],), lengths[-1]
     networks = dict(zip(lengths, train.run("pfn", recipe, right, lengths), strict=True))
@@ -192,7 +192,8 @@ def head_trial(settings: "HeadSettings", keys: jax.Array, lab: "Lab") -> None:
     ):
         recipe = recipe_of(settings, prior, outputs, head, sizes=settings.sizes)
         edges = recipe_of(settings, prior, max(outputs, 3), sizes=settings.sizes)
-        borders = lab.map(partial(borders_of, edges, settings.border_sets, {}), named_keys(lab, keys, "borders"))
+        drawn = named_keys(lab, keys, "borders")
+        borders = lab.map(partial(borders_of, edges, settings.border_sets), drawn, shared=({},))
         # the same start, data sets and order for all heads
         training = Training(lab, keys, settings, borders)
         [params] = training.run(arm, recipe, {}, (settings.steps,))

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.amortised import heads
 from core.amortised.priors import linear_network
-from core.amortised.training import Recipe
+from core.amortised.training import Recipe, begin, schedule, step
 from core.bayes import chains, evidence, gaussian_process, network, variational
 from core.bayes.gaussian_process import matern52
 from core.bayes.network import TwoLayers
@@ -57,7 +57,8 @@ def hyper_recipe(settings: "LawSettings") -> Recipe:
 def hyper_prepare(settings: "LawSettings", keys: jax.Array, lab: "Lab") -> Tree:
     """Train the network once."""
     recipe = hyper_recipe(settings)
-    borders = lab.map(partial(borders_of, recipe, settings.border_sets, {}), named_keys(lab, keys, "borders"))
+    drawn = named_keys(lab, keys, "borders")
+    borders = lab.map(partial(borders_of, recipe, settings.border_sets), drawn, shared=({},))
     [params] = Training(lab, keys, settings, borders).run("pfn", recipe, {}, (settings.steps,))
     return {"params": params, "borders": borders}
 
@@ -163,23 +164,47 @@ def split(count: int, key: jax.Array) -> jax.Array:
 
 
 def hyper_seconds(settings: "HyperSettings", recipe: Recipe, x: Any, y: Any, own: Any, lab: "Lab") -> None:
-    """Seconds per data set at the largest context: the network and MLE-II one by one and at once, NUTS one by one."""
+    """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
     n, prior, trained = max(settings.contexts), hyper_prior(settings.prepared), lab.prepared
     mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
+    network = partial(by_network, recipe, n)
+
+    def batch() -> Any:
+        return lab.map(network, trained["params"], trained["borders"], x, y)
+
     ways: dict[str, tuple[int, Callable]] = {
-        "pfn": (
-            settings.sets,
-            lambda: lab.map(partial(by_network, recipe, n), trained["params"], trained["borders"], x, y),
-        ),
-        "pfn_alone": (1, partial(first_network, lab, partial(by_network, recipe, n), trained, x, y)),
+        "pfn": (settings.sets, batch),
+        "again": (settings.sets, batch),
+        "pfn_alone": (1, partial(first_network, lab, network, trained, x, y)),
         "mle_batched": (settings.sets, lambda: lab.map(partial(together, mle), x, y, own)),
         "mle": (1, partial(first_sets, lab, partial(many, mle), 1, x, y, own)),
     }
     for draws in settings.nuts_draws:
         chain = partial(by_nuts, prior, draws, draws, n)
         ways[f"nuts_{draws}"] = (1, partial(first_sets, lab, partial(many, chain), 1, x, y, own))
-    for arm, (sets, call) in ways.items():
-        measure_seconds(lab, clocked(lab, call, settings.rounds) / sets, arm)
+    taken = {arm: clocked(lab, call, settings.rounds) / sets for arm, (sets, call) in ways.items()}
+    for arm, seconds in taken.items():
+        measure_seconds(lab, seconds, arm)
+    ten = partial(lab.map, partial(some_steps, recipe, 10), trained["borders"], lab.map(first_key, own))
+    training = float(np.median(clocked(lab, ten, settings.rounds))) / 10 * settings.prepared.steps
+    saved = max(float(np.median(taken["mle"]) - np.median(taken["pfn"])), 0.0)
+    pays = training / saved if saved else math.inf
+    lab.measure({"training_seconds": np.array([training]), "break_even_sets": np.array([pays])}, arm="pfn")
+
+
+def first_key(keys: jax.Array) -> jax.Array:
+    """One of many."""
+    return keys[0]
+
+
+def some_steps(recipe: Recipe, count: int, borders: jax.Array, key: jax.Array) -> Tree:
+    """The first steps of a training, to be timed."""
+    given = {"plan": schedule(0, count, 1, 1e-3, False), "prior": {}, "sees": jnp.float32(1)}
+
+    def one(state: Tree, i: jax.Array) -> tuple[Tree, None]:
+        return step(recipe, state, jax.random.fold_in(key, i), i, borders, given), None
+
+    return jax.lax.scan(one, begin(recipe, key), jnp.arange(count))[0]
 
 
 def first_network(lab: "Lab", function: Callable, trained: Tree, x: Any, y: Any) -> Any:
