@@ -5,6 +5,8 @@ no positional encoding, so the outputs do not depend on the order of the context
 Can Do Bayesian Inference" (2022), section 4 and appendix; zero-initialised branches as in its published code.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -105,6 +107,21 @@ class Encoder(nn.Module):
 
 
 def initial(network: Encoder, key: jax.Array) -> dict:
-    """Initial parameters, a nested dictionary."""
+    """Initial parameters, a nested dictionary: weights N(0, 1/inputs), those that end a branch 0, as all biases.
+
+    They are cut from one draw, which compiles several times as fast as a draw for every layer.
+    """
     x = jnp.zeros((1, 2, network.features))
-    return network.init(key, x, jnp.zeros((1, 2)), 1)["params"]
+    shapes = jax.eval_shape(lambda k: network.init(k, x, x[..., 0], 1)["params"], key)
+    drawn = jax.random.normal(key, (sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)),))
+    used = 0
+
+    def one(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        nonlocal used
+        *_, layer, part = (step.key for step in path)
+        start, used = used, used + math.prod(leaf.shape)
+        if part == "kernel" and layer not in ("out", "down"):
+            return drawn[start:used].reshape(leaf.shape) * leaf.shape[0] ** -0.5
+        return jnp.full(leaf.shape, 1.0 if part == "scale" else 0.0)
+
+    return jax.tree_util.tree_map_with_path(one, shapes)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from core.bayes.evidence import HyperPrior
 from core.bayes.gaussian_process import Hyper, Kernel
@@ -75,34 +76,33 @@ def tabular_network(key: jax.Array, shape: Shape, law: TabularLaw) -> Drawn:
 
 
 def one_table(key: jax.Array, shape: tuple[int, int], law: TabularLaw) -> tuple[jax.Array, jax.Array]:
-    """One data set, (N, F) and (N,)."""
-    points, features = shape
-    keys = jax.random.split(key, 9)
-    used = jax.random.randint(keys[0], (), 1, law.features + 1)
-    x = jax.random.normal(keys[1], shape) * (jnp.arange(features) < used)[None]
-    depth = jax.random.randint(keys[2], (), 1, law.depth + 1)
-    units = jax.random.randint(keys[3], (), 2, law.width + 1)
-    kind = jax.random.randint(keys[4], (), 0, 4)
-    kept = jax.random.uniform(keys[5], (), minval=0.3, maxval=1.0)
-    scale = jnp.exp(jax.random.uniform(keys[6], (), minval=jnp.log(0.5), maxval=jnp.log(3.0)))
-    noise = jnp.exp(jax.random.uniform(keys[7], (), minval=jnp.log(0.01), maxval=jnp.log(0.5)))
-    mask = (jnp.arange(law.width) < units)[None]
-    weights, zeros, outcome, errors = jax.random.split(keys[8], 4)
-    h, inputs = x, used.astype(jnp.float32)
-    for layer in range(law.depth):
-        h_next = h @ masked(jax.random.fold_in(weights, layer), jax.random.fold_in(zeros, layer), h, law.width, kept)
-        h_next = activated(kind, scale * h_next / jnp.sqrt(inputs * kept)) * mask
-        h = h_next if layer == 0 else jnp.where(layer < depth, h_next, h)
-        inputs = units.astype(jnp.float32)
-    raw = h @ jax.random.normal(outcome, (law.width,))
-    raw = (raw - raw.mean()) / (raw.std() + 1e-6) + noise * jax.random.normal(errors, (points,))
+    """One data set, (N, F) and (N,), from three draws (one for each number would take far longer to compile)."""
+    (points, features), width = shape, law.width
+    sizes = (points * features, features * width, *[width * width] * (law.depth - 1), width, points)
+    keys = jax.random.split(key, 3)
+    u = jax.random.uniform(keys[0], (7,))
+    normal = jnp.split(jax.random.normal(keys[1], (sum(sizes),)), np.cumsum(sizes)[:-1])
+    chance = jnp.split(jax.random.uniform(keys[2], (sum(sizes[1:-2]),)), np.cumsum(sizes[1:-2])[:-1])
+    used = 1 + jnp.floor(u[0] * law.features)
+    depth, units, kind = 1 + jnp.floor(u[1] * law.depth), 2 + jnp.floor(u[2] * (width - 1)), jnp.floor(u[3] * 4)
+    kept = 0.3 + 0.7 * u[4]
+    scale, noise = between(0.5, 3.0, u[5]), between(0.01, 0.5, u[6])
+    x = normal[0].reshape(shape) * (jnp.arange(features) < used)[None]
+    h, inputs = x, used
+    for layer, (drawn, zero) in enumerate(zip(normal[1:-2], chance, strict=True)):
+        # h ← a(s W h / √(inputs · share of weights kept)), on the units in use, as long as there are layers
+        weights = (drawn * (zero < kept)).reshape(-1, width)
+        after = activated(kind, scale * (h @ weights) / jnp.sqrt(inputs * kept)) * (jnp.arange(width) < units)[None]
+        h = after if layer == 0 else jnp.where(layer < depth, after, h)
+        inputs = units
+    raw = h @ normal[-2]
+    raw = (raw - raw.mean()) / (raw.std() + 1e-6) + noise * normal[-1]
     return x * (features / used), (raw > jnp.median(raw)).astype(jnp.float32)
 
 
-def masked(weights: jax.Array, zeros: jax.Array, h: jax.Array, width: int, kept: jax.Array) -> jax.Array:
-    """Normal weights (inputs, width), a share of which is 0."""
-    shape = (h.shape[-1], width)
-    return jax.random.normal(weights, shape) * jax.random.bernoulli(zeros, kept, shape)
+def between(low: float, high: float, u: jax.Array) -> jax.Array:
+    """Log-uniform from a uniform number."""
+    return low * (high / low) ** u
 
 
 def activated(kind: jax.Array, h: jax.Array) -> jax.Array:

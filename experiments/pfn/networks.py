@@ -65,7 +65,7 @@ class Training(NamedTuple):
         lab, settings, done, found = self.lab, self.settings, 0, []
         state = lab.map(partial(begin, recipe), named_keys(lab, self.keys, "start"))
         for length in lengths:
-            turn = round(length * (1 - settings.decay))
+            turn = min(round(length * (1 - settings.decay)), length - 1)
             if turn > done:
                 state = self._loop(name, recipe, state, prior, sees, (done, turn), ends=False)
             done = turn
