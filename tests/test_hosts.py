@@ -185,6 +185,20 @@ def test_a_killed_process_ends_the_others_and_one_alone_goes_on(toy_root, tmp_pa
     assert resumed == measured(tmp_path / "unbroken") != {}
 
 
+def test_processes_that_are_stopped_one_after_the_other_keep_their_checkpoints(toy_root, tmp_path):
+    long = (*FIT, "replicates=2", "workers=1", "settings.steps=600000", "settings.every=2000", "hosts.patience=8")
+    with started([long, long]) as processes:
+        for replicate in ("000000", "000001"):
+            wait_for(f"results/runs/*/live/{replicate}.jsonl", tmp_path)
+        processes[0].send_signal(signal.SIGTERM)
+        wait_for("results/runs/*/checkpoints/000000/*.msgpack", tmp_path)
+        time.sleep(1)  # in which process 0 would have left, and jax ended the worker of the other
+        processes[1].send_signal(signal.SIGTERM)
+        assert [code for code, _, _ in ended(processes)] == [75, 75]
+    kept = {path.parent.name for path in (tmp_path / "results").rglob("checkpoints/*/*.msgpack")}
+    assert kept == {"000000", "000001"}
+
+
 def test_processes_that_would_compute_different_things_are_refused(toy_root, tmp_path):
     with started([(*FIT, "scale=smoke"), (*FIT, "scale=smoke", "settings.rate=0.2")]) as processes:
         for code, _, said in ended(processes):

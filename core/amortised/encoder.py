@@ -14,29 +14,30 @@ import jax.numpy as jnp
 HIDDEN = -1e30  # a logit that gets no attention; finite, so that no row turns into NaN
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, context: jax.Array | int, size: int) -> jax.Array:
-    """Attention of N points to the first `context` of them, and of the others to themselves too.
+def attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, context: jax.Array | int, size: int, first: int = 0
+) -> jax.Array:
+    """Attention of the points from `first` on to the first `context` of them, and of those not given to themselves too.
 
     Args:
       q: queries (B, N, H, D); k, v: keys and values of the same shape.
       context: how many points are context, at most `size`; may be traced.
       size: how many keys and values are looked at; static, so that the others cost nothing.
+      first: the first point that attends; static, so that those before it cost nothing.
 
     Returns:
-      Values (B, N, H, D).
+      Values (B, N - first, H, D).
     """
-    scale, points = q.shape[-1] ** -0.5, q.shape[1]
-    seen, own = jnp.arange(size) < context, jnp.arange(points) >= context
+    # heads before points, so that products are of whole matrices
+    q, k, v = (jnp.swapaxes(part, 1, 2) for part in (q[:, first:] * q.shape[-1] ** -0.5, k, v))
+    seen, given = jnp.arange(size) < context, jnp.arange(first, k.shape[2]) < context
     # logits: q·k/√D of the context, and in one further column of the point itself, unless it is context
-    apart = jnp.einsum("bnhd,bmhd->bhnm", q * scale, k[:, :size])
-    self_ = jnp.einsum("bnhd,bnhd->bhn", q * scale, k)
-    apart = jnp.where(seen[None, None, None], apart, HIDDEN)
-    self_ = jnp.where(own[None, None], self_, HIDDEN)
+    apart = jnp.where(seen[None, None, None], q @ jnp.swapaxes(k[:, :, :size], 2, 3), HIDDEN)
+    self_ = jnp.where(given[None, None], HIDDEN, jnp.sum(q * k[:, :, first:], -1))
     top = jax.lax.stop_gradient(jnp.maximum(self_, apart.max(-1, initial=HIDDEN)))
     weights, weight = jnp.exp(apart - top[..., None]), jnp.exp(self_ - top)
-    total = weights.sum(-1) + weight
-    mixed = jnp.einsum("bhnm,bmhd->bnhd", weights / total[..., None], v[:, :size])
-    return mixed + (weight / total).transpose(0, 2, 1)[..., None] * v
+    mixed = weights @ v[:, :, :size] + weight[..., None] * v[:, :, first:]
+    return jnp.swapaxes(mixed / (weights.sum(-1) + weight)[..., None], 1, 2)
 
 
 class Layer(nn.Module):
@@ -47,17 +48,18 @@ class Layer(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, h: jax.Array, context: jax.Array | int, size: int) -> jax.Array:
-        """Tokens (B, N, width) from tokens of the same shape."""
-        zero, shape = nn.initializers.zeros, h.shape
-        h = h.reshape(-1, self.width)  # affine maps of a matrix have gradients that are up to three times as fast
-        split = (*shape[:2], 3, self.heads, self.width // self.heads)
-        qkv = nn.Dense(3 * self.width, name="qkv")(h).reshape(split)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], context, size).reshape(h.shape)
+    def __call__(self, h: jax.Array, context: jax.Array | int, size: int, first: int = 0) -> jax.Array:
+        """Tokens (B, N - first, width) from tokens (B, N, width)."""
+        zero, batch = nn.initializers.zeros, len(h)
+        split = (*h.shape[:2], 3, self.heads, self.width // self.heads)
+        # affine maps of a matrix have gradients that are up to three times as fast
+        qkv = nn.Dense(3 * self.width, name="qkv")(h.reshape(-1, self.width)).reshape(split)
+        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], context, size, first)
+        h, mixed = h[:, first:].reshape(-1, self.width), mixed.reshape(-1, self.width)
         h = nn.LayerNorm(name="norm_1")(h + nn.Dense(self.width, kernel_init=zero, name="out")(mixed))
         inner = nn.gelu(nn.Dense(self.hidden, name="up")(h), approximate=True)
         h = nn.LayerNorm(name="norm_2")(h + nn.Dense(self.width, kernel_init=zero, name="down")(inner))
-        return h.reshape(shape)
+        return h.reshape(batch, -1, self.width)
 
 
 class Encoder(nn.Module):
@@ -100,8 +102,10 @@ class Encoder(nn.Module):
         if self.positions:
             h = h + jnp.sin(jnp.arange(x.shape[1])[:, None] / 10.0 ** jnp.linspace(0, 2, self.width)[None])[None]
         for number in range(self.layers):
-            h = Layer(self.width, self.heads, self.hidden, name=f"layer_{number}")(h, context, size)
-        asked = h[:, first:].reshape(-1, self.width)
+            # of the last layer, only tokens of queries are looked at
+            start = first if number == self.layers - 1 else 0
+            h = Layer(self.width, self.heads, self.hidden, name=f"layer_{number}")(h, context, size, start)
+        asked = (h if self.layers else h[:, first:]).reshape(-1, self.width)
         asked = nn.gelu(nn.Dense(2 * self.width, name="decoder_1")(asked), approximate=True)
         return nn.Dense(self.outputs, name="decoder_2")(asked).reshape(len(x), -1, self.outputs)
 

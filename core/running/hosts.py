@@ -7,6 +7,7 @@ of each joins the others through `jax.distributed`, which ends it when one of th
 
 import dataclasses
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from core.running.workers import Pool
 from core.scaling.settings import ScalingSettings
 
 POLL_SECONDS = 0.2
+LEAVING = 10.0  # seconds that process 0 stays for the others when it was asked to stop
 JOINING = 10  # times the patience: how long processes wait for each other at the start
 
 
@@ -105,9 +107,20 @@ class Team:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leave in peace at the end; otherwise let the others notice soon, instead of waiting for them."""
-        if self.hosts.several and kind is not None:
-            for worker in self.pool.workers[:1]:
+        """Leave in peace at the end; otherwise let the others notice soon, instead of waiting for them.
+
+        Where it was asked to stop, process 0 stays a little: the others were probably asked, too, and jax would end
+        them before they have kept their checkpoints.
+        """
+        if not self.hosts.several or kind is None:
+            return
+        for worker in self.pool.workers[:1]:
+            try:
+                if self.hosts.leads and self.pool.stopped_at is not None:
+                    worker.process.wait(min(LEAVING, self.hosts.patience))
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
                 worker.process.kill()
 
     def join(self, what: str) -> None:

@@ -175,9 +175,8 @@ def alignment(settings: "ImageSettings", result: Tree, labels: jax.Array, true: 
 
 
 def gap_covered(source_only: jax.Array, here: jax.Array, train_on_target: jax.Array) -> jax.Array:
-    """Share of the way from source-only to training on the target, in percent (table 2); 0 where there is no way."""
-    gap = train_on_target - source_only
-    return jnp.where(gap == 0, 0, 100 * (here - source_only) / jnp.where(gap == 0, 1, gap))
+    """Share of the way from source-only to training on the target, in percent (table 2)."""
+    return 100 * (here - source_only) / (train_on_target - source_only)
 
 
 # --- the experiment -------------------------------------------------------------------------------------------------

@@ -1,0 +1,257 @@
+"""Layer, batch and weight normalisation: pure functions, and small modules over them.
+
+Statistics of float16 and bfloat16 inputs are taken in float32, the variance in two passes, and eps stands inside the
+square root. Half-precision inputs give half-precision outputs.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from core.errors import BadInput
+
+Tree = Any
+
+
+def _accumulated(x: jax.Array) -> jax.Array:
+    """The values in the type in which statistics are taken: at least float32."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _as_rows(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """A vector (n,) with as many axes as x (..., n)."""
+    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> jax.Array:
+    return _layer_norm_forward(x, gain, bias, eps, divisor)[0]
+
+
+def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> tuple:
+    a = _accumulated(x)
+    centred = a - a.mean(-1, keepdims=True)  # a - μ
+    inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)  # 1 / σ
+    y = centred * inverse * _as_rows(gain, x) + _as_rows(bias, x)
+    return y.astype(x.dtype), (x, gain, bias)
+
+
+def _layer_norm_backward(eps: float, divisor: int, kept: tuple, given: jax.Array) -> tuple:
+    # With n̂ = (a - μ)/σ and δ = g ⊙ ∂L/∂y: ∂L/∂a = (δ - mean δ - n̂ Σ(δ n̂)/divisor) / σ
+    x, gain, bias = kept
+    a, dy = _accumulated(x), _accumulated(given)
+    centred = a - a.mean(-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)
+    normal = centred * inverse
+    delta = dy * _as_rows(gain, x)
+    along = jnp.sum(delta * normal, -1, keepdims=True) / divisor
+    dx = (delta - delta.mean(-1, keepdims=True) - normal * along) * inverse
+    cases = tuple(range(x.ndim - 1))
+    dgain, dbias = jnp.sum(dy * normal, cases), jnp.sum(dy, cases)
+    return dx.astype(x.dtype), dgain.astype(gain.dtype), dbias.astype(bias.dtype)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float = 1e-5, unbiased: bool = False) -> jax.Array:
+    """Layer normalisation over the last axis (Ba et al. 2016, eq. 3): g ⊙ (a - μ) / √(σ² + eps) + b.
+
+    Args:
+      x: summed inputs (..., n) of one layer, any float type.
+      gain, bias: (n,).
+      eps: added to the variance; a constant vector becomes the bias.
+      unbiased: divide the variance by n - 1 instead of n.
+
+    Returns:
+      Normalised inputs (..., n) in the type of x.
+
+    Raises:
+      BadInput: when gain or bias does not have the length of the last axis, or `unbiased` meets a single unit.
+    """
+    n = x.shape[-1] if x.ndim else 0
+    if not n or gain.shape != (n,) or bias.shape != (n,):
+        raise BadInput(f"layer norm of inputs {x.shape} needs gain and bias ({n},), not {gain.shape} and {bias.shape}")
+    if unbiased and n == 1:
+        raise BadInput("the unbiased variance of a layer needs at least two units")
+    return _layer_norm(x, gain, bias, eps, n - 1 if unbiased else n)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis, with gain and bias (n,)."""
+
+    eps: float = 1e-5
+    unbiased: bool = False
+    initial_gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalised inputs (..., n)."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        gain = self.param("gain", nn.initializers.constant(self.initial_gain), x.shape[-1:], dtype)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], dtype)
+        return layer_norm(x, gain, bias, self.eps, self.unbiased)
+
+
+# Batch normalisation
+
+
+class Moments(NamedTuple):
+    """Statistics of a batch, or their running average: mean (..., n), biased variance (..., n), and a count (...).
+
+    The count is of cases in a batch and of averaged batches in a running average.
+    """
+
+    mean: jax.Array
+    variance: jax.Array
+    count: jax.Array
+
+
+def batch_moments(x: jax.Array, present: jax.Array | None = None) -> Moments:
+    """Mean and biased variance of x (..., batch, n) over the batch, in at least float32.
+
+    Args:
+      x: inputs.
+      present: bool (..., batch); other cases do not count. A batch without any has mean and variance 0.
+
+    Raises:
+      BadInput: for a batch of fewer than two cases, whose variance says nothing.
+    """
+    if x.ndim < 2 or x.shape[-2] < 2:
+        raise BadInput(f"batch statistics of inputs {x.shape} need at least two cases on the axis before the last")
+    a = _accumulated(x)
+    if present is None:
+        count = jnp.full(x.shape[:-2], x.shape[-2], a.dtype)
+        mean = a.mean(-2)
+        return Moments(mean, jnp.square(a - mean[..., None, :]).mean(-2), count)
+    weights = present.astype(a.dtype)
+    count = weights.sum(-1)
+    divisor = jnp.maximum(count, 1)[..., None]
+    mean = jnp.sum(a * weights[..., None], -2) / divisor
+    variance = jnp.sum(jnp.square(a - mean[..., None, :]) * weights[..., None], -2) / divisor
+    return Moments(mean, variance, count)
+
+
+def batch_norm(x: jax.Array, moments: Moments, gain: jax.Array, bias: jax.Array, eps: float = 1e-5) -> jax.Array:
+    """Inputs (..., batch, n) normalised by given moments (..., n): g ⊙ (a - μ) / √(σ² + eps) + b.
+
+    Ioffe and Szegedy 2015, algorithm 1; with gain and bias (n,), in the type of x.
+    """
+    scale = jax.lax.rsqrt(moments.variance + eps)[..., None, :] * _as_rows(gain, x)
+    return ((_accumulated(x) - moments.mean[..., None, :]) * scale + _as_rows(bias, x)).astype(x.dtype)
+
+
+def no_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Moments:
+    """The running average (..., n) before any batch: mean 0, variance 1."""
+    return Moments(jnp.zeros(shape, dtype), jnp.ones(shape, dtype), jnp.zeros(shape[:-1], dtype))
+
+
+def running_moments(running: Moments, seen: Moments, momentum: float, unbiased: bool) -> Moments:
+    """The running average after one more batch: r ← r + w (s - r), w = max(1 - momentum, 1 / (batches + 1)).
+
+    The first batches are averaged equally, so that the average owes nothing to its initial value. Where no case was
+    seen nothing changes. With `unbiased` the variance of a batch of m counts m / (m - 1) times (algorithm 2), provided
+    that m is at least 2.
+    """
+    some = seen.count > 0
+    weight = jnp.where(some, jnp.maximum(1 - momentum, 1 / (running.count + 1)), 0)[..., None]
+    variance = seen.variance
+    if unbiased:
+        variance = variance * (seen.count / jnp.maximum(seen.count - 1, 1))[..., None]
+    return Moments(
+        running.mean + weight * (seen.mean - running.mean),
+        running.variance + weight * (variance - running.variance),
+        running.count + some,
+    )
+
+
+def recomputed_moments(update: Callable[[Tree, Tree], Tree], batch_stats: Tree, batches: Tree) -> Tree:
+    """Statistics for evaluation, averaged anew over many batches by final weights.
+
+    Args:
+      update: `update(batch_stats, batch)` gives the collection after one more batch, as training does.
+      batch_stats: the collection; its values do not matter.
+      batches: a tree of arrays (number, ...), one batch per entry.
+    """
+    fresh = jax.tree.map(jnp.zeros_like, batch_stats)
+    found = jax.lax.map(lambda batch: update(fresh, batch), batches)
+
+    def averaged(each: Moments) -> Moments:
+        share = each.count / jnp.maximum(each.count.sum(0, keepdims=True), 1)
+        mean, variance = (jnp.sum(values * share[..., None], 0) for values in (each.mean, each.variance))
+        return Moments(mean, variance, each.count.sum(0))
+
+    return jax.tree.map(averaged, found, is_leaf=lambda leaf: isinstance(leaf, Moments))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of (batch, n), or of (..., n) over all axes but the last.
+
+    The running average is kept in the collection `batch_stats`, which has to be mutable in training.
+
+    Attributes:
+      momentum: share of the old running average, see `running_moments`.
+      unbiased: the running variance estimates that of the population.
+    """
+
+    momentum: float = 0.9
+    eps: float = 1e-5
+    unbiased: bool = True
+    initial_gain: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Normalised inputs, by the statistics of this batch in training and by the running average otherwise."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        gain = self.param("gain", nn.initializers.constant(self.initial_gain), x.shape[-1:], dtype)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], dtype)
+        running = self.variable("batch_stats", "running", no_moments, x.shape[-1:], dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        if not train or self.is_initializing():
+            return batch_norm(rows, running.value, gain, bias, self.eps).reshape(x.shape)
+        seen = batch_moments(rows)
+        running.value = running_moments(running.value, jax.lax.stop_gradient(seen), self.momentum, self.unbiased)
+        return batch_norm(rows, seen, gain, bias, self.eps).reshape(x.shape)
+
+
+# Weight normalisation
+
+
+def weight_norm(direction: jax.Array, gain: jax.Array) -> jax.Array:
+    """Kernel (inputs, outputs) whose columns have direction v and length g (Salimans and Kingma 2016, eq. 2)."""
+    # w = g v / ‖v‖
+    return direction * (gain[None, :] / jnp.linalg.norm(direction, axis=0, keepdims=True))
+
+
+class WeightNormDense(nn.Module):
+    """A dense layer on (..., inputs) with weight normalisation.
+
+    `initial_gain=None` takes the length of the initial direction: the initial function is that of a plain layer.
+    """
+
+    features: int
+    use_bias: bool = True
+    initial_gain: float | None = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Summed inputs (..., features)."""
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        direction = self.param("direction", self.kernel_init, (x.shape[-1], self.features), dtype)
+        gain = self.param("gain", lambda _: initial_lengths(direction, self.initial_gain))
+        y = x @ weight_norm(direction, gain).astype(x.dtype)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), dtype)
+        return y + _as_rows(bias, y).astype(x.dtype)
+
+
+def initial_lengths(direction: jax.Array, gain: float | None) -> jax.Array:
+    """Gains (outputs,) of weight normalisation: the same value for all, or the lengths of the columns."""
+    lengths = jnp.linalg.norm(direction, axis=0)
+    return lengths if gain is None else jnp.full_like(lengths, gain)
