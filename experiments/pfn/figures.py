@@ -47,7 +47,7 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
     from core.figures import PALETTE, describe, label, shared_legend, small_multiples
 
     sizes = sorted(int(name.removeprefix("posterior_")) for name in arrays if name.startswith("posterior_"))
-    figure, panels = small_multiples([f"{n} points" for n in sizes], columns=2, share_y=True)
+    figure, panels = small_multiples([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
     x, y = np.asarray(arrays["points"])[0]
     for n, axes in zip(sizes, panels.values(), strict=True):
         network, exactly = np.asarray(arrays[f"posterior_{n}"])[0]
@@ -88,10 +88,15 @@ def gaps(measurements: "pd.DataFrame") -> "Figure":
     frame = measurements[(measurements["metric"] == "mean_gap") & (measurements["arm"] == "pfn")]
     frame = frame.groupby(["arm", "replicate", "times"], as_index=False)["value"].mean()
     interval_band(panels[titles[1]], frame, "times", "value", "arm", order=("pfn",), names=NAMES)
-    for title, x in zip(titles, ("context size n", "data sets, in those of the shortest training"), strict=True):
+    for title, column, x in (
+        (titles[0], "context", "context size n"),
+        (titles[1], "times", "data sets, in those of the shortest training"),
+    ):
+        ticks = sorted(measurements[column].dropna().unique())
         logarithmic(panels[title])
+        panels[title].set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        panels[title].minorticks_off()
         label(panels[title], x, "gap", None, "nats")
-    panels[titles[0]].set_xscale("symlog", linthresh=1)
     shared_legend(figure)
     describe(
         figure,

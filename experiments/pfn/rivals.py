@@ -118,29 +118,38 @@ def losses(values: jax.Array) -> jax.Array:
 
 def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
     """The network, MLE-II, short chains and a long one, on the same data sets after several numbers of points."""
-    fixed = settings.prepared
-    recipe, prior = hyper_recipe(fixed), hyper_prior(fixed)
-    trained, key = lab.prepared, named_keys(lab, keys, "held out")
-    x, y = lab.map(partial(drawn_sets, recipe, settings.sets), key)
+    recipe = hyper_recipe(settings.prepared)
+    x, y = lab.map(partial(drawn_sets, recipe, settings.sets), named_keys(lab, keys, "held out"))
     own = lab.map(partial(split, settings.sets), named_keys(lab, keys, "chains"))
-    few = settings.long_sets
     for n in settings.contexts:
-        pfn = partial(by_network, recipe, n)
-        mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
-        answers = {
-            "pfn": (settings.sets, lambda n=n, pfn=pfn: lab.map(pfn, trained["params"], trained["borders"], x, y)),
-            "blind": (settings.sets, partial(without_context, lab, recipe, n, trained, x, y)),
-            "mle": (settings.sets, lambda n=n, mle=mle: lab.map(partial(together, mle), x, y, own)),
-        }
-        for draws in (*settings.nuts_draws, settings.long_draws):
-            chain = partial(by_nuts, prior, draws, draws, n)
-            sets = few if draws == settings.long_draws else settings.nuts_sets
-            name = "long" if draws == settings.long_draws else f"nuts_{draws}"
-            answers[name] = (sets, partial(first_sets, lab, partial(many, chain), sets, x, y, own))
-        for arm, (sets, call) in answers.items():
-            found = lab.stage(f"{arm}/{n}", lambda call=call: {"nll": lab.map(losses, call())})["nll"]
+        for arm, (sets, call) in hyper_answers(settings, recipe, n, x, y, own, lab).items():
+            found = lab.stage(f"{arm}/{n}", partial(losses_of, lab, call))["nll"]
             lab.measure({"nll": found}, along={"dataset": range(sets)}, arm=arm, context=n)
     hyper_seconds(settings, recipe, x, y, own, lab)
+
+
+def hyper_answers(
+    settings: "HyperSettings", recipe: Recipe, n: int, x: Any, y: Any, own: Any, lab: "Lab"
+) -> dict[str, tuple[int, Callable]]:
+    """Of every method, how many data sets it answers and how: log densities of their queries."""
+    trained, prior = lab.prepared, hyper_prior(settings.prepared)
+    network = partial(lab.map, partial(by_network, recipe, n), trained["params"], trained["borders"], x, y)
+    mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
+    found: dict[str, tuple[int, Callable]] = {
+        "pfn": (settings.sets, network),
+        "blind": (settings.sets, partial(without_context, lab, recipe, n, trained, x, y)),
+        "mle": (settings.sets, partial(lab.map, partial(together, mle), x, y, own)),
+    }
+    chains_of = {f"nuts_{draws}": (settings.nuts_sets, draws) for draws in settings.nuts_draws}
+    for arm, (sets, draws) in (chains_of | {"long": (settings.long_sets, settings.long_draws)}).items():
+        chain = partial(many, partial(by_nuts, prior, draws, draws, n))
+        found[arm] = (sets, partial(first_sets, lab, chain, sets, x, y, own))
+    return found
+
+
+def losses_of(lab: "Lab", call: Callable) -> Tree:
+    """Of every data set."""
+    return {"nll": lab.map(losses, call())}
 
 
 def first_sets(lab: "Lab", function: Callable, sets: int, *arrays: Any) -> Any:
@@ -166,22 +175,16 @@ def split(count: int, key: jax.Array) -> jax.Array:
 def hyper_seconds(settings: "HyperSettings", recipe: Recipe, x: Any, y: Any, own: Any, lab: "Lab") -> None:
     """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
     n, prior, trained = max(settings.contexts), hyper_prior(settings.prepared), lab.prepared
-    mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
-    network = partial(by_network, recipe, n)
-
-    def batch() -> Any:
-        return lab.map(network, trained["params"], trained["borders"], x, y)
-
+    answers = hyper_answers(settings, recipe, n, x, y, own, lab)
+    mle = partial(many, partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n))
     ways: dict[str, tuple[int, Callable]] = {
-        "pfn": (settings.sets, batch),
-        "again": (settings.sets, batch),
-        "pfn_alone": (1, partial(first_network, lab, network, trained, x, y)),
-        "mle_batched": (settings.sets, lambda: lab.map(partial(together, mle), x, y, own)),
-        "mle": (1, partial(first_sets, lab, partial(many, mle), 1, x, y, own)),
+        "pfn": answers["pfn"],
+        "again": answers["pfn"],
+        "pfn_alone": (1, partial(first_network, lab, partial(by_network, recipe, n), trained, x, y)),
+        "mle_batched": answers["mle"],
+        "mle": (settings.nuts_sets, partial(first_sets, lab, mle, settings.nuts_sets, x, y, own)),
     }
-    for draws in settings.nuts_draws:
-        chain = partial(by_nuts, prior, draws, draws, n)
-        ways[f"nuts_{draws}"] = (1, partial(first_sets, lab, partial(many, chain), 1, x, y, own))
+    ways |= {f"nuts_{draws}": answers[f"nuts_{draws}"] for draws in settings.nuts_draws}
     taken = {arm: clocked(lab, call, settings.rounds) / sets for arm, (sets, call) in ways.items()}
     for arm, seconds in taken.items():
         measure_seconds(lab, seconds, arm)
@@ -310,7 +313,7 @@ def column_of(k: int, values: jax.Array) -> jax.Array:
 def bnn_seconds(
     settings: "BNNSettings", recipe: Recipe, layers: TwoLayers, x: Any, y: Any, own: Any, lab: "Lab"
 ) -> dict[str, dict[int, float]]:
-    """Median seconds of one data set: the network's from a batch, as the paper's, the others' one by one."""
+    """Median seconds of one data set: the network's from a batch, as the paper's; the others one by one."""
     n, none = settings.prepared.context, jnp.zeros((1, 1))
     pfn = partial(by_network, recipe, n)
 
@@ -318,7 +321,7 @@ def bnn_seconds(
         return float(np.median(clocked(lab, call, settings.rounds)))
 
     found: dict[str, dict[int, float]] = {
-        "pfn": {0: median(lambda: lab.map(pfn, lab.prepared["params"], none, x, y)) / settings.sets}
+        "pfn": {0: median(partial(lab.map, pfn, lab.prepared["params"], none, x, y)) / settings.sets}
     }
     ways: dict[str, tuple[Sequence[int], Callable[[int], Callable]]] = {
         "svi": (
@@ -329,7 +332,8 @@ def bnn_seconds(
     }
     for arm, (budgets, method) in ways.items():
         found[arm] = {
-            budget: median(partial(first_sets, lab, partial(many, method(budget)), 1, x, y, own)) for budget in budgets
+            budget: median(partial(lab.map, partial(many, method(budget)), x, y, own)) / settings.sets
+            for budget in budgets
         }
     return found
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from core import pages
 from core.abstract import AbstractLab
@@ -50,6 +51,12 @@ PARAMETERS = {
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The page's settings of a study, with some changed."""
     return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+
+
+def shaken(network: encoder.Encoder) -> Any:
+    """Parameters away from the initial ones, whose branches are 0."""
+    flat, unravel = ravel_pytree(encoder.initial(network, jax.random.key(1)))
+    return unravel(flat + 0.3 * jax.random.normal(jax.random.key(2), flat.shape))
 
 
 # --- beside the exact posterior -------------------------------------------------------------------------------------
@@ -119,7 +126,7 @@ def test_another_order_moves_only_a_network_that_is_told_places() -> None:
         settings.bars,
         sizes=settings.sizes,
     )
-    params = jax.tree.map(lambda leaf: leaf + 0.2, encoder.initial(recipe.network, jax.random.key(1)))
+    params = shaken(recipe.network)
     borders = jnp.linspace(-5, 5, settings.bars + 1)
     found = processes.nll(recipe, (2, 4), 3, params, borders, jax.random.key(2))
     assert found["moved"][0] < 1e-6 < 1e-4 < found["moved"][1]
@@ -199,7 +206,7 @@ def test_permuted_labels_are_the_same_labels_in_another_order() -> None:
     law = tables.TabularLaw(4, 1, 3)
     recipe = networks.recipe_of(settings, partial(tables.tabular_prior, law), 1, tables.heads.bernoulli, fixed=8)
     x, y = recipe.prior(jax.random.key(0), (5, 12, 3))
-    params = jax.tree.map(lambda leaf: leaf + 0.3, encoder.initial(recipe.network, jax.random.key(1)))
+    params = shaken(recipe.network)
     found = tables.answered(recipe, 8, params, {"x": x, "y": y}, jax.random.key(2))
     logits = recipe.network.apply({"params": params}, x, y, 8)
     np.testing.assert_allclose(found["pfn"], jax.nn.sigmoid(logits[..., 0]), rtol=1e-5)
