@@ -1,4 +1,4 @@
-"""Write the published network of the study `gp` as a weights file: `python -m experiments.pfn.export weights.safetensors`.
+"""Write the published network of the study `gp` to a file: `python -m experiments.pfn.export weights.safetensors`.
 
 from core.amortised.estimators import load
 model = load("weights.safetensors").fit(X, y)      # X (n, 1), y (n,), at most 31 points
