@@ -8,6 +8,7 @@ mean, spread = model.predict(X_new, return_std=True)
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,12 +24,12 @@ from core.roots import results_folder
 def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> Trained:
     """The network whose parameters stand in one row, (parameters,), by the settings of the page."""
     values = load_page("pfn").studies["gp"].values(scale)
-    sizes = [values[name] for name in ("features", "width", "layers", "heads", "hidden", "bars")]
-    network = Encoder(*sizes)
+    sizes: Any = [values[name] for name in ("features", "width", "layers", "heads", "hidden", "bars")]
+    network, points = Encoder(*sizes), int(str(values["points"]))
     flat, unravel = ravel_pytree(initial(network, jax.random.key(0)))
     if np.shape(row) != flat.shape:
         raise BadInput(f"the page's network has {flat.size} parameters, not {np.size(row)}")
-    return Trained(network, unravel(row), "regression", values["points"] - 1, borders)
+    return Trained(network, unravel(row), "regression", points - 1, borders)
 
 
 def main(words: Sequence[str]) -> int:
