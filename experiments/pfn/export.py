@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
@@ -29,7 +30,7 @@ def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> T
     flat, unravel = ravel_pytree(initial(network, jax.random.key(0)))
     if np.shape(row) != flat.shape:
         raise BadInput(f"the page's network has {flat.size} parameters, not {np.size(row)}")
-    return Trained(network, unravel(row), "regression", points - 1, borders)
+    return Trained(network, unravel(jnp.asarray(row)), "regression", points - 1, borders)
 
 
 def main(words: Sequence[str]) -> int:
