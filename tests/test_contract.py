@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import typing
+from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -235,6 +236,15 @@ def smoke_run(slug: str, study: str, results: Path, stops: tuple[int, ...] = ())
         return SmokeRun(job, blocks, table, arrays, files)
 
 
+@pytest.fixture
+def quick_compiling() -> Iterator[None]:
+    """Programs of a few small steps: most of the time would go into optimising them."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def compute(worker: Worker, job: jobs.Job) -> None:
     """What the parent of a run would have the worker do."""
     if job.prepared is not None and not prepared.ready(job.prepared):
@@ -243,6 +253,7 @@ def compute(worker: Worker, job: jobs.Job) -> None:
         worker.compute(flow.task(job, "trial", batch, job.run))
 
 
+@pytest.mark.usefixtures("quick_compiling")
 @each_study
 def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, study: str, tmp_path: Path) -> None:
     run = smoke_run(slug, study, tmp_path / "unbroken")
