@@ -236,6 +236,14 @@ def smoke_run(slug: str, study: str, results: Path, stops: tuple[int, ...] = ())
         return SmokeRun(job, blocks, table, arrays, files)
 
 
+def compute(worker: Worker, job: jobs.Job) -> None:
+    """What the parent of a run would have the worker do."""
+    if job.prepared is not None and not prepared.ready(job.prepared):
+        worker.compute(flow.task(job, "prepare", [0], Run(job.prepared)))
+    for batch in plan.batches(job.missing, accelerator=False):
+        worker.compute(flow.task(job, "trial", batch, job.run))
+
+
 @pytest.fixture
 def quick_compiling() -> Iterator[None]:
     """Programs of a few small steps: most of the time would go into optimising them."""
@@ -243,14 +251,6 @@ def quick_compiling() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
-
-
-def compute(worker: Worker, job: jobs.Job) -> None:
-    """What the parent of a run would have the worker do."""
-    if job.prepared is not None and not prepared.ready(job.prepared):
-        worker.compute(flow.task(job, "prepare", [0], Run(job.prepared)))
-    for batch in plan.batches(job.missing, accelerator=False):
-        worker.compute(flow.task(job, "trial", batch, job.run))
 
 
 @pytest.mark.usefixtures("quick_compiling")
