@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -242,15 +241,6 @@ def compute(worker: Worker, job: jobs.Job) -> None:
         worker.compute(flow.task(job, "prepare", [0], Run(job.prepared)))
     for batch in plan.batches(job.missing, accelerator=False):
         worker.compute(flow.task(job, "trial", batch, job.run))
-
-
-@pytest.fixture
-def quick_compiling() -> Iterator[None]:
-    """Programs of a few small steps: most of the time would go into optimising them."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.usefixtures("quick_compiling")
