@@ -6,8 +6,8 @@ Layer norm, forward and with its gradients, of 8,192 rows of 256 to 4,096 units,
 a stream: forward moves the rows twice (read, written), the gradient five times in all (rows read twice, the given
 gradient read, outputs and gradients written). Recurrent steps are forward, backward and Adam of 128 units over 50 steps
 of 64 sequences and 200 steps of 8. Peers do the same work from the same values, compared before anything is timed; each
-is one process, on one core or on all, and they take turns run by run. PyTorch is needed only here
-(`pip install torch==2.13.0 numpy`).
+is one process and they take turns run by run: on one core, as replicates train, and rows on all cores too. PyTorch is
+needed only here (`pip install torch==2.13.0 numpy`).
 """
 
 import argparse
@@ -137,7 +137,7 @@ def jax_steps(given: dict[str, Any], keep: Callable[[str, Any], None]) -> Runs:
                 params = jax.device_put(parameters(cell, given, norm == "layer"))
                 make = partial(Recurrent, cell, WIDTH, WIDTH, norm)
                 forms = {"": make(), ", unrolled 4": make(unroll=4), ", automatic": make(written_out=False)}
-                for form, model in forms.items():
+                for form, model in forms.items() if norm == "layer" else [("", make())]:
                     name = f"{cell} {norm}, {shape}"
                     keep_as = f"{name} encore" if form == "" else None
                     runs[f"encore {name}{form}"] = training(partial(outputs, model), params, x, keep_as)
@@ -276,13 +276,13 @@ def work(kind: str, folder: Path, cores: list[int]) -> None:
 
         torch.set_num_threads(len(cores))
         facts = {"torch": torch.__version__}
-        runs = torch_rows(given, keep) | torch_steps(given, keep, folder)
+        runs = torch_rows(given, keep) | (torch_steps(given, keep, folder) if len(cores) == 1 else {})
     else:
         import flax
         import jax
 
         facts = {"jax": jax.__version__, "flax": flax.__version__}
-        runs = jax_rows(given, keep) | jax_steps(given, keep)
+        runs = jax_rows(given, keep) | (jax_steps(given, keep) if len(cores) == 1 else {})
     for run in runs.values():
         run()
     serve(runs, facts)
@@ -306,7 +306,7 @@ def agreement(folder: Path) -> dict[str, float]:
                 key = f"{peer}, {'rows' if path.name.startswith(('forward', 'gradient')) else 'recurrent'}"
                 found = float(np.abs(np.load(other) - ours).max() / np.abs(ours).max())
                 apart[key] = max(apart.get(key, 0.0), found)
-    if len(apart) < 3 or max(apart.values()) > TOLERANCE:
+    if len(apart) < 2 or max(apart.values()) > TOLERANCE:
         raise SystemExit(f"not the same work: {apart}")
     return apart
 
@@ -336,7 +336,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
             for norm in ("none", "layer"):
                 ours = f"{cell} {norm}, {shape}"
                 add(f"{ours}: torch scripted / encore", f"torch {ours}", f"encore {ours}")
-                for form in ("not hoisted", "unrolled 4", "automatic"):
+                for form in ("not hoisted", "unrolled 4", "automatic") if norm == "layer" else ("not hoisted",):
                     add(f"{ours}: {form} / encore", f"encore {ours}, {form}", f"encore {ours}")
             plain = f"encore {cell} none, {shape}"
             add(f"{cell}, {shape}: flax / encore, both plain", f"flax {cell} none, {shape}", plain)
@@ -396,7 +396,7 @@ def main() -> None:
             "stream_gb_per_second": stream,
             "share_of_stream": shares(seconds),
             "training_steps_per_second": {name: round(value, 1) for name, value in steps.items()},
-            "ratios_of_seconds": ratios(seconds),
+            "ratios_of_seconds": ratios(seconds) if len(cores) == 1 else {},
         }
         print(where, json.dumps(found[where], indent=1))
     about = collect(seconds=0.0, peak_gib=0.0)

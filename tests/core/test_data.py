@@ -43,6 +43,8 @@ def test_each_description_is_complete(name):
     for array, (shape, dtype) in data.arrays.items():
         if array.endswith(("_labels", "_categorical")):
             assert dtype == "int32" and len(shape) == 1
+        elif array.endswith("_text"):
+            assert dtype == "uint8" and len(shape) == 1
         else:
             assert dtype == ("float32" if array.endswith("_features") else "uint8") and len(shape) > 1
     if "train_images" in data.arrays:

@@ -1,0 +1,169 @@
+"""DRAW on binarised MNIST (section 6.4): encoder and decoder are LSTMs with tanh(LN(c)) or tanh(c) at their output."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from core.data.catalogue import describe
+from core.keys import named_keys
+from core.models.norms import layer_norm
+from core.models.recurrent import lstm
+from core.sampling import epochs
+from experiments.layer_norm.learning import Task, Training, kind_of, train
+
+if TYPE_CHECKING:
+    from core.lab import Lab
+    from experiments.layer_norm import DrawSettings, RateSettings
+
+Tree = Any
+AT_ONCE = 250  # images that are evaluated together
+BINARISATION = 0  # seed of the one binarisation that all replicates and arms share
+
+
+def binarised(images: jax.Array, rows: jax.Array, part: int) -> jax.Array:
+    """Bits (n, pixels): each pixel is 1 with its grey value as probability, drawn once and for all for every image."""
+    root = jax.random.fold_in(jax.random.key(BINARISATION), part)
+
+    def one(row: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(root, row), images[row].astype(jnp.float32) / 255)
+
+    return jax.vmap(one)(rows).reshape(len(rows), -1).astype(jnp.float32)
+
+
+def pixels(settings: "DrawSettings") -> int:
+    """Pixels of an image."""
+    return int(np.prod(describe(settings.dataset).arrays["train_images"][0][1:]))
+
+
+def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
+    """Fresh parameters: kernels of variance 1 / inputs, biases 0 but those of the forget gates 1, gains 1."""
+    n, width, latent = pixels(settings), settings.width, settings.latent
+    shapes = {
+        "encoder_image": (2 * n, 4 * width),
+        "encoder_hidden": (2 * width, 4 * width),
+        "decoder_input": (latent, 4 * width),
+        "decoder_hidden": (width, 4 * width),
+        "posterior": (width, 2 * latent),
+        "write": (width, n),
+    }
+    keys = jax.random.split(key, len(shapes))
+    params: dict[str, Any] = {
+        name: jax.random.normal(k, shape) / jnp.sqrt(shape[0])
+        for k, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    for player in ("encoder", "decoder"):
+        params[f"{player}_bias"] = jnp.zeros(4 * width).at[:width].set(1.0)
+        params[f"{player}_norm"] = {"gain": jnp.ones(width), "bias": jnp.zeros(width)}
+    params["first_canvas"] = jnp.zeros(n)
+    return {"params": params, "batch_stats": {}}
+
+
+def step(
+    params: Tree, player: str, norm: bool, carry: tuple[jax.Array, jax.Array], summed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One step of the encoder's or the decoder's LSTM from its summed inputs (n, 4 width): h and c, each (n, width)."""
+    own = params[f"{player}_norm"]
+
+    def normalise(part: str, a: jax.Array) -> jax.Array:
+        # h = σ(o) tanh(LN(c)), and nothing else is normalised
+        return layer_norm(a, own["gain"], own["bias"]) if norm and part == "cell" else a
+
+    h, c = lstm(normalise, carry, summed, params[f"{player}_bias"][None])
+    return h, c
+
+
+def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key: jax.Array) -> jax.Array:
+    """The bound on -log p(x) of bits x (n, pixels), with one draw of z, in nats: (n,).
+
+    -log p(x) ≤ E[-log p(x|z)] + Σ_t KL(q(z_t|x, z_<t) ‖ N(0, I))
+    """
+    n, width = len(x), settings.width
+    split = pixels(settings)
+    from_image = x @ params["encoder_image"][:split]  # the same at every glimpse
+
+    def glimpse(carried: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
+        canvas, encoder, decoder = carried
+        # x̂_t = x - σ(c_{t-1});  h_enc = LSTM(h_enc, [x, x̂, h_dec]);  z ~ N(μ, σ²);  h_dec = LSTM(h_dec, z)
+        summed = from_image + (x - jax.nn.sigmoid(canvas)) @ params["encoder_image"][split:]
+        summed += jnp.concatenate([encoder[0], decoder[0]], axis=-1) @ params["encoder_hidden"]
+        encoder = step(params, "encoder", norm, encoder, summed)
+        mean, log_sd = jnp.split(encoder[0] @ params["posterior"], 2, axis=-1)
+        z = mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
+        decoder = step(
+            params, "decoder", norm, decoder, z @ params["decoder_input"] + decoder[0] @ params["decoder_hidden"]
+        )
+        # c_t = c_{t-1} + W h_dec;  KL = ½ Σ (μ² + σ² - 2 log σ - 1)
+        divergence = 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) - 2 * log_sd - 1, axis=-1)
+        return (canvas + decoder[0] @ params["write"], encoder, decoder), divergence
+
+    canvas = jnp.broadcast_to(params["first_canvas"][None], x.shape)
+    nothing = (jnp.zeros((n, width)), jnp.zeros((n, width)))
+    carried, divergences = jax.lax.scan(glimpse, (canvas, nothing, nothing), jax.random.split(key, settings.glimpses))
+    return optax.sigmoid_binary_cross_entropy(carried[0], x).sum(-1) + divergences.sum(0)
+
+
+def loss(
+    settings: "DrawSettings",
+    norm: bool,
+    shuffled: bool,
+    values: Tree,
+    rows: jax.Array,
+    key: jax.Array,
+    *arrays: jax.Array,
+) -> tuple[jax.Array, Tree]:
+    """Mean bound of a batch, in nats; as a control, the pixels of every image shuffled."""
+    keys = jax.random.split(key)
+    x = binarised(arrays[0], rows, 0)
+    if shuffled:
+        x = jax.random.permutation(keys[1], x, axis=1, independent=True)
+    return bound(settings, norm, values["params"], x, keys[0]).mean(), values["batch_stats"]
+
+
+def look(
+    settings: "DrawSettings", norm: bool, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
+) -> dict[str, jax.Array]:
+    """Mean bound, in nats, with the same latent noise at every look."""
+    images, number = (arrays[1], 1) if part == "test" else (arrays[0], 0)
+
+    def some(row: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(1), row)
+        return bound(settings, norm, values["params"], binarised(images, row[None], number), key)[0]
+
+    return {"loss": jax.lax.map(some, rows, batch_size=AT_ONCE).mean()}
+
+
+def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
+    """Order of the training images (steps, batch), held-out images and test images."""
+    images = describe(settings.dataset).arrays["train_images"][0][0]
+    chosen = jax.random.permutation(split, images).astype(jnp.int32)
+    own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
+    rows = own[epochs(order, settings.examples, settings.batch, settings.steps)]
+    return rows, {"validation": held_out, "test": jnp.arange(settings.test)}
+
+
+def compare(
+    settings: "DrawSettings",
+    keys: jax.Array,
+    lab: "Lab",
+    arms: tuple[str, ...],
+    rates: "RateSettings",
+    prefix: str = "",
+    **conditions: Any,
+) -> None:
+    """Train DRAW in every arm; all but `plain_again` have the same first weights and order of images."""
+    data = lab.data(settings.dataset)
+    arrays = (data["train_images"], data["test_images"])
+    for arm in arms:
+        again = "_again" if arm.endswith("_again") else ""
+        drawn = [named_keys(lab, keys, name) for name in ("split", f"order{again}")]
+        order, parts = lab.map(partial(arranged, settings), *drawn)
+        training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
+        kind, shuffled = kind_of(arm), arm == "shuffled"
+        norm = kind == "layer_norm"
+        task = Task(partial(initial, settings), partial(loss, settings, norm, shuffled), partial(look, settings, norm))
+        rate, draws = rates.of(kind), f"init{again}"
+        train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
