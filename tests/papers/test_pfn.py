@@ -202,10 +202,10 @@ def test_answers_are_scored_and_ranked_by_table() -> None:
 
 
 def test_permuted_labels_are_the_same_labels_in_another_order() -> None:
-    settings = settings_of("tables", features=3, rows=12, context=8)
+    settings = settings_of("tables", rows=12, context=8)
     law = tables.TabularLaw(4, 1, 3)
     recipe = networks.recipe_of(settings, partial(tables.tabular_prior, law), 1, tables.heads.bernoulli, fixed=8)
-    x, y = recipe.prior(jax.random.key(0), (5, 12, 3))
+    x, y = recipe.prior(jax.random.key(0), (5, 12, settings.features))
     params = shaken(recipe.network)
     found = tables.answered(recipe, 8, params, {"x": x, "y": y}, jax.random.key(2))
     logits = recipe.network.apply({"params": params}, x, y, 8)
