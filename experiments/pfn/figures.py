@@ -70,40 +70,38 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
 
 def gaps(measurements: "pd.DataFrame") -> "Figure":
     """Gap to the exact posterior against the context size and against the number of data sets trained on."""
-    from core.figures import describe, interval_band, label, shared_legend, small_multiples
+    from core.figures import describe, label, shared_legend, small_multiples
 
     titles = ("by context size", "by data sets trained on")
     figure, panels = small_multiples(titles, columns=2, share_x=False)
-    frame = measurements[(measurements["metric"] == "gap")]
-    frame = frame.groupby(["arm", "replicate", "context"], as_index=False)["value"].mean()
-    interval_band(
-        panels[titles[0]],
-        frame,
-        "context",
-        "value",
-        "arm",
-        order=("pfn", "blind", "wrong_prior", "coarse"),
-        names=NAMES,
-    )
-    frame = measurements[(measurements["metric"] == "mean_gap") & (measurements["arm"] == "pfn")]
-    frame = frame.groupby(["arm", "replicate", "times"], as_index=False)["value"].mean()
-    interval_band(panels[titles[1]], frame, "times", "value", "arm", order=("pfn",), names=NAMES)
-    for title, column, x in (
-        (titles[0], "context", "context size n"),
-        (titles[1], "times", "data sets, in those of the shortest training"),
-    ):
-        ticks = sorted(measurements[column].dropna().unique())
-        logarithmic(panels[title])
-        panels[title].set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-        panels[title].minorticks_off()
-        label(panels[title], x, "gap", None, "nats")
+    rows = measurements[measurements["metric"] == "gap"]
+    by_network(panels[titles[0]], rows, "context", ("pfn", "blind", "wrong_prior", "coarse"))
+    by_network(panels[titles[1]], measurements[measurements["metric"] == "mean_gap"], "times", ("pfn",))
+    label(panels[titles[0]], "context size n", "gap", None, "nats")
+    label(panels[titles[1]], "data sets, in those of the shortest training", "gap", None, "nats")
     shared_legend(figure)
     describe(
         figure,
         "Mean of log p - log q over held-out data sets: how far a network's predictive density is from the exact one. "
-        "Lines are means over the networks of the replicates, bands 95 % intervals over these few networks.",
+        "One line for each network.",
     )
     return figure
+
+
+def by_network(axes: "Axes", rows: "pd.DataFrame", column: str, arms: tuple[str, ...]) -> None:
+    """Mean over data sets for every network of every arm, on logarithmic scales."""
+    from core.figures import MARKERS, PALETTE
+
+    for place, arm in enumerate(arms):
+        own = rows[rows["arm"] == arm]
+        for number, (_, frame) in enumerate(own.groupby("replicate")):
+            means = frame.groupby(column)["value"].mean()
+            name = NAMES[arm] if number == 0 else None
+            axes.plot(means.index, means, color=PALETTE[place], marker=MARKERS[place], linewidth=0.9, label=name)
+    logarithmic(axes)
+    ticks = sorted(rows[column].dropna().unique())
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
 
 
 def logarithmic(axes: "Axes") -> None:
