@@ -1,6 +1,6 @@
 """Data sets per second in training prior-data fitted networks, ours against pfns, and milliseconds of a prediction.
 
-    python -m benchmarks.pfn_speed [--pfns-python PATH] [--rounds 5] [--core 0]
+    python -m benchmarks.pfn_speed [--pfns-python PATH] [--rounds 5] [--core 0] [--sizes laptop]
 
 Both sides train a fresh network end to end: draw Gaussian processes from the prior, forward, backward, clip, Adam.
 Sizes, context sizes of every update, borders of the bars, learning rate and the law of the data sets are equal; numbers
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pfn_work import ALONE, GEMM, SEEN, SETS, SIZES, given, write_shared
+from benchmarks.pfn_work import ALONE, GEMM, SEEN, SETS, SIZES, Size, given, named, write_shared
 from benchmarks.served import Served, spread
 from core.files import write_json
 from core.publishing.provenance import collect
@@ -34,10 +34,11 @@ PARAMETERS = 0.1  # share by which numbers of parameters may differ
 PAUSE = 0.1  # seconds between two runs
 
 
-def started(python: str, side: str, folder: Path, core: int) -> Served:
+def started(python: str, side: str, folder: Path, sizes: list[Size], core: int) -> Served:
     """One side, on one core, having done every run once."""
     variables = environment(accelerator=False, single=True)
     command = ["taskset", "-c", str(core), python, "-m", "benchmarks.pfn_work", side, str(folder)]
+    command.append(",".join(size.name for size in sizes))
     served = Served(command, variables)
     served.facts = served.answer()
     return served
@@ -57,10 +58,10 @@ def measured(sides: dict[str, Served], rounds: int) -> dict[str, dict[str, list[
     return seconds
 
 
-def agreement(folder: Path, sides: dict[str, Served]) -> dict[str, Any]:
+def agreement(folder: Path, sizes: list[Size], sides: dict[str, Served]) -> dict[str, Any]:
     """Losses and numbers of parameters of both sides; refused where they are too far apart."""
     found = {}
-    for size in SIZES:
+    for size in sizes:
         exact = float(given(folder, size)["exact"])
         losses = {side: served.facts["losses"][size.name] for side, served in sides.items()}
         counts = {side: served.facts["parameters"][size.name] for side, served in sides.items()}
@@ -73,11 +74,11 @@ def agreement(folder: Path, sides: dict[str, Served]) -> dict[str, Any]:
     return found
 
 
-def summary(folder: Path, seconds: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+def summary(folder: Path, sizes: list[Size], seconds: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
     """Rates, shares of the peak and milliseconds; ratios are formed round by round."""
     peak = {side: [2e-9 * GEMM**3 / value for value in runs["gemm"]] for side, runs in seconds.items()}
     found: dict[str, Any] = {"gflops_of_a_large_product": {side: spread(values, 1) for side, values in peak.items()}}
-    for size in SIZES:
+    for size in sizes:
         flops = sum(map(size.flops, map(int, given(folder, size)["contexts"])))
         shown: dict[str, Any] = {"datasets_per_second": {}, "share_of_the_peak": {}, "milliseconds_of_a_prediction": {}}
         best: dict[str, list[float]] = {}
@@ -107,7 +108,7 @@ def summary(folder: Path, seconds: dict[str, dict[str, list[float]]]) -> dict[st
 def print_table(found: dict[str, Any]) -> None:
     """The same for people."""
     print(f"{found['work']}\n{'':64}{'median':>10}{'lowest':>10}{'highest':>10}")
-    for size in SIZES:
+    for size in filter(lambda size: size.name in found, SIZES):
         for what, lines in found[size.name].items():
             lines = {"": lines} if "median" in lines else lines
             for label, values in lines.items():
@@ -122,25 +123,27 @@ def main() -> None:
     parser.add_argument("--pfns-python", help="interpreter that has torch, gpytorch and pfns; without it, ours alone")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
     parser.add_argument("--core", type=int, default=0, help="core that both sides run on")
+    parser.add_argument("--sizes", default=",".join(size.name for size in SIZES), help="which comparisons")
     asked = parser.parse_args()
+    sizes = named(asked.sizes)
     begun, busy = time.perf_counter(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder, sides = Path(name), {}
-        write_shared(folder)
+        write_shared(folder, sizes)
         try:
-            sides["encore"] = started(sys.executable, "encore", folder, asked.core)
+            sides["encore"] = started(sys.executable, "encore", folder, sizes, asked.core)
             if asked.pfns_python:
-                sides["pfns"] = started(asked.pfns_python, "pfns", folder, asked.core)
-            agreed = agreement(folder, sides)
+                sides["pfns"] = started(asked.pfns_python, "pfns", folder, sizes, asked.core)
+            agreed = agreement(folder, sizes, sides)
             seconds = measured(sides, asked.rounds)
         finally:
             for served in sides.values():
                 served.close()
-        found = summary(folder, seconds)
+        found = summary(folder, sizes, seconds)
     provenance = collect(seconds=time.perf_counter() - begun, peak_gib=0.0)
     result = {
         "work": f"Gaussian processes, one thread on one core, {asked.rounds} rounds; predictions of {SETS} data sets",
-        "sizes": {size.name: {k: v for k, v in vars(size).items() if k != "name"} for size in SIZES},
+        "sizes": {size.name: {k: v for k, v in vars(size).items() if k != "name"} for size in sizes},
         "points_seen_when_predicting": SEEN,
         "cpu": provenance["device"]["cpu"],
         "load_before": round(busy, 2),

@@ -1,6 +1,6 @@
 """The work that `benchmarks.pfn_speed` times, in a process for each side: training end to end, and predicting.
 
-    python -m benchmarks.pfn_work encore|pfns FOLDER
+    python -m benchmarks.pfn_work encore|pfns FOLDER SIZE[,SIZE]
 
 A run of training is a fresh network and STEPS updates; every update draws its data sets from the prior, as both
 libraries do it themselves. The context sizes of the updates, the borders of the bars and the data sets to predict come
@@ -65,6 +65,11 @@ SEEN = {"laptop": 16, "wide": 50}  # points of context when predicting
 ALONE = 50  # data sets predicted one by one in a run
 
 
+def named(names: str) -> list[Size]:
+    """The sizes of a list of names."""
+    return [size for size in SIZES if size.name in names.split(",")]
+
+
 def given(folder: Path, size: Size) -> dict[str, np.ndarray]:
     """What both sides share."""
     with np.load(folder / f"{size.name}.npz") as arrays:
@@ -74,14 +79,14 @@ def given(folder: Path, size: Size) -> dict[str, np.ndarray]:
 # ------------------------------------------------------------------------------------------------ ours
 
 
-def work_encore(folder: Path) -> None:
+def work_encore(folder: Path, sizes: list[Size]) -> None:
     """The kit of `core.amortised`: one compiled scan of updates, the prior within."""
     import jax
     import jax.numpy as jnp
 
     runs: dict[str, Run] = {}
     facts: dict[str, Any] = {"version": jax.__version__, "losses": {}, "parameters": {}}
-    for size in SIZES:
+    for size in sizes:
         shared = given(folder, size)
         recipe, train = training_of(size, shared)
         params = jax.block_until_ready(train(jax.random.key(0)))
@@ -140,7 +145,7 @@ def training_of(size: Size, shared: dict[str, np.ndarray]) -> tuple[Any, Callabl
     return recipe, train
 
 
-def write_shared(folder: Path) -> None:
+def write_shared(folder: Path, sizes: list[Size]) -> None:
     """Contexts of every update as our steps draw them, borders, and data sets with their exact loss."""
     import jax
     import jax.numpy as jnp
@@ -149,7 +154,7 @@ def write_shared(folder: Path) -> None:
     from core.amortised.training import context_law
     from core.bayes.gaussian_process import Hyper, log_density, predictive, rbf
 
-    for size in SIZES:
+    for size in sizes:
         blank = {"borders": np.linspace(-3, 3, size.bars + 1, dtype=np.float32)}
         recipe, _ = training_of(size, blank)
         keys = [jax.random.split(jax.random.fold_in(jax.random.key(0), i))[0] for i in range(size.steps)]
@@ -172,13 +177,13 @@ def write_shared(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------ pfns
 
 
-def work_pfns(folder: Path) -> None:
+def work_pfns(folder: Path, sizes: list[Size]) -> None:
     """pfns by its own `train`, with its own Gaussian processes (gpytorch), drawn in its process or by a worker."""
     import torch
 
     runs: dict[str, Run] = {}
     facts: dict[str, Any] = {"version": torch.__version__, "losses": {}, "parameters": {}}
-    for size in SIZES:
+    for size in sizes:
         shared = given(folder, size)
         model = pfns_training(size, shared, 0)()
         model.eval()
@@ -263,8 +268,8 @@ def pfns_training(size: Size, shared: dict[str, np.ndarray], workers: int) -> Ca
 
 def main() -> None:
     """One side."""
-    side, folder = sys.argv[1], Path(sys.argv[2])
-    {"encore": work_encore, "pfns": work_pfns}[side](folder)
+    side, folder, sizes = sys.argv[1], Path(sys.argv[2]), named(sys.argv[3])
+    {"encore": work_encore, "pfns": work_pfns}[side](folder, sizes)
 
 
 if __name__ == "__main__":

@@ -105,3 +105,14 @@ def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
     return root
+
+
+@pytest.fixture
+def quick_compiling() -> Iterator[None]:
+    """For programs of a few small steps, where most of the time would go into optimising them."""
+    import jax  # not before the surroundings are set
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -190,8 +190,8 @@ _run.defvjp(_run_forward, _run_backward)
 def _scan(step: Callable, carry: Tree, each: Tree, reverse: bool, unroll: int) -> tuple:
     """`jax.lax.scan` that takes what the next step is given into the carry.
 
-    XLA on a CPU would otherwise read it from the whole sequence inside of the step's arithmetic, value by value: a step
-    of an LSTM takes up to twice the time.
+    XLA on a CPU may otherwise read it from the whole sequence inside of the step's arithmetic. Forward steps of an LSTM
+    became a third quicker in the one case that was measured; gradients hardly did.
     """
     steps = len(jax.tree.leaves(each)[0])
     if not steps:

@@ -1,0 +1,190 @@
+"""Figures of prior-data fitted networks: posteriors, gaps to the exact one, NLL against seconds, ranks on tables."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "pfn": "network",
+    "blind": "without the context",
+    "wrong_prior": "another lengthscale",
+    "coarse": "five bars",
+    "mle": "MLE-II",
+    "svi": "SVI",
+    "nuts": "NUTS",
+    "long": "NUTS, long",
+    "boosted_trees": "boosted trees",
+    "logistic_regression": "logistic regression",
+    "gaussian_process": "Gaussian process",
+    "nearest_neighbours": "nearest neighbours",
+    "permuted": "network, labels permuted",
+    "bars": "bars",
+    "gaussian": "Gaussian",
+}
+
+
+def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "Figure"]:
+    """What the measurements of a study have figures for."""
+    metrics, found = set(measurements["metric"]), {}
+    if "gap" in metrics:
+        found = {"posterior": posteriors(arrays), "gap": gaps(measurements)}
+    if "auc" in metrics:
+        found = {"ranks": ranks(measurements)}
+    if "permutation_change" in metrics:
+        found = {"heads": heads(measurements)}
+    if "seconds" in metrics:
+        found = {"time": losses_in_time(measurements)}
+    return found
+
+
+def posteriors(arrays: dict[str, Any]) -> "Figure":
+    """Mean and 95 % band of the first network beside the exact posterior, after several numbers of points."""
+    from core.figures import PALETTE, describe, label, shared_legend, small_multiples
+
+    sizes = sorted(int(name.removeprefix("posterior_")) for name in arrays if name.startswith("posterior_"))
+    figure, panels = small_multiples([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
+    x, y = np.asarray(arrays["points"])[0]
+    for n, axes in zip(sizes, panels.values(), strict=True):
+        network, exactly = np.asarray(arrays[f"posterior_{n}"])[0]
+        grid = np.linspace(0, 1, network.shape[1])
+        for curves, name, color, line in ((exactly, "exact", PALETTE[6], "--"), (network, "network", PALETTE[0], "-")):
+            axes.plot(grid, curves[0], color=color, linestyle=line, label=name)
+            for side in curves[1:]:
+                axes.plot(grid, side, color=color, linestyle=line, linewidth=0.8)
+        axes.fill_between(grid, network[1], network[2], color=PALETTE[0], alpha=0.15, linewidth=0)
+        axes.plot(x[:n], y[:n], "o", color=PALETTE[1], label="context", zorder=3)
+        label(axes, "x", "y")
+    shared_legend(figure)
+    describe(
+        figure,
+        "Posterior predictive mean and 95 % band of the first network and of the exact Gaussian process, on the first "
+        "held-out data set.",
+    )
+    return figure
+
+
+def gaps(measurements: "pd.DataFrame") -> "Figure":
+    """Gap to the exact posterior against the context size and against the number of data sets trained on."""
+    from core.figures import describe, label, shared_legend, small_multiples
+
+    titles = ("by context size", "by data sets trained on")
+    figure, panels = small_multiples(titles, columns=2, share_x=False)
+    rows = measurements[measurements["metric"] == "gap"]
+    by_network(panels[titles[0]], rows, "context", ("pfn", "blind", "wrong_prior", "coarse"))
+    by_network(panels[titles[1]], measurements[measurements["metric"] == "mean_gap"], "times", ("pfn",))
+    label(panels[titles[0]], "context size n", "gap", None, "nats")
+    label(panels[titles[1]], "data sets, in those of the shortest training", "gap", None, "nats")
+    shared_legend(figure)
+    describe(
+        figure,
+        "Mean of log p - log q over held-out data sets: how far a network's predictive density is from the exact one. "
+        "One line for each network.",
+    )
+    return figure
+
+
+def by_network(axes: "Axes", rows: "pd.DataFrame", column: str, arms: tuple[str, ...]) -> None:
+    """Mean over data sets for every network of every arm, on logarithmic scales."""
+    from core.figures import MARKERS, PALETTE
+
+    for place, arm in enumerate(arms):
+        own = rows[rows["arm"] == arm]
+        for number, (_, frame) in enumerate(own.groupby("replicate")):
+            means = frame.groupby(column)["value"].mean()
+            name = NAMES[arm] if number == 0 else None
+            axes.plot(means.index, means, color=PALETTE[place], marker=MARKERS[place], linewidth=0.9, label=name)
+    logarithmic(axes)
+    ticks = sorted(rows[column].dropna().unique())
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+
+
+def logarithmic(axes: "Axes") -> None:
+    """Both axes."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+
+
+def ranks(measurements: "pd.DataFrame") -> "Figure":
+    """Mean rank, AUC and calibration error of every method over the tables."""
+    from core.figures import MARKERS, PALETTE, describe, label, small_multiples
+
+    metrics = {"rank": "rank by AUC", "auc": "area under the ROC curve", "ece": "calibration error"}
+    figure, panels = small_multiples(list(metrics.values()), columns=3, share_x=False)
+    order = measurements[measurements["metric"] == "rank"].groupby("arm")["value"].mean().sort_values().index
+    for metric, title in metrics.items():
+        axes = panels[title]
+        for place, arm in enumerate(order):
+            rows = measurements[(measurements["metric"] == metric) & (measurements["arm"] == arm)]
+            means = rows.groupby("table")["value"].mean()
+            color = PALETTE[0] if arm == "pfn" else PALETTE[6]
+            axes.plot(means, np.full(len(means), place), ".", color=color, alpha=0.35)
+            axes.plot(means.mean(), place, MARKERS[0], color=color)
+        axes.set_yticks(range(len(order)), labels=[NAMES[arm] for arm in order] if metric == "rank" else [])
+        axes.invert_yaxis()
+        label(axes, title, "")
+    describe(figure, "Small dots are tables (means over replicates), large ones the mean over all of them.")
+    return figure
+
+
+def heads(measurements: "pd.DataFrame") -> "Figure":
+    """Loss of every replicate by head."""
+    from core.figures import MARKERS, PALETTE, describe, label, small_multiples
+
+    title = "loss on held-out data sets"
+    figure, panels = small_multiples([title], columns=1)
+    axes, arms = panels[title], ("coarse", "gaussian", "bars")
+    rows = measurements[measurements["metric"] == "nll"]
+    for number, (_, frame) in enumerate(rows.groupby("replicate")):
+        values = frame.set_index("arm")["value"].reindex(list(arms))
+        axes.plot(range(3), values, color=PALETTE[number % len(PALETTE)], marker=MARKERS[0], linewidth=0.8)
+    axes.set_xticks(range(3), labels=[NAMES[arm] for arm in arms])
+    label(axes, "head", "negative log density", None, "nats")
+    describe(figure, "One line for each replicate: the same encoder, data sets and order, with three heads.")
+    return figure
+
+
+def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
+    """Loss against seconds per data set, for every method and budget."""
+    from core.figures import MARKERS, PALETTE, describe, label, shared_legend, small_multiples
+
+    title = "one data set on one core"
+    figure, panels = small_multiples([title], columns=1)
+    axes = panels[title]
+    columns = [name for name in ("arm", "budget") if name in measurements]
+    taken = measurements[measurements["metric"] == "seconds"].groupby(columns)["value"].median()
+    lost = measurements[measurements["metric"] == "nll"]
+    if "context" in lost:
+        lost = lost[lost["context"] == lost["context"].max()]
+    mean = lost.groupby(columns)["value"].mean()
+    for place, (arm, points) in enumerate(by_method(taken, mean).items()):
+        seconds, loss = zip(*sorted(points), strict=True)
+        axes.plot(seconds, loss, color=PALETTE[place % 8], marker=MARKERS[place % 8], label=NAMES.get(arm, arm))
+    axes.set_xscale("log")
+    label(axes, "time", "negative log density", "seconds", "nats")
+    shared_legend(figure)
+    describe(
+        figure,
+        "Mean loss over held-out data sets (of chains: over those they were run on) against seconds per data set, "
+        "without compilation and, for the network, without its training.",
+    )
+    return figure
+
+
+def by_method(taken: Any, mean: Any) -> dict[str, list[tuple[float, float]]]:
+    """Points (seconds, loss) of every method: `nuts_32` and `nuts_64` are one; ways of timing share a loss."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for key, seconds in taken.items():
+        arm, *rest = key if isinstance(key, tuple) else (key,)
+        source = {"pfn_alone": "pfn", "mle_batched": "mle"}.get(arm, arm)
+        loss = mean[(source, *rest)] if rest else mean.get(source)
+        if loss is None:
+            continue
+        method = {"pfn_alone": "network, one by one", "mle_batched": "MLE-II, batched"}.get(arm, arm.split("_")[0])
+        found.setdefault(method, []).append((float(seconds), float(loss)))
+    return found

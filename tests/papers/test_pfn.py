@@ -1,0 +1,234 @@
+"""The maths of the studies on prior-data fitted networks, against NumPy by hand and exact posteriors."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from core import pages
+from core.abstract import AbstractLab
+from core.amortised import bars, encoder
+from core.bayes.gaussian_process import Hyper, rbf
+from core.errors import BadInput
+from core.kernels.solvers import gaussian_process
+from core.settings import build
+from experiments import pfn as sheet
+from experiments.pfn import networks, processes, rivals, tables
+from experiments.pfn.figures import by_method
+
+PAGE = pages.load_page("pfn")
+
+
+def size(features: int, width: int, layers: int, hidden: int, outputs: int) -> int:
+    """Weights and biases of an encoder: tokens of x and y, layers with two normalisations, and the decoder."""
+    layer = sum(after * (before + 1) for before, after in ((width, 3 * width), (width, width)))
+    layer += sum(after * (before + 1) for before, after in pairwise((width, hidden, width))) + 4 * width
+    tokens = width * (features + 1) + width * 2
+    return tokens + layers * layer + sum(b * (a + 1) for a, b in pairwise((width, 2 * width, outputs)))
+
+
+def state(*sizes: int) -> int:
+    """With both moments of Adam and its count."""
+    return 3 * size(*sizes) + 1
+
+
+PARAMETERS = {
+    "gp": {"laptop": state(1, 64, 3, 128, 100), "paper": state(5, 512, 6, 1024, 1000)},
+    "tables": {"laptop": state(60, 64, 3, 128, 1), "paper": state(60, 512, 5, 1024, 1)},
+    "head": {"laptop": state(1, 32, 2, 64, 100), "paper": state(5, 512, 6, 1024, 1000)},
+    "hyper": {"laptop": state(1, 64, 3, 128, 100), "paper": state(5, 512, 6, 1024, 1000)},
+    "bnn": {"laptop": state(3, 64, 3, 128, 1), "paper": state(3, 256, 5, 512, 1)},
+}
+
+
+def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
+    """The page's settings of a study, with some changed."""
+    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+
+
+def shaken(network: encoder.Encoder) -> Any:
+    """Parameters away from the initial ones, whose branches are 0."""
+    flat, unravel = ravel_pytree(encoder.initial(network, jax.random.key(1)))
+    return unravel(flat + 0.3 * jax.random.normal(jax.random.key(2), flat.shape))
+
+
+# --- beside the exact posterior -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, jax.Array]:
+    x, y = processes.rbf_process(jax.random.key(0), (5, 6, 1), jnp.float32(0.6), jnp.float32(0.01))
+    return {"x": x, "y": y}
+
+
+HYPER = Hyper(jnp.float32(0.6), jnp.float32(1), jnp.float32(0.01))
+
+
+def test_the_exact_posterior_is_that_of_double_precision(data: dict) -> None:
+    found = networks.exact(rbf, HYPER, (1, 4), data["x"], data["y"])
+    for n in (1, 4):
+        for k in range(5):
+            x, y = (np.asarray(data[name][k], float) for name in ("x", "y"))
+            kernel = np.exp(-((x - x.T) ** 2) / 0.72)
+            truth = gaussian_process(kernel[:n, :n], kernel[n:, :n], kernel[n:, n:], y[:n], 0.01)
+            sd = np.sqrt(truth.covariance.diagonal() + 0.01)
+            density = -(((y[n:] - truth.mean) / sd) ** 2) / 2 - np.log(sd * np.sqrt(2 * np.pi))
+            for name, expected in (("mean", truth.mean), ("sd", sd), ("log_density", density)):
+                np.testing.assert_allclose(found[f"n{n}"][name][k], expected, atol=2e-3)
+
+
+def test_the_gap_is_the_difference_of_mean_log_densities(data: dict) -> None:
+    """And a blind network is one without a context."""
+    settings = settings_of("gp")
+    recipe = networks.recipe_of(settings, processes.rbf_process, settings.bars, sizes=settings.sizes)
+    borders = jnp.linspace(-3, 3, settings.bars + 1)
+    params = encoder.initial(recipe.network, jax.random.key(1))
+    truth = networks.exact(rbf, HYPER, (1, 4), data["x"], data["y"])
+    measured = partial(networks.held_against, recipe, (1, 4), params, borders, data, truth)
+    found, blind = measured(jnp.float32(1)), measured(jnp.float32(0))
+    assert found["gap"].shape == (5, 2) == found["off"].shape
+    for column, n in enumerate((1, 4)):
+        outputs = recipe.network.apply({"params": params}, data["x"], data["y"], n)
+        q = bars.log_density(borders, outputs, data["y"][:, n:])
+        right = truth[f"n{n}"]
+        np.testing.assert_allclose(found["gap"][:, column], (right["log_density"] - q).mean(1), rtol=1e-4)
+        off = jnp.abs(bars.mean(borders, outputs) - right["mean"]) / right["sd"]
+        np.testing.assert_allclose(found["off"][:, column], off.mean(1), rtol=1e-4)
+    nothing = recipe.network.apply({"params": params}, data["x"][:, 4:], data["y"][:, 4:], 0)
+    q = bars.log_density(borders, nothing, data["y"][:, 4:])
+    np.testing.assert_allclose(blind["gap"][:, 1], (truth["n4"]["log_density"] - q).mean(1), rtol=1e-4)
+
+
+def test_trainings_branch_off_one_trunk() -> None:
+    """Of lengths 8 and 16 with a decay of 1/4: a trunk of 12 steps, and branches of 2 and 4."""
+    settings, lab = settings_of("gp", lengths=(8, 16)), AbstractLab(count_flops=False)
+    recipe = networks.recipe_of(settings, processes.rbf_process, settings.bars, sizes=settings.sizes)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    borders = jax.ShapeDtypeStruct((1, settings.bars + 1), jnp.float32)
+    training = networks.Training(lab, keys, settings, borders)
+    found = training.run("a", recipe, processes.prior_of(settings, 0.6), (8, 16))
+    assert lab.cost.steps == 12 + 2 + 4 and len(found) == 2
+    assert lab.cost.stages == ["a/trunk/6", "a/branch/8", "a/trunk/12", "a/branch/16"]
+
+
+def test_another_order_moves_only_a_network_that_is_told_places() -> None:
+    settings = settings_of("head")
+    recipe = networks.recipe_of(
+        settings,
+        partial(processes.matern_process, processes.hyper_prior(settings)),
+        settings.bars,
+        sizes=settings.sizes,
+    )
+    params = shaken(recipe.network)
+    borders = jnp.linspace(-5, 5, settings.bars + 1)
+    found = processes.nll(recipe, (2, 4), 3, params, borders, jax.random.key(2))
+    assert found["moved"][0] < 1e-6 < 1e-4 < found["moved"][1]
+    x, y = recipe.prior(jax.random.key(2), (3, settings.points, 1))
+    losses = [
+        -float(recipe.head(borders, recipe.network.apply({"params": params}, x, y, n), y[:, n:]).mean()) for n in (2, 4)
+    ]
+    assert found["nll"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+# --- rivals ---------------------------------------------------------------------------------------------------------
+
+
+def test_time_ratios_take_the_first_budget_that_is_good_enough() -> None:
+    budgets = {"pfn": (0,), "svi": (1, 8, 64), "nuts": (4,)}
+    nll = {
+        "pfn": [np.array([[0.4, 0.6]])],
+        "svi": [np.array([[v, v]]) for v in (0.9, 0.5, 0.3)],
+        "nuts": [np.ones((1, 2))],
+    }
+    seconds = {"pfn": {0: 0.01}, "svi": {1: 0.1, 8: 0.8, 64: 6.0}, "nuts": {4: 3.0}}
+    found = rivals.time_ratios(budgets, nll, seconds)
+    assert found["pfn"] == pytest.approx(1) and found["svi"] == pytest.approx(80) and math.isinf(found["nuts"][0])
+
+
+def test_losses_are_means_and_what_is_not_finite_costs_twenty_nats() -> None:
+    values = jnp.array([[-1.0, -3.0], [-2.0, -jnp.inf], [jnp.nan, -4.0]])
+    np.testing.assert_allclose(rivals.losses(values), [2, 11, 12])
+
+
+def test_evidence_and_chains_find_the_exact_posterior_where_much_is_known() -> None:
+    """With 40 points of a smooth function both predict it to within the noise."""
+    settings = settings_of("hyper").prepared
+    prior, x = processes.hyper_prior(settings), jnp.linspace(0, 1, 44)[:, None]
+    y = jnp.sin(6 * x[:, 0]) + 0.1 * jax.random.normal(jax.random.key(0), (44,))
+    order = jax.random.permutation(jax.random.key(1), 44)
+    x, y = x[order], y[order]
+    mle = rivals.by_evidence(prior, 30, 2, 40, x, y, jax.random.key(2))
+    chain = rivals.by_nuts(prior, 40, 40, 40, x, y, jax.random.key(3))
+    assert mle.shape == (4,) == chain.shape
+    best = -0.5 - math.log(0.1 * math.sqrt(2 * math.pi))  # expected log density of N(f, 0.1²)
+    assert mle.mean() == pytest.approx(best, abs=0.8) and chain.mean() == pytest.approx(best, abs=0.8)
+
+
+def test_points_of_the_figure_join_budgets_and_ways_of_timing() -> None:
+    taken = {"pfn": 0.1, "pfn_alone": 2.0, "nuts_8": 3.0, "nuts_32": 9.0, "again": 0.1}
+    found = by_method(taken, {"pfn": 0.5, "nuts_8": 0.9, "nuts_32": 0.6})
+    assert found == {"pfn": [(0.1, 0.5)], "network, one by one": [(2.0, 0.5)], "nuts": [(3.0, 0.9), (9.0, 0.6)]}
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_answers_are_scored_and_ranked_by_table() -> None:
+    """Two tables with one subset of four asked rows each."""
+    settings = settings_of("tables", context=2, rows=6, bins=2)
+    y = np.array([[[0, 1, 0, 0, 1, 1]]], np.float32)
+    right, wrong, flat = (np.array([[p]], np.float32) for p in ([0.1, 0.2, 0.8, 0.9], [0.9, 0.8, 0.2, 0.1], [0.5] * 4))
+    problems = {t: {"y": y} | dict.fromkeys(tables.METHODS, flat) for t in ("a", "b")}
+    answers = {"a": {"pfn": right, "permuted": wrong}, "b": {"pfn": flat, "permuted": wrong}}
+    found = tables.judged(settings, problems, answers)
+    np.testing.assert_allclose(found["auc"]["pfn"], [[1, 0.5]])
+    np.testing.assert_allclose(found["auc"]["permuted"], [[0, 0]])
+    np.testing.assert_allclose(found["rank"]["pfn"], [[1, 3]])
+    np.testing.assert_allclose(found["rank"]["boosted_trees"], [[3.5, 3]])
+    np.testing.assert_allclose(found["rank"]["permuted"], [[5, 5]])
+    # halves of the unit interval: |0 - 0.15| and |1 - 0.85|, half of the rows each
+    np.testing.assert_allclose(found["ece"]["pfn"], [[0.15, 0]], atol=1e-6)
+    shapes = jax.tree.map(
+        lambda shape: (1, *shape.shape), tables.judged_shapes(2), is_leaf=lambda v: hasattr(v, "dtype")
+    )
+    assert jax.tree.map(np.shape, found, is_leaf=lambda v: isinstance(v, np.ndarray)) == shapes
+
+
+def test_permuted_labels_are_the_same_labels_in_another_order() -> None:
+    settings = settings_of("tables", rows=12, context=8)
+    law = tables.TabularLaw(4, 1, 3)
+    recipe = networks.recipe_of(settings, partial(tables.tabular_prior, law), 1, tables.heads.bernoulli, fixed=8)
+    x, y = recipe.prior(jax.random.key(0), (5, 12, settings.features))
+    params = shaken(recipe.network)
+    found = tables.answered(recipe, 8, params, {"x": x, "y": y}, jax.random.key(2))
+    logits = recipe.network.apply({"params": params}, x, y, 8)
+    np.testing.assert_allclose(found["pfn"], jax.nn.sigmoid(logits[..., 0]), rtol=1e-5)
+    assert found["permuted"].shape == (5, 4) and np.abs(found["permuted"] - found["pfn"]).max() > 1e-4
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+CONTRADICTIONS = [
+    ("gp", {"heads": 3}, "must divide"),
+    ("gp", {"sizes": (3,)}, "end with 5"),
+    ("gp", {"sizes": (5, 3)}, "must grow"),
+    ("gp", {"contexts": (1, 6)}, "below settings.points=6"),
+    ("gp", {"lengths": (4, 2)}, "must grow"),
+    ("head", {"noise": (1.0,)}, "the shape and the rate"),
+    ("tables", {"tables": ("breast_cancr",)}, "did you mean 'breast_cancer'"),
+    ("tables", {"features": 20}, "has 30 features"),
+]
+
+
+@pytest.mark.parametrize(("study", "changes", "words"), CONTRADICTIONS)
+def test_contradictory_settings_are_refused(study: str, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words) as refused:
+        settings_of(study, **changes)
+    assert "\n" not in str(refused.value)
