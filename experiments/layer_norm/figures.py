@@ -100,6 +100,8 @@ def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
         interval_band(axes, rows, "thousands", "value", "arm", order=ORDER, names=NAMES)
         axes.set_title(titles[metric, batch])
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if metric == "validation_error" else "")
         label(axes, "images seen", shown[metric][0], "thousands", shown[metric][1])
     for metric in shown:  # one scale for both batch sizes
         both = [axes for (name, _), axes in zip(titles, panels.values(), strict=True) if name == metric]

@@ -533,8 +533,9 @@ def up_to(value: float, unit: float) -> float:
 
 
 def lowest(rows: pd.DataFrame, arm: str, rate: float) -> float:
-    """The largest, over replicates, of the lowest validation loss of an arm at a learning rate."""
+    """The largest, over replicates, of an arm's lowest validation loss within the first half of its training."""
     own = rows[(rows["arm"] == arm) & np.isclose(rows["rate"], rate) & (rows["metric"] == "validation_loss")]
+    own = own[own["step"] <= own["step"].max() / 2]
     return float(own.groupby("replicate")["value"].min().max())
 
 
