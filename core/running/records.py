@@ -63,7 +63,7 @@ def write_measurements(path: Path, table: pd.DataFrame) -> None:
 def read_measurements(path: Path) -> pd.DataFrame:
     """Read a table of measurements; missing conditions are NaN (`<NA>` for steps)."""
     text = gzip.decompress(path.read_bytes()).decode()
-    return ordered(pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""]))
+    return ordered(pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""], low_memory=False))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
