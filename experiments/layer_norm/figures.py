@@ -119,7 +119,8 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
     panels_of = {"validation loss": rows}
     if column is not None:
         panels_of = {f"{column} {value}": part for value, part in rows.groupby(column, sort=False)}
-    figure, panels = small_multiples(list(panels_of), columns=2)
+    figure, panels = small_multiples(list(panels_of), columns=2, share_y=column == "gain")
+    figure.set_size_inches(5.0 if column is None else 6.6, 3.0)
     for title, part in panels_of.items():
         axes = panels[title]
         interval_band(
@@ -137,10 +138,11 @@ def gradients(measurements: "pd.DataFrame") -> "Figure":
     from core.figures import interval_band, label, shared_legend, small_multiples
 
     rows = measurements[measurements["metric"] == "gradient_norm"]
-    figure, panels = small_multiples(["gradient through time"], columns=1)
-    axes = panels["gradient through time"]
+    figure, panels = small_multiples(["norm of the gradient, by that of the last step"], columns=1)
+    figure.set_size_inches(5.0, 3.0)
+    (axes,) = panels.values()
     interval_band(axes, rows.assign(time=rows["time"].astype(float)), "time", "value", "arm", order=ORDER, names=NAMES)
     axes.set_yscale("log")
-    label(axes, "time step of the input", "gradient norm, by the last")
+    label(axes, "time step of the input", "relative norm")
     shared_legend(figure)
     return figure
