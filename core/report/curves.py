@@ -115,7 +115,8 @@ def read(path: Path) -> Rows:
 
     try:
         words: Any = dict.fromkeys(WORDS, "category")
-        table = pd.read_csv(path, compression="gzip", keep_default_na=False, na_values=[""], dtype=words)
+        how: Any = {"keep_default_na": False, "na_values": [""], "low_memory": False}
+        table = pd.read_csv(path, compression="gzip", dtype=words, **how)
     except FileNotFoundError:
         raise NoCurves(f"{path.name} is missing") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
