@@ -91,7 +91,7 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
 
 
 def mean_over(axis: int, values: jax.Array) -> jax.Array:
-    """Of one replicate, to five digits."""
+    """The mean over one axis of the values of one replicate."""
     return jnp.mean(values, axis)
 
 
@@ -109,7 +109,7 @@ def rounded(lab: "Lab", found: Tree) -> Tree:
 
 
 def to_four_places(values: jax.Array) -> jax.Array:
-    """Rounded."""
+    """The values, in nats, to 1e-4."""
     return jnp.round(values, 4)
 
 
