@@ -9,7 +9,6 @@ for each core, or as single-threaded processes, one on each core, as `encore run
 warm, and rates add up over processes. PyTorch is needed only here (`pip install torch==2.13.0`).
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.served import command_line
 
 BATCH, STEPS, IMAGES, COMPARED = 64, 20, 2000, 5
 RESULT = Path(__file__).parent / "results" / "dann_steps.json"
@@ -207,12 +208,7 @@ def assert_agreement(folder: Path) -> float:
 
 def main() -> None:
     """Compare, print, and keep as JSON."""
-    parser = argparse.ArgumentParser(description="Adversarial steps: images per second against PyTorch.")
-    parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and numpy")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], default=[0, 1])
-    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = command_line("Adversarial steps: images per second against PyTorch.", 5).parse_args()
     if given.work:
         work(given.work[0], Path(given.work[1]), [int(core) for core in given.work[2].split(",")])
         return

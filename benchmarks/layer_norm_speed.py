@@ -10,7 +10,6 @@ is one process and they take turns run by run: on one core, as replicates train,
 needed only here (`pip install torch==2.13.0 numpy`).
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.served import Served, serve, spread
+from benchmarks.served import Served, command_line, serve, spread
 
 ROWS, UNITS, WIDTH, EPS, RATE = 8192, (256, 512, 1024, 2048, 4096), 128, 1e-5, 1e-3
 SHAPES = {"T 50, B 64": (50, 64), "T 200, B 8": (200, 8)}
@@ -365,12 +364,7 @@ def measured(peers: list[Served], rounds: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """Compare, print, and keep as JSON."""
-    parser = argparse.ArgumentParser(description="Layer norm and recurrent steps against flax and PyTorch.")
-    parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and numpy")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds")
-    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], default=[0, 1])
-    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = command_line("Layer norm and recurrent steps against flax and PyTorch.", 7).parse_args()
     if given.work:
         work(given.work[0], Path(given.work[1]), [int(core) for core in given.work[2].split(",")])
         return

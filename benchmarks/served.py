@@ -3,6 +3,7 @@
 Both sides are here; the side of the child needs nothing but the standard library.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -59,3 +60,13 @@ def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
     """Median, lowest and highest over the rounds."""
     found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
     return {name: round(value, digits) for name, value in found.items()}
+
+
+def command_line(description: str, rounds: int) -> argparse.ArgumentParser:
+    """What a comparison with PyTorch is asked on the command line; `--work` is for the processes it starts."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--torch-python", default=sys.executable, help="interpreter that has torch and numpy")
+    parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds")
+    parser.add_argument("--cores", type=lambda text: [int(core) for core in text.split(",")], default=[0, 1])
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    return parser
