@@ -137,16 +137,13 @@ class HyperSettings(RivalSettings):
     contexts: tuple[int, ...] = setting("context sizes", within="[1, inf)")
     mle_steps: int = setting("steps of L-BFGS", within="[1, inf)")
     mle_starts: int = setting("its starts, the best end counts", within="[1, inf)")
-    nuts_sets: int = setting("data sets of the short chains", within="[2, inf)")
     nuts_draws: tuple[int, ...] = setting("draws of short chains, after as many of warm-up", within="[1, inf)")
 
     def __post_init__(self) -> None:
-        """Contexts leave queries, and chains have data sets."""
+        """Contexts leave queries."""
         RivalSettings.__post_init__(self)
         if max(self.contexts) >= self.prepared.points:
             raise BadInput(f"context sizes must be below settings.prepared.points={self.prepared.points}")
-        if self.nuts_sets > self.sets:
-            raise BadInput(f"settings.nuts_sets={self.nuts_sets} must be at most settings.sets={self.sets}")
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,13 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
 
 
 def measure_losses(settings: "HyperSettings", recipe: Recipe, n: int, arrays: tuple, lab: "Lab") -> None:
-    """Losses of all methods after n points; of chains, on the first data sets."""
+    """Losses of all methods after n points; of long chains, on the first data sets."""
     x, y, _ = arrays
     for arm, function in (("pfn", rivals.by_network), ("blind", rivals.without_context)):
         way = rivals.network_way(partial(function, recipe, n), lab.prepared, x, y, settings.sets, settings.sets)
         rivals.measure_losses(lab, way, settings.sets, arm=arm, context=n)
     for arm, one in methods_of(settings, n).items():
-        sets = settings.sets if arm == "mle" else settings.nuts_sets
-        rivals.measure_losses(lab, rivals.alone_way(one, arrays, sets), sets, arm=arm, context=n)
+        rivals.measure_losses(lab, rivals.alone_way(one, arrays, settings.sets), settings.sets, arm=arm, context=n)
     target = partial(hyper_target, hyper_prior(settings.prepared), n)
     rivals.measure_long(settings, target, arrays, lab, context=n)
 
