@@ -252,7 +252,7 @@ def test_points_of_the_figure_join_budgets_of_one_style() -> None:
     taken = {"pfn": 0.1, "pfn_alone": 2.0, "nuts_8": 3.0, "nuts_32": 9.0, "again": 0.1, "nuts_8_batched": 1.0}
     rows = pd.DataFrame([{"arm": arm, "value": v} for arm, value in taken.items() for v in (value, value, 99.0)])
     mean = {("pfn", 0): 0.5, ("nuts_8", 0): 0.9, ("nuts_32", 0): 0.6}
-    assert by_method(rows, mean, "alone") == {"pfn": [(2.0, 0.5)], "nuts": [(9.0, 0.6), (3.0, 0.9)]}
+    assert by_method(rows, mean, "alone") == {"pfn": [(2.0, 0.5)], "nuts": [(3.0, 0.9), (9.0, 0.6)]}
     assert by_method(rows, mean, "batched") == {"pfn": [(0.1, 0.5)], "nuts": [(1.0, 0.9)]}
     rows = pd.DataFrame({"arm": ["pfn", "svi"], "budget": [np.nan, 8], "value": [1.0, 2.0]})
     assert by_method(rows, {("svi", 8): 0.7}, "alone") == {"svi": [(2.0, 0.7)]}
