@@ -59,7 +59,7 @@ os.environ |= {
 # Python's own compilation of the libraries is kept, too, also where the surroundings switch that off: without it every
 # started process spends several seconds on it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(CACHE / "python")
+sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "python"))
 sys.dont_write_bytecode = False
 
 # Following programs by shapes makes many objects that live on: with the usual thresholds a quarter of the time is spent
@@ -125,13 +125,3 @@ def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
     return root
-
-
-@pytest.fixture
-def optimised() -> Iterator[None]:
-    """For programs that run long enough, and for what optimisation itself brings."""
-    import jax  # not before the surroundings are set
-
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
