@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from core.errors import BadInput
 
 Tree = Any
+MANY_ROWS, BLOCK = 2048, 32  # from so many rows on, gradients of layer norm are taken so many rows at a time
 
 
 def _accumulated(x: jax.Array) -> jax.Array:
@@ -41,18 +42,42 @@ def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: flo
 
 
 def _layer_norm_backward(eps: float, divisor: int, kept: tuple, given: jax.Array) -> tuple:
-    # With n̂ = (a - μ)/σ and δ = g ⊙ ∂L/∂y: ∂L/∂a = (δ - mean δ - n̂ Σ(δ n̂)/divisor) / σ
     x, gain, bias = kept
-    a, dy = _accumulated(x), _accumulated(given)
+    arrays = gain, _accumulated(x), _accumulated(given)
+    whole = partial(_gradients, eps, divisor)
+    rows = x.size // x.shape[-1]
+    if rows >= MANY_ROWS and rows % BLOCK == 0:
+        by_blocks = partial(_gradients_by_blocks, eps, divisor)
+        dx, dgain, dbias = jax.lax.platform_dependent(*arrays, cpu=by_blocks, default=whole)
+    else:
+        dx, dgain, dbias = whole(*arrays)
+    return dx.astype(x.dtype), dgain.astype(gain.dtype), dbias.astype(bias.dtype)
+
+
+def _gradients(eps: float, divisor: int, gain: jax.Array, a: jax.Array, dy: jax.Array) -> tuple:
+    """Gradients of a (..., n), gain and bias (n,) from that of y."""
+    # With n̂ = (a - μ)/σ and δ = g ⊙ ∂L/∂y: ∂L/∂a = (δ - mean δ - n̂ Σ(δ n̂)/divisor) / σ
     centred = a - a.mean(-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)
     normal = centred * inverse
-    delta = dy * _as_rows(gain, x)
+    delta = dy * _as_rows(gain, a)
     along = jnp.sum(delta * normal, -1, keepdims=True) / divisor
     dx = (delta - delta.mean(-1, keepdims=True) - normal * along) * inverse
-    cases = tuple(range(x.ndim - 1))
-    dgain, dbias = jnp.sum(dy * normal, cases), jnp.sum(dy, cases)
-    return dx.astype(x.dtype), dgain.astype(gain.dtype), dbias.astype(bias.dtype)
+    cases = tuple(range(a.ndim - 1))
+    return dx, jnp.sum(dy * normal, cases), jnp.sum(dy, cases)
+
+
+def _gradients_by_blocks(eps: float, divisor: int, gain: jax.Array, a: jax.Array, dy: jax.Array) -> tuple:
+    """The same, some rows after the others: they stay in the cache, where XLA on a CPU would go through all again."""
+
+    def block(sums: tuple, rows: tuple) -> tuple:
+        dx, dgain, dbias = _gradients(eps, divisor, gain, *rows)
+        return (sums[0] + dgain, sums[1] + dbias), dx
+
+    blocks = (-1, BLOCK, a.shape[-1])
+    zeros = jnp.zeros_like(a, shape=a.shape[-1:])
+    (dgain, dbias), dx = jax.lax.scan(block, (zeros, zeros), (a.reshape(blocks), dy.reshape(blocks)))
+    return dx.reshape(a.shape), dgain, dbias
 
 
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -18,9 +18,10 @@ from core.contract import Study
 from core.data.catalogue import describe
 from core.errors import BadInput, unknown
 from core.settings import setting
+from experiments.pfn.bnn import bnn_prepare, bnn_trial
 from experiments.pfn.figures import figures as figures
+from experiments.pfn.hyper import hyper_prepare, hyper_trial
 from experiments.pfn.processes import gp_trial, head_trial
-from experiments.pfn.rivals import bnn_prepare, bnn_trial, hyper_prepare, hyper_trial
 from experiments.pfn.tables import tables_trial
 
 
@@ -111,19 +112,38 @@ class HeadSettings(LawSettings):
 
 
 @dataclass(frozen=True)
-class HyperSettings:
+class RivalSettings:
+    """Held-out data sets, and parts of them."""
+
+    sets: int = setting("held-out data sets", within="[2, inf)")
+    long_sets: int = setting("data sets of the long chains", within="[2, inf)")
+    long_chains: int = setting("long chains of each of them", within="[2, inf)")
+    long_draws: int = setting("draws of a long chain, after as many of warm-up", within="[4, inf)")
+    timed_sets: int = setting("data sets that are timed", within="[1, inf)")
+    rounds: int = setting("rounds in which seconds are taken", within="[1, inf)")
+
+    def __post_init__(self) -> None:
+        """Parts are no more than the whole."""
+        for name in ("long_sets", "timed_sets"):
+            if getattr(self, name) > self.sets:
+                raise BadInput(f"settings.{name}={getattr(self, name)} must be at most settings.sets={self.sets}")
+
+
+@dataclass(frozen=True)
+class HyperSettings(RivalSettings):
     """A trained network beside MLE-II and NUTS, which infer hyper-parameters for every data set."""
 
-    prepared: LawSettings
-    sets: int = setting("held-out data sets", within="[2, inf)")
+    prepared: LawSettings = setting("the network and its training")
     contexts: tuple[int, ...] = setting("context sizes", within="[1, inf)")
     mle_steps: int = setting("steps of L-BFGS", within="[1, inf)")
     mle_starts: int = setting("its starts, the best end counts", within="[1, inf)")
-    nuts_sets: int = setting("data sets of the short chains", within="[2, inf)")
     nuts_draws: tuple[int, ...] = setting("draws of short chains, after as many of warm-up", within="[1, inf)")
-    long_sets: int = setting("data sets of the long chain", within="[2, inf)")
-    long_draws: int = setting("draws of the long chain, after as many of warm-up", within="[1, inf)")
-    rounds: int = setting("rounds in which seconds are taken", within="[1, inf)")
+
+    def __post_init__(self) -> None:
+        """Contexts leave queries."""
+        RivalSettings.__post_init__(self)
+        if max(self.contexts) >= self.prepared.points:
+            raise BadInput(f"context sizes must be below settings.prepared.points={self.prepared.points}")
 
 
 @dataclass(frozen=True)
@@ -134,18 +154,25 @@ class BNNPreparedSettings(NetworkSettings):
     context: int = setting("context size", within="[1, inf)")
     steps: int = setting("training length", unit="steps", within="[2, inf)")
 
+    def __post_init__(self) -> None:
+        """The context leaves queries."""
+        NetworkSettings.__post_init__(self)
+        if self.context >= self.points:
+            raise BadInput(f"settings.context={self.context} must be below settings.points={self.points}")
+
 
 @dataclass(frozen=True)
-class BNNSettings:
+class BNNSettings(RivalSettings):
     """A trained network beside SVI and NUTS on a small Bayesian neural network."""
 
-    prepared: BNNPreparedSettings
-    sets: int = setting("held-out data sets", within="[2, inf)")
+    prepared: BNNPreparedSettings = setting("the network and its training")
     svi_steps: tuple[int, ...] = setting("numbers of steps of SVI, growing", within="[1, inf)")
     svi_rate: float = setting("its step size", within="(0, inf)")
     svi_draws: int = setting("draws of its posterior", within="[1, inf)")
     nuts_draws: tuple[int, ...] = setting("draws of chains, after as many of warm-up", within="[1, inf)")
-    rounds: int = setting("rounds in which seconds are taken", within="[1, inf)")
+    margin: float = setting(
+        "by which a loss may exceed the network's and count as reached", unit="nats", within="[0, inf)"
+    )
 
 
 @dataclass(frozen=True)

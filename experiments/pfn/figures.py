@@ -17,7 +17,7 @@ NAMES = {
     "mle": "MLE-II",
     "svi": "SVI",
     "nuts": "NUTS",
-    "long": "NUTS, long",
+    "long": "NUTS, long chains",
     "boosted_trees": "boosted trees",
     "logistic_regression": "logistic regression",
     "gaussian_process": "Gaussian process",
@@ -150,41 +150,66 @@ def heads(measurements: "pd.DataFrame") -> "Figure":
 
 
 def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
-    """Loss against seconds per data set, for every method and budget."""
+    """Loss against seconds per data set for every method and budget, in both styles, on logarithmic scales."""
     from core.figures import MARKERS, PALETTE, describe, label, shared_legend, small_multiples
 
-    title = "one data set on one core"
-    figure, panels = small_multiples([title], columns=1)
-    axes = panels[title]
-    columns = [name for name in ("arm", "budget") if name in measurements]
-    taken = measurements[measurements["metric"] == "seconds"].groupby(columns)["value"].median()
-    lost = measurements[measurements["metric"] == "nll"]
-    if "context" in lost:
-        lost = lost[lost["context"] == lost["context"].max()]
-    mean = lost.groupby(columns)["value"].mean()
-    for place, (arm, points) in enumerate(by_method(taken, mean).items()):
-        seconds, loss = zip(*sorted(points), strict=True)
-        axes.plot(seconds, loss, color=PALETTE[place % 8], marker=MARKERS[place % 8], label=NAMES.get(arm, arm))
-    axes.set_xscale("log")
-    label(axes, "time", "negative log density", "seconds", "nats")
+    mean, truth = mean_losses(measurements)
+    taken = measurements[measurements["metric"] == "seconds"]
+    figure, panels = small_multiples(list(STYLES.values()), columns=2, share_y=True)
+    for style, title in STYLES.items():
+        axes, methods = panels[title], by_method(taken, mean, style)
+        for arm, points in methods.items():
+            seconds, loss = zip(*sorted(points), strict=True)
+            place = METHODS.index(arm)
+            axes.plot(seconds, loss, color=PALETTE[place], marker=MARKERS[place], label=NAMES[arm])
+        axes.axhline(truth, color=PALETTE[6], linestyle="--", linewidth=0.9, label=NAMES["long"])
+        logarithmic(axes)
+        plain_ticks(axes)
+        label(axes, "time for a data set", "negative log density", "seconds", "nats")
     shared_legend(figure)
     describe(
         figure,
-        "Mean loss over held-out data sets (of chains: over those they were run on) against seconds per data set, "
-        "without compilation and, for the network, without its training.",
+        "Mean loss over the data sets that the long chains answered, against seconds per data set on one core, without "
+        "compilation and, for the network, without its training. Of SVI and NUTS, one point for each budget.",
     )
     return figure
 
 
-def by_method(taken: Any, mean: Any) -> dict[str, list[tuple[float, float]]]:
-    """Points (seconds, loss) of every method: `nuts_32` and `nuts_64` are one; ways of timing share a loss."""
+METHODS = ("pfn", "mle", "svi", "nuts")
+STYLES = {"alone": "one data set after another", "batched": "all data sets at once"}
+
+
+def mean_losses(measurements: "pd.DataFrame") -> tuple[dict[tuple, float], float]:
+    """Mean losses by arm and budget (0: none) at the largest context, and of the long chains, on the same data sets."""
+    rows = measurements[measurements["metric"] == "nll"]
+    if "context" in rows:
+        rows = rows[rows["context"] == rows["context"].max()]
+    long = rows[rows["arm"] == "long"]
+    rows = with_budgets(rows[rows["dataset"].isin(set(long["dataset"]))])
+    return rows.groupby(["arm", "budget"])["value"].mean().to_dict(), float(long["value"].mean())
+
+
+def with_budgets(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows with a column of budgets, 0 where there is none."""
+    return rows.assign(budget=rows["budget"].fillna(0) if "budget" in rows else 0)
+
+
+def by_method(taken: "pd.DataFrame", mean: dict[tuple, float], style: str) -> dict[str, list[tuple[float, float]]]:
+    """Points (median seconds, loss) of every method in one style: `nuts_32` and `nuts_64` are one method."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for key, seconds in taken.items():
-        arm, *rest = key if isinstance(key, tuple) else (key,)
-        source = {"pfn_alone": "pfn", "mle_batched": "mle"}.get(arm, arm)
-        loss = mean[(source, *rest)] if rest else mean.get(source)
-        if loss is None:
-            continue
-        method = {"pfn_alone": "network, one by one", "mle_batched": "MLE-II, batched"}.get(arm, arm.split("_")[0])
-        found.setdefault(method, []).append((float(seconds), float(loss)))
+    medians: dict[tuple, float] = with_budgets(taken).groupby(["arm", "budget"])["value"].median().to_dict()
+    for (arm, budget), seconds in medians.items():
+        source = arm.removesuffix("_batched").removesuffix("_alone")
+        own = "alone" if arm == "pfn_alone" or not (arm == "pfn" or arm.endswith("_batched")) else "batched"
+        if own == style and (source, budget) in mean:
+            found.setdefault(source.split("_")[0], []).append((seconds, mean[source, budget]))
     return found
+
+
+def plain_ticks(axes: "Axes") -> None:
+    """Losses in plain numbers, as they often lie within one power of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

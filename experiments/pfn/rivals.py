@@ -1,66 +1,41 @@
-"""The studies that count seconds: a trained network beside methods that infer anew for every data set.
+"""A trained network beside methods that infer anew for every data set: what both studies that count seconds share.
 
-One network is trained beforehand, as prepared work. Every method then answers the same held-out data sets; seconds are
-those of one data set, on one core, without compilation.
+Every method answers the same held-out data sets with log densities of their queries. Seconds are those of a data set,
+without compilation, in two styles: one data set after another, a call for each, as methods of inference are published,
+and all of them in one call, as the published network is. Like is compared with like.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.amortised import heads
-from core.amortised.priors import linear_network
 from core.amortised.training import Recipe, begin, schedule, step
-from core.bayes import chains, evidence, gaussian_process, network, variational
-from core.bayes.gaussian_process import matern52
-from core.bayes.network import TwoLayers
-from core.keys import key_for, named_keys
-from experiments.pfn.networks import Training, borders_of, recipe_of
-from experiments.pfn.processes import hyper_prior, matern_process
+from core.bayes import chains
+from core.keys import key_for
+from core.replicas import identity_of
 
 if TYPE_CHECKING:
     from core.lab import Lab
-    from experiments.pfn import BNNPreparedSettings, BNNSettings, HyperSettings, LawSettings
 
 Tree = Any
+LOST = 20.0  # nats for a query whose log density is no number
+STEPS = 50  # of a training, to be timed
 
 
-def clocked(lab: "Lab", call: Callable[[], Any], rounds: int) -> np.ndarray:
-    """Seconds of one call in every round; whatever it returns, all rounds count as equal work."""
-
-    def run() -> np.ndarray:
-        jax.block_until_ready(call())
-        return np.zeros(())
-
-    return np.array(lab.time({"call": run}, rounds)["call"])
+# --- answers --------------------------------------------------------------------------------------------------------
 
 
-def measure_seconds(lab: "Lab", seconds: np.ndarray, arm: str, **conditions: Any) -> None:
-    """One row per round."""
-    values = np.tile(seconds, (1, 1))
-    lab.measure({"seconds": values}, along={"round": range(len(seconds))}, arm=arm, **conditions)
+class Target(NamedTuple):
+    """A posterior to draw from: its log density, first positions by a key, log densities (draws, queries) of draws."""
 
-
-# --- C3: hyper-parameters -------------------------------------------------------------------------------------------
-
-
-def hyper_recipe(settings: "LawSettings") -> Recipe:
-    """The network that is trained."""
-    return recipe_of(settings, partial(matern_process, hyper_prior(settings)), settings.bars, sizes=settings.sizes)
-
-
-def hyper_prepare(settings: "LawSettings", keys: jax.Array, lab: "Lab") -> Tree:
-    """Train the network once."""
-    recipe = hyper_recipe(settings)
-    drawn = named_keys(lab, keys, "borders")
-    borders = lab.map(partial(borders_of, recipe, settings.border_sets), drawn, shared=({},))
-    [params] = Training(lab, keys, settings, borders).run("pfn", recipe, {}, (settings.steps,))
-    return {"params": params, "borders": borders}
+    log_joint: Callable
+    start: Callable
+    log_densities: Callable
 
 
 def by_network(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -68,98 +43,57 @@ def by_network(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.
     return recipe.head(borders, jnp.asarray(recipe.network.apply({"params": params}, x, y, n)), y[:, n:])
 
 
-def without_context(lab: "Lab", recipe: Recipe, n: int, trained: Tree, x: Any, y: Any) -> Any:
+def without_context(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """The same queries by the network that is shown nothing, as a control."""
-    queries = partial(tail_of, n)
-    function = partial(by_network, recipe, 0)
-    return lab.map(function, trained["params"], trained["borders"], lab.map(queries, x), lab.map(queries, y))
+    return by_network(recipe, 0, params, borders, x[:, n:], y[:, n:])
 
 
-def tail_of(n: int, array: jax.Array) -> jax.Array:
-    """Points from the n-th on."""
-    return array[:, n:]
+def by_nuts(target: Callable, draws: int, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+    """Of one data set, the mixture over a chain of NUTS with as many steps of warm-up as draws: (N - n,)."""
+    return chains.mixture(chain(target(x, y), draws, key))
 
 
-def by_evidence(
-    prior: evidence.HyperPrior, steps: int, starts: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
-) -> jax.Array:
-    """Of one data set, with the hyper-parameters that maximise the evidence (MLE-II): (N - n,)."""
-    hyper = evidence.fit(matern52, prior, x[:n], y[:n], key, steps, starts).hyper
-    return gaussian_process.log_density(gaussian_process.predictive(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
+def chain(at: Target, draws: int, key: jax.Array) -> jax.Array:
+    """Log densities (draws, queries) of the draws of one chain."""
+    found = chains.nuts(at.log_joint, at.start(key_for(key, "start")), key, draws, draws)
+    return at.log_densities(found.positions)
 
 
-def by_nuts(
-    prior: evidence.HyperPrior, warmup: int, draws: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
-) -> jax.Array:
-    """Of one data set, the mixture over a chain of NUTS: (N - n,)."""
+def by_long_chains(
+    target: Callable, count: int, draws: int, x: jax.Array, y: jax.Array, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Of one data set, the mixture over all draws of several long chains, which shows where the truth lies.
 
-    def log_density(logs: Tree) -> jax.Array:
-        return evidence.log_joint(logs, prior, matern52, x[:n], y[:n])
-
-    start = prior.sample(key_for(key, "start"))
-    positions = chains.nuts(log_density, start, key, warmup, draws).positions
-    return chains.mixture(evidence.log_density_at(matern52, prior, positions, x[:n], y[:n], x[n:], y[n:]))
-
-
-def many(one: Callable, x: jax.Array, y: jax.Array, keys: jax.Array) -> jax.Array:
-    """One data set after another, in one program."""
-    return jax.lax.map(lambda each: one(*each), (x, y, keys))
-
-
-def together(one: Callable, x: jax.Array, y: jax.Array, keys: jax.Array) -> jax.Array:
-    """All data sets at once."""
-    return jax.vmap(one)(x, y, keys)
-
-
-def losses(values: jax.Array) -> jax.Array:
-    """Negative log density of every data set, mean over its queries; what is not finite counts as 20 nats."""
-    return jnp.mean(jnp.where(jnp.isfinite(values), -values, 20.0), -1)
-
-
-def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
-    """The network, MLE-II, short chains and a long one, on the same data sets after several numbers of points."""
-    recipe = hyper_recipe(settings.prepared)
-    x, y = lab.map(partial(drawn_sets, recipe, settings.sets), named_keys(lab, keys, "held out"))
-    own = lab.map(partial(split, settings.sets), named_keys(lab, keys, "chains"))
-    for n in settings.contexts:
-        for arm, (sets, call) in hyper_answers(settings, recipe, n, x, y, own, lab).items():
-            found = lab.stage(f"{arm}/{n}", partial(losses_of, lab, call))["nll"]
-            lab.measure({"nll": found}, along={"dataset": range(sets)}, arm=arm, context=n)
-    hyper_seconds(settings, recipe, x, y, own, lab)
-
-
-def hyper_answers(
-    settings: "HyperSettings", recipe: Recipe, n: int, x: Any, y: Any, own: Any, lab: "Lab"
-) -> dict[str, tuple[int, Callable]]:
-    """Of every method, how many data sets it answers and how: log densities of their queries."""
-    trained, prior = lab.prepared, hyper_prior(settings.prepared)
-    network = partial(lab.map, partial(by_network, recipe, n), trained["params"], trained["borders"], x, y)
-    mle = partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)
-    found: dict[str, tuple[int, Callable]] = {
-        "pfn": (settings.sets, network),
-        "blind": (settings.sets, partial(without_context, lab, recipe, n, trained, x, y)),
-        "mle": (settings.sets, partial(lab.map, partial(together, mle), x, y, own)),
+    Returns:
+      `log_density` (N - n,), and of the mean log density of the queries, as a function of the draw, the effective
+      number of draws and the potential scale reduction. Chains that all stand still have none, and infinity.
+    """
+    keys = jax.random.split(key_for(key, "long"), count)
+    found = jax.lax.map(partial(chain, target(x, y), draws), keys)
+    followed = found.mean(-1)
+    effective, reduction = chains.effective_draws(followed), chains.scale_reduction(followed)
+    return {
+        "log_density": chains.mixture(found.reshape(count * draws, -1)),
+        "effective_draws": jnp.where(jnp.isfinite(effective), effective, 0.0),
+        "scale_reduction": jnp.where(jnp.isfinite(reduction), reduction, jnp.inf),
     }
-    chains_of = {f"nuts_{draws}": (settings.nuts_sets, draws) for draws in settings.nuts_draws}
-    for arm, (sets, draws) in (chains_of | {"long": (settings.long_sets, settings.long_draws)}).items():
-        chain = partial(many, partial(by_nuts, prior, draws, draws, n))
-        found[arm] = (sets, partial(first_sets, lab, chain, sets, x, y, own))
-    return found
 
 
-def losses_of(lab: "Lab", call: Callable) -> Tree:
-    """Of every data set."""
-    return {"nll": lab.map(losses, call())}
+def together(one: Callable, *arrays: jax.Array) -> jax.Array:
+    """All data sets at once."""
+    return jax.vmap(one)(*arrays)
 
 
-def first_sets(lab: "Lab", function: Callable, sets: int, *arrays: Any) -> Any:
-    """A function of the first data sets alone."""
-    return lab.map(function, *(lab.map(partial(head_of, sets), array) for array in arrays))
+# --- losses ---------------------------------------------------------------------------------------------------------
 
 
-def head_of(count: int, array: jax.Array) -> jax.Array:
-    """The first rows."""
-    return array[:count]
+def losses(log_densities: jax.Array) -> dict[str, jax.Array]:
+    """Of every data set the negative log density, mean over its queries, and whether one of them is no number.
+
+    Such a query counts as a loss of 20 nats, so that failures are neither left out nor infinite.
+    """
+    fine = jnp.isfinite(log_densities)
+    return {"nll": jnp.mean(jnp.where(fine, -log_densities, LOST), -1), "failed": jnp.any(~fine, -1).astype(jnp.int32)}
 
 
 def drawn_sets(recipe: Recipe, sets: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -172,183 +106,209 @@ def split(count: int, key: jax.Array) -> jax.Array:
     return jax.random.split(key, count)
 
 
-def hyper_seconds(settings: "HyperSettings", recipe: Recipe, x: Any, y: Any, own: Any, lab: "Lab") -> None:
-    """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
-    n, prior, trained = max(settings.contexts), hyper_prior(settings.prepared), lab.prepared
-    answers = hyper_answers(settings, recipe, n, x, y, own, lab)
-    mle = partial(many, partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n))
-    ways: dict[str, tuple[int, Callable]] = {
-        "pfn": answers["pfn"],
-        "again": answers["pfn"],
-        "pfn_alone": (1, partial(first_network, lab, partial(by_network, recipe, n), trained, x, y)),
-        "mle_batched": answers["mle"],
-        "mle": (settings.nuts_sets, partial(first_sets, lab, mle, settings.nuts_sets, x, y, own)),
+# --- programs -------------------------------------------------------------------------------------------------------
+
+
+class Way(NamedTuple):
+    """How a method goes over data sets: what is called, and the arguments of its calls, which are made beforehand."""
+
+    function: Callable
+    arguments: Callable[[], list[tuple]]
+
+
+PROGRAMS: dict[Any, Callable] = {}  # compiled once, for losses and seconds
+
+
+def program(function: Callable) -> Callable:
+    """The compiled function; equal ones have one program."""
+    return PROGRAMS.setdefault(identity_of(function), jax.jit(function))
+
+
+def network_way(function: Callable, trained: Tree, x: Any, y: Any, sets: int, size: int) -> Way:
+    """A network, asked about `size` data sets in a call."""
+
+    def cut() -> list[tuple]:
+        params, borders, a, b = of_one_replicate((trained["params"], trained["borders"], x, y))
+        return [(params, borders, a[k : k + size], b[k : k + size]) for k in range(0, sets, size)]
+
+    return Way(function, cut)
+
+
+def alone_way(one: Callable, arrays: Sequence[Any], sets: int) -> Way:
+    """A method, one data set after another."""
+
+    def cut() -> list[tuple]:
+        own = of_one_replicate(tuple(arrays))
+        return [tuple(array[k] for array in own) for k in range(sets)]
+
+    return Way(one, cut)
+
+
+def batched_way(one: Callable, arrays: Sequence[Any], sets: int) -> Way:
+    """A method, all data sets at once."""
+    return Way(partial(together, one), lambda: [tuple(array[:sets] for array in of_one_replicate(tuple(arrays)))])
+
+
+def of_one_replicate(tree: Tree) -> Tree:
+    """The only replicate of a study that counts seconds."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
+
+
+def answers(way: Way) -> np.ndarray:
+    """Log densities (S, queries) of all data sets."""
+    found = [np.asarray(program(way.function)(*each)) for each in way.arguments()]
+    return np.concatenate([each.reshape(-1, each.shape[-1]) for each in found])
+
+
+def measure_losses(lab: "Lab", way: Way, sets: int, **conditions: Any) -> Any:
+    """Measure the losses of a method and how often it failed; returns the former, (1, S)."""
+    shapes = {"nll": jax.ShapeDtypeStruct((sets,), jnp.float32), "failed": jax.ShapeDtypeStruct((sets,), jnp.int32)}
+
+    def compute() -> Tree:
+        return {name: np.asarray(values)[None] for name, values in losses(jnp.asarray(answers(way))).items()}
+
+    found = lab.stage("/".join(["losses", *map(str, conditions.values())]), compute, like=shapes)
+    lab.measure(found, along={"dataset": range(sets)}, **conditions)
+    return found["nll"]
+
+
+def measure_long(settings: Any, target: Callable, arrays: tuple, lab: "Lab", **conditions: Any) -> None:
+    """Losses of long chains on the first data sets, and whether they have mixed."""
+    sets, one = settings.long_sets, partial(by_long_chains, target, settings.long_chains, settings.long_draws)
+    scalars = dict.fromkeys(("nll", "effective_draws", "scale_reduction"), jax.ShapeDtypeStruct((sets,), jnp.float32))
+    way = alone_way(one, arrays, sets)
+
+    def compute() -> Tree:
+        found = [program(way.function)(*each) for each in way.arguments()]
+        joined = {name: jnp.stack([each[name] for each in found]) for name in found[0]}
+        joined |= losses(joined.pop("log_density"))
+        return {name: np.asarray(values)[None] for name, values in joined.items()}
+
+    shapes = scalars | {"failed": jax.ShapeDtypeStruct((sets,), jnp.int32)}
+    found = lab.stage("/".join(["long", *map(str, conditions.values())]), compute, like=shapes)
+    lab.measure(found, along={"dataset": range(sets)}, arm="long", **conditions)
+
+
+def measure_batching(lab: "Lab", ways: Mapping[str, Way], pairs: Mapping[str, tuple[str, str]]) -> None:
+    """How far losses move, in nats and on average, where all data sets are answered at once.
+
+    Of the network and of optimizers; chains forget the last bits of their gradients after some steps, and go elsewhere.
+    """
+
+    def compute() -> Tree:
+        return {arm: np.array([apart(*(answers(ways[name]) for name in pair))]) for arm, pair in pairs.items()}
+
+    found = lab.stage("batching", compute, like=dict.fromkeys(pairs, jax.ShapeDtypeStruct((), jnp.float32)))
+    for arm, value in found.items():
+        lab.measure({"batching_change": value}, arm=arm)
+
+
+def apart(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean over data sets of the difference between two of their losses, nats."""
+    ours, others = (losses(jnp.asarray(values))["nll"] for values in (first, second))
+    return float(jnp.mean(jnp.abs(ours - others)))
+
+
+# --- seconds --------------------------------------------------------------------------------------------------------
+
+
+def network_ways(recipe: Recipe, n: int, trained: Tree, x: Any, y: Any, sets: int) -> dict[str, Way]:
+    """The network in both styles, each also under another name, as a control."""
+    function = partial(by_network, recipe, n)
+    alone, batched = (network_way(function, trained, x, y, sets, size) for size in (1, sets))
+    return {"pfn_alone": alone, "alone_again": alone, "pfn": batched, "again": batched}
+
+
+def rival_ways(arm: str, budget: int | str, one: Callable, arrays: Sequence[Any], sets: int) -> dict[str, Way]:
+    """A method in both styles, with or without a budget in their names."""
+    after = f".{budget}" if budget else ""
+    return {
+        f"{arm}{after}": alone_way(one, arrays, sets),
+        f"{arm}_batched{after}": batched_way(one, arrays, sets),
     }
-    ways |= {f"nuts_{draws}": answers[f"nuts_{draws}"] for draws in settings.nuts_draws}
-    taken = {arm: clocked(lab, call, settings.rounds) / sets for arm, (sets, call) in ways.items()}
-    for arm, seconds in taken.items():
-        measure_seconds(lab, seconds, arm)
-    ten = partial(lab.map, partial(some_steps, recipe, 10), trained["borders"], lab.map(first_key, own))
-    training = float(np.median(clocked(lab, ten, settings.rounds))) / 10 * settings.prepared.steps
-    saved = max(float(np.median(taken["mle"]) - np.median(taken["pfn"])), 0.0)
-    pays = training / saved if saved else math.inf
-    lab.measure({"training_seconds": np.array([training]), "break_even_sets": np.array([pays])}, arm="pfn")
 
 
-def first_key(keys: jax.Array) -> jax.Array:
-    """One of many."""
-    return keys[0]
+def called(way: Way) -> Callable[[], float]:
+    """All calls of a method, each awaited before the next.
+
+    Returns the share of log densities that are not infinitely large: 1 for every method, whatever it answers and where
+    it fails, and known only when everything is computed. So `lab.time` finds methods equal whose answers differ.
+    """
+    function, arguments = program(way.function), cache(way.arguments)
+
+    def call() -> float:
+        return min(float(np.mean(~np.isposinf(np.asarray(function(*each))))) for each in arguments())
+
+    return call
 
 
-def some_steps(recipe: Recipe, count: int, borders: jax.Array, key: jax.Array) -> Tree:
-    """The first steps of a training, to be timed."""
-    given = {"plan": schedule(0, count, 1, 1e-3, False), "prior": {}, "sees": jnp.float32(1)}
+def trained_steps(recipe: Recipe, key: jax.Array, borders: jax.Array) -> jax.Array:
+    """The first steps of a training, to be timed: what is left are parameters."""
+    given = {"plan": schedule(0, STEPS, 1, 1e-3, False), "prior": {}, "sees": jnp.float32(1)}
 
     def one(state: Tree, i: jax.Array) -> tuple[Tree, None]:
         return step(recipe, state, jax.random.fold_in(key, i), i, borders, given), None
 
-    return jax.lax.scan(one, begin(recipe, key), jnp.arange(count))[0]
+    state, _ = jax.lax.scan(one, begin(recipe, key), jnp.arange(STEPS))
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state["params"])])
 
 
-def first_network(lab: "Lab", function: Callable, trained: Tree, x: Any, y: Any) -> Any:
-    """The network on one data set."""
-    one = partial(head_of, 1)
-    return lab.map(function, trained["params"], trained["borders"], lab.map(one, x), lab.map(one, y))
+def seconds_of(lab: "Lab", ways: Mapping[str, Way], sets: int, rounds: int, recipe: Recipe, keys: Any) -> Tree:
+    """Seconds of a data set in every way and, under `training`, of a step of training: (1, rounds) each.
+
+    All of them take turns within a round.
+    """
+    steps = Way(partial(trained_steps, recipe), lambda: [of_one_replicate((keys, lab.prepared["borders"]))])
+    taken = lab.time({name: called(way) for name, way in (*ways.items(), ("training", steps))}, rounds)
+    per_call = {name: STEPS if name == "training" else sets for name in taken}
+    return {name: np.array([taken[name]]) / per_call[name] for name in taken}
 
 
-# --- C4: a Bayesian neural network ----------------------------------------------------------------------------------
-
-
-def bnn_prior(layers: TwoLayers, key: jax.Array, shape: tuple[int, int, int]) -> Any:
-    """Labels of a random two-layer linear classifier."""
-    return linear_network(key, shape, layers)
-
-
-def bnn_recipe(settings: "BNNPreparedSettings") -> tuple[Recipe, TwoLayers]:
-    """The network that is trained, and the one whose posterior it learns."""
-    layers = TwoLayers(settings.features, settings.prior_hidden)
-    prior = partial(bnn_prior, layers)
-    return recipe_of(settings, prior, 1, heads.bernoulli, fixed=settings.context), layers
-
-
-def bnn_prepare(settings: "BNNPreparedSettings", keys: jax.Array, lab: "Lab") -> Tree:
-    """Train the network once."""
-    recipe, _ = bnn_recipe(settings)
-    none = jnp.zeros((*keys.shape, 1))
-    [params] = Training(lab, keys, settings, none).run("pfn", recipe, {}, (settings.steps,))
-    return {"params": params}
-
-
-def by_field(
-    layers: TwoLayers,
-    looks: tuple[int, ...],
-    rate: float,
-    draws: int,
-    n: int,
-    x: jax.Array,
-    y: jax.Array,
-    key: jax.Array,
-) -> jax.Array:
-    """Of one data set, the mean-field posterior (SVI) after several numbers of steps: (looks, N - n)."""
-    labels = y.astype(jnp.int32)
-
-    def log_joint(weights: Tree) -> jax.Array:
-        return network.log_joint(weights, x[:n], labels[:n])
-
-    fields = variational.fit_mean_field(log_joint, layers.sample(key_for(key, "start")), key, looks, rate)
-    drawn = jax.vmap(lambda field: variational.sample(field, key_for(key, "draws"), draws))(fields)
-    return jax.vmap(lambda weights: chains.mixture(network.log_densities(weights, x[n:], labels[n:])))(drawn)
-
-
-def by_chain(layers: TwoLayers, draws: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    """Of one data set, the mixture over a chain of NUTS with as much warm-up: (1, N - n)."""
-    labels = y.astype(jnp.int32)
-
-    def log_joint(weights: Tree) -> jax.Array:
-        return network.log_joint(weights, x[:n], labels[:n])
-
-    positions = chains.nuts(log_joint, layers.sample(key_for(key, "start")), key, draws, draws).positions
-    return chains.mixture(network.log_densities(positions, x[n:], labels[n:]))[None]
-
-
-def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
-    """NLL and seconds of SVI and NUTS at several budgets, and how long they take to the network's NLL."""
-    recipe, layers = bnn_recipe(settings.prepared)
-    n, params = settings.prepared.context, lab.prepared["params"]
-    x, y = lab.map(partial(drawn_sets, recipe, settings.sets), named_keys(lab, keys, "held out"))
-    own = lab.map(partial(split, settings.sets), named_keys(lab, keys, "chains"))
-    none = jnp.zeros((*keys.shape, 1))
-    along = {"dataset": range(settings.sets)}
-    pfn = partial(by_network, recipe, n)
-    found = {"pfn": [lab.stage("pfn", lambda: {"nll": lab.map(losses, lab.map(pfn, params, none, x, y))})["nll"]]}
-    svi = partial(by_field, layers, settings.svi_steps, settings.svi_rate, settings.svi_draws, n)
-    field = lab.stage("svi", lambda: {"nll": lab.map(losses, lab.map(partial(together, svi), x, y, own))})["nll"]
-    found["svi"] = [lab.map(partial(column_of, k), field) for k in range(len(settings.svi_steps))]
-    found["nuts"] = []
-    for draws in settings.nuts_draws:
-        chain = partial(many, partial(by_chain, layers, draws, n))
-        nll = lab.stage(f"nuts/{draws}", partial(loss_of_first, lab, chain, x, y, own))["nll"]
-        found["nuts"].append(nll)
-    budgets = {"pfn": (0,), "svi": settings.svi_steps, "nuts": settings.nuts_draws}
-    seconds = bnn_seconds(settings, recipe, layers, x, y, own, lab)
-    for arm, steps in budgets.items():
-        for budget, nll in zip(steps, found[arm], strict=True):
-            lab.measure({"nll": nll}, along=along, arm=arm, budget=budget)
-            lab.measure({"seconds": np.array([seconds[arm][budget]])}, arm=arm, budget=budget)
-    reached = lab.stage("reached", partial(time_ratios, budgets, found, seconds), like=ratio_shapes(budgets))
-    for arm in budgets:
-        lab.measure({"time_ratio": reached[arm]}, arm=arm)
-
-
-def loss_of_first(lab: "Lab", function: Callable, x: Any, y: Any, own: Any) -> Tree:
-    """Losses of a chain, its axis of looks taken away."""
-    return {"nll": lab.map(partial(column_of, 0), lab.map(losses, lab.map(function, x, y, own)))}
-
-
-def column_of(k: int, values: jax.Array) -> jax.Array:
-    """One look of all data sets."""
-    return values[:, k]
-
-
-def bnn_seconds(
-    settings: "BNNSettings", recipe: Recipe, layers: TwoLayers, x: Any, y: Any, own: Any, lab: "Lab"
-) -> dict[str, dict[int, float]]:
-    """Median seconds of one data set: the network's from a batch, as the paper's; the others one by one."""
-    n, none = settings.prepared.context, jnp.zeros((1, 1))
-    pfn = partial(by_network, recipe, n)
-
-    def median(call: Callable) -> float:
-        return float(np.median(clocked(lab, call, settings.rounds)))
-
-    found: dict[str, dict[int, float]] = {
-        "pfn": {0: median(partial(lab.map, pfn, lab.prepared["params"], none, x, y)) / settings.sets}
-    }
-    ways: dict[str, tuple[Sequence[int], Callable[[int], Callable]]] = {
-        "svi": (
-            settings.svi_steps,
-            lambda steps: partial(by_field, layers, (steps,), settings.svi_rate, settings.svi_draws, n),
-        ),
-        "nuts": (settings.nuts_draws, lambda draws: partial(by_chain, layers, draws, n)),
-    }
-    for arm, (budgets, method) in ways.items():
-        found[arm] = {
-            budget: median(partial(lab.map, partial(many, method(budget)), x, y, own)) / settings.sets
-            for budget in budgets
-        }
+def pays_after(seconds: Tree, steps: int) -> Tree:
+    """For every method: after how many data sets the network's training has cost less; infinite if never."""
+    middle = {name: float(np.median(values)) for name, values in seconds.items()}
+    found = {}
+    for name in rivals_in(seconds):
+        saved = middle[name] - middle[network_beside(name)]
+        found[name] = np.array([middle["training"] * steps / saved if saved > 0 else math.inf])
     return found
 
 
-def time_ratios(budgets: dict, found: dict, seconds: dict) -> Tree:
-    """Seconds of the smallest budget whose mean NLL is as low as the network's, by the network's; infinite if none."""
-    target = float(np.mean(found["pfn"][0]))
-    ratios = {}
-    for arm, steps in budgets.items():
-        good = [b for b, nll in zip(steps, found[arm], strict=True) if float(np.mean(nll)) <= target]
-        ratio = min((seconds[arm][b] for b in good), default=math.inf) / seconds["pfn"][0]
-        ratios[arm] = np.array([ratio])
-    return ratios
+def network_beside(name: str) -> str:
+    """The network in the style of a method: in batches or alone."""
+    return "pfn" if "_batched" in name else "pfn_alone"
 
 
-def ratio_shapes(budgets: dict) -> Tree:
-    """Shapes of `time_ratios`."""
-    return {arm: jax.ShapeDtypeStruct((), jnp.float32) for arm in budgets}
+def rivals_in(names: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Of ways to be timed, those that are no network's."""
+    return [name for name in names if name not in ("pfn", "pfn_alone", "again", "alone_again", "training")]
+
+
+def measure_times(lab: "Lab", ways: dict[str, Way], settings: Any, recipe: Recipe, keys: Any) -> Tree:
+    """Measure seconds per data set, those of the whole training, and when it has paid; returns the seconds."""
+    rounds, steps = settings.rounds, settings.prepared.steps
+    taken = lab.stage(
+        "seconds",
+        partial(seconds_of, lab, ways, settings.timed_sets, rounds, recipe, keys),
+        like=dict.fromkeys((*ways, "training"), jax.ShapeDtypeStruct((rounds,), jnp.float32)),
+    )
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    pays = lab.stage("pays", partial(pays_after, taken, steps), like=dict.fromkeys(rivals_in(ways), scalar))
+    for name in ways:
+        lab.measure({"seconds": taken[name]}, along={"round": range(rounds)}, **conditions_of(name))
+    for name, value in pays.items():
+        lab.measure({"break_even_sets": value}, **conditions_of(name))
+    whole = lab.map(partial(times, steps), taken["training"])
+    lab.measure({"training_seconds": whole}, along={"round": range(rounds)}, arm="pfn")
+    return taken
+
+
+def times(count: int, value: jax.Array) -> jax.Array:
+    """So often."""
+    return count * value
+
+
+def conditions_of(name: str) -> dict[str, Any]:
+    """Arm and budget of a way to be timed, called `arm` or `arm.budget`."""
+    arm, _, budget = name.partition(".")
+    return {"arm": arm} | ({"budget": int(budget)} if budget else {})

@@ -47,8 +47,9 @@ def test_the_gradient_of_layer_norm_is_that_of_its_values(unbiased: bool) -> Non
         )
 
 
-def test_layer_norm_is_that_of_flax() -> None:
-    x, weights = jnp.asarray(draw(3, 4, 8), jnp.float32), jnp.asarray(draw(3, 4, 8, seed=1), jnp.float32)
+@pytest.mark.parametrize("cases", [(3, 4), (2, norms.MANY_ROWS), (norms.MANY_ROWS + 1,)])
+def test_layer_norm_is_that_of_flax(cases: tuple[int, ...]) -> None:
+    x, weights = (jnp.asarray(draw(*cases, 8, seed=seed), jnp.float32) for seed in (0, 1))
     gain, bias = jnp.linspace(0.5, 2, 8), jnp.linspace(-1, 1, 8)
     flax = nn.LayerNorm(epsilon=1e-5, use_fast_variance=False)
 

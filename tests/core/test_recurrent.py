@@ -416,7 +416,7 @@ def test_values_and_gradients_are_those_of_torch() -> None:
             h = torch.sigmoid(o) * torch.tanh(norm("cell", c))
             loss = loss + torch.sin(3 * h).sum()
         loss.backward()
-        assert float(loss) == pytest.approx(float(value))
+        assert loss.item() == pytest.approx(float(value))
         for name, slope in slopes.items():
             np.testing.assert_allclose(slope, p[name].grad, rtol=1e-8, atol=1e-9)
 

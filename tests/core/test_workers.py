@@ -231,7 +231,10 @@ def test_the_environment_of_a_worker(monkeypatch, tmp_path):
     single = workers.environment(accelerator=False, single=True)
     assert single["JAX_PLATFORMS"] == "cpu" and single["NPROC"] == single["OMP_NUM_THREADS"] == "1"
     assert single["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
+    assert workers.KEPT_MEMORY.items() <= single.items()
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     free = workers.environment(accelerator=True, single=False)
+    assert free["MALLOC_ARENA_MAX"] == "4"
     assert "JAX_PLATFORMS" not in free and free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -20,8 +21,8 @@ from core.errors import BadInput
 from core.kernels.solvers import gaussian_process
 from core.settings import build
 from experiments import pfn as sheet
-from experiments.pfn import networks, processes, rivals, tables
-from experiments.pfn.figures import by_method
+from experiments.pfn import bnn, hyper, networks, processes, rivals, tables
+from experiments.pfn.figures import by_method, mean_losses
 
 PAGE = pages.load_page("pfn")
 
@@ -141,40 +142,126 @@ def test_another_order_moves_only_a_network_that_is_told_places() -> None:
 
 
 def test_time_ratios_take_the_first_budget_that_is_good_enough() -> None:
-    budgets = {"pfn": (0,), "svi": (1, 8, 64), "nuts": (4,)}
-    nll = {
-        "pfn": [np.array([[0.4, 0.6]])],
-        "svi": [np.array([[v, v]]) for v in (0.9, 0.5, 0.3)],
-        "nuts": [np.ones((1, 2))],
+    """Round by round; within the margin is good enough; in a batch, the faster way counts."""
+    losses = {
+        "pfn": {0: np.array([[0.4, 0.6]])},
+        "svi": {k: np.full((1, 2), v) for k, v in ((1, 0.9), (8, 0.505), (64, 0.3))},
+        "nuts": {4: np.ones((1, 2))},
     }
-    seconds = {"pfn": {0: 0.01}, "svi": {1: 0.1, 8: 0.8, 64: 6.0}, "nuts": {4: 3.0}}
-    found = rivals.time_ratios(budgets, nll, seconds)
-    assert found["pfn"] == pytest.approx(1) and found["svi"] == pytest.approx(80) and math.isinf(found["nuts"][0])
+    seconds = {"svi.1": 0.1, "svi.8": 0.8, "svi.64": 6.0, "nuts.4": 3.0}
+    seconds |= {name.replace(".", "_batched."): 0.5 * value for name, value in seconds.items()}
+    taken = {name: np.array([[value, 2 * value]]) for name, value in seconds.items()}
+    taken |= {"pfn": np.array([[0.01, 0.02]]), "again": np.array([[0.01, 0.01]])}
+    taken["nuts_batched.4"] *= 10
+    taken |= {"pfn_alone": np.array([[0.02, 0.02]]), "alone_again": np.array([[0.02, 0.01]])}
+    found = bnn.time_ratios({"svi": (1, 8, 64), "nuts": (4,)}, losses, taken, 0.01)
+    np.testing.assert_allclose(found["svi"], [[40, 80]])
+    np.testing.assert_allclose(found["svi_batched"], [[40, 40]])
+    np.testing.assert_allclose([found["again"], found["alone_again"]], [[[1, 0.5]], [[1, 0.5]]])
+    assert np.isinf(found["nuts"]).all() and np.isinf(found["nuts_batched"]).all()
+    np.testing.assert_allclose(bnn.time_ratios({"svi": ()}, losses, taken, 0.0)["svi"], [[300, 600]])
+    worse = bnn.time_ratios({"nuts": ()}, losses, taken, 0.5)
+    np.testing.assert_allclose(worse["nuts"], [[150, 300]])
+    np.testing.assert_allclose(worse["nuts_batched"], [[300, 300]])
 
 
-def test_losses_are_means_and_what_is_not_finite_costs_twenty_nats() -> None:
+def test_a_training_pays_after_what_it_saves_in_the_same_style() -> None:
+    seconds = {"training": 0.1, "pfn": 0.01, "pfn_alone": 0.5, "again": 0.01, "alone_again": 0.5}
+    seconds |= {"mle": 1.0, "mle_batched": 0.06, "svi.2": 0.4}
+    found = rivals.pays_after({name: np.array([[v, v, 9.0]]) for name, v in seconds.items()}, 50)
+    assert found["mle"] == pytest.approx(10) and found["mle_batched"] == pytest.approx(100)
+    assert found.keys() == {"mle", "mle_batched", "svi.2"} and np.isinf(found["svi.2"])
+
+
+def test_losses_are_means_and_what_is_no_number_costs_twenty_nats_and_is_counted() -> None:
     values = jnp.array([[-1.0, -3.0], [-2.0, -jnp.inf], [jnp.nan, -4.0]])
-    np.testing.assert_allclose(rivals.losses(values), [2, 11, 12])
+    found = rivals.losses(values)
+    np.testing.assert_allclose(found["nll"], [2, 11, 12])
+    assert found["failed"].tolist() == [0, 1, 1]
 
 
-def test_evidence_and_chains_find_the_exact_posterior_where_much_is_known() -> None:
-    """With 40 points of a smooth function both predict it to within the noise."""
-    settings = settings_of("hyper").prepared
-    prior, x = processes.hyper_prior(settings), jnp.linspace(0, 1, 44)[:, None]
+@pytest.fixture(scope="module")
+def smooth() -> tuple[Any, jax.Array, jax.Array]:
+    """The law of hyper-parameters, and 40 points of a smooth function with noise of 0.1, and 4 more."""
+    x = jnp.linspace(0, 1, 44)[:, None]
     y = jnp.sin(6 * x[:, 0]) + 0.1 * jax.random.normal(jax.random.key(0), (44,))
     order = jax.random.permutation(jax.random.key(1), 44)
-    x, y = x[order], y[order]
-    mle = rivals.by_evidence(prior, 30, 2, 40, x, y, jax.random.key(2))
-    chain = rivals.by_nuts(prior, 40, 40, 40, x, y, jax.random.key(3))
-    assert mle.shape == (4,) == chain.shape
+    return processes.hyper_prior(settings_of("hyper").prepared), x[order], y[order]
+
+
+def test_evidence_and_chains_find_the_exact_posterior_where_much_is_known(smooth: tuple) -> None:
+    """Both predict it to within the noise; long chains agree with each other, chains that stand still do not count."""
+    prior, x, y = smooth
+    target = partial(hyper.hyper_target, prior, 40)
+    mle = jax.jit(partial(hyper.by_evidence, prior, 30, 2, 40))(x, y, jax.random.key(2))
+    long = jax.jit(partial(rivals.by_long_chains, target, 2, 60))(x, y, jax.random.key(3))
     best = -0.5 - math.log(0.1 * math.sqrt(2 * math.pi))  # expected log density of N(f, 0.1²)
-    assert mle.mean() == pytest.approx(best, abs=0.8) and chain.mean() == pytest.approx(best, abs=0.8)
+    for found in (mle, long["log_density"]):
+        assert found.shape == (4,) and found.mean() == pytest.approx(best, abs=0.8)
+    assert long["effective_draws"] > 10 and 0.9 < long["scale_reduction"] < 1.3
 
 
-def test_points_of_the_figure_join_budgets_and_ways_of_timing() -> None:
-    taken = {"pfn": 0.1, "pfn_alone": 2.0, "nuts_8": 3.0, "nuts_32": 9.0, "again": 0.1}
-    found = by_method(taken, {"pfn": 0.5, "nuts_8": 0.9, "nuts_32": 0.6})
-    assert found == {"pfn": [(0.1, 0.5)], "network, one by one": [(2.0, 0.5)], "nuts": [(3.0, 0.9), (9.0, 0.6)]}
+@pytest.mark.usefixtures("quick_compiling")
+def test_chains_that_stand_still_have_no_effective_draws() -> None:
+    def nowhere(x: jax.Array, y: jax.Array) -> rivals.Target:
+        return rivals.Target(lambda w: -(w**2), lambda key: jnp.float32(0), lambda draws: 0 * draws[:, None])
+
+    found = rivals.by_long_chains(nowhere, 2, 4, jnp.zeros(1), jnp.zeros(1), jax.random.key(0))
+    assert found["effective_draws"] == 0 and np.isinf(found["scale_reduction"])
+
+
+@pytest.mark.usefixtures("quick_compiling")
+def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once(smooth: tuple) -> None:
+    """Of MLE-II and of the network; those about other data sets are others."""
+    prior, x, y = smooth
+    x, y = jnp.stack([x, x[::-1]])[None], jnp.stack([y, y[::-1]])[None]
+    arrays = (x, y, jax.random.split(jax.random.key(0), (1, 2)))
+    ways = rivals.rival_ways("mle", "", partial(hyper.by_evidence, prior, 3, 2, 40), arrays, 2)
+    found = {name: rivals.answers(way) for name, way in ways.items()}
+    assert rivals.apart(found["mle"], found["mle_batched"]) < 1e-2 < rivals.apart(found["mle"], found["mle"][::-1])
+    recipe = hyper.hyper_recipe(settings_of("hyper").prepared)
+    trained = {"params": shaken(recipe.network), "borders": jnp.linspace(-5, 5, 7)}
+    trained = jax.tree.map(lambda leaf: leaf[None], trained)
+    ways = rivals.network_ways(recipe, 4, trained, x[:, :, :6], y[:, :, :6], 2)
+    found = {name: rivals.answers(way) for name, way in ways.items()}
+    assert found["pfn"].shape == (2, 2)
+    assert rivals.apart(found["pfn"], found["pfn_alone"]) < 1e-5 < 1e-3 < rivals.apart(found["pfn"], found["pfn"][::-1])
+
+
+def test_timed_calls_go_over_the_same_data_sets_and_leave_none_out() -> None:
+    """In both styles; what is infinitely dense would be noticed, what is no number is another matter."""
+    arrays = (jnp.arange(10.0).reshape(1, 5, 2), jnp.ones((1, 5)))
+    calls = []
+
+    def one(x: jax.Array, y: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda x: calls.append(x.tolist()), x, ordered=False)
+        return jnp.array([x[0] * y, jnp.nan])
+
+    ways = rivals.rival_ways("svi", 8, one, arrays, 3)
+    assert list(ways) == ["svi.8", "svi_batched.8"]
+    assert rivals.conditions_of("svi_batched.8") == {"arm": "svi_batched", "budget": 8}
+    for way in ways.values():
+        calls.clear()
+        assert rivals.called(way)() == 1
+        jax.effects_barrier()
+        assert sorted(calls) == [[0, 1], [2, 3], [4, 5]]
+    assert rivals.called(rivals.Way(lambda x: x / 0, lambda: [(jnp.ones(2),)]))() == 0
+
+
+def test_points_of_the_figure_join_budgets_of_one_style() -> None:
+    taken = {"pfn": 0.1, "pfn_alone": 2.0, "nuts_8": 3.0, "nuts_32": 9.0, "again": 0.1, "nuts_8_batched": 1.0}
+    rows = pd.DataFrame([{"arm": arm, "value": v} for arm, value in taken.items() for v in (value, value, 99.0)])
+    mean = {("pfn", 0): 0.5, ("nuts_8", 0): 0.9, ("nuts_32", 0): 0.6}
+    assert by_method(rows, mean, "alone") == {"pfn": [(2.0, 0.5)], "nuts": [(9.0, 0.6), (3.0, 0.9)]}
+    assert by_method(rows, mean, "batched") == {"pfn": [(0.1, 0.5)], "nuts": [(1.0, 0.9)]}
+    rows = pd.DataFrame({"arm": ["pfn", "svi"], "budget": [np.nan, 8], "value": [1.0, 2.0]})
+    assert by_method(rows, {("svi", 8): 0.7}, "alone") == {"svi": [(2.0, 0.7)]}
+
+
+def test_losses_of_the_figure_are_those_on_the_data_sets_of_the_long_chains() -> None:
+    rows = [("pfn", 5, 0, 9.0), ("pfn", 9, 0, 1.0), ("pfn", 9, 1, 8.0), ("long", 9, 0, 0.5)]
+    frame = pd.DataFrame(rows, columns=["arm", "context", "dataset", "value"]).assign(metric="nll")
+    assert mean_losses(frame) == ({("pfn", 0): 1.0, ("long", 0): 0.5}, 0.5)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -222,6 +309,9 @@ CONTRADICTIONS = [
     ("gp", {"contexts": (1, 6)}, "below settings.points=6"),
     ("gp", {"lengths": (4, 2)}, "must grow"),
     ("head", {"noise": (1.0,)}, "the shape and the rate"),
+    ("hyper", {"contexts": (6,)}, "below settings.prepared.points=6"),
+    ("hyper", {"timed_sets": 5}, "at most settings.sets=4"),
+    ("bnn", {"long_sets": 4}, "at most settings.sets=3"),
     ("tables", {"tables": ("breast_cancr",)}, "did you mean 'breast_cancer'"),
     ("tables", {"features": 20}, "has 30 features"),
 ]
