@@ -6,8 +6,9 @@ Layer norm, forward and with its gradients, of 8,192 rows of 256 to 4,096 units,
 a stream: forward moves the rows twice (read, written), the gradient five times in all (rows read twice, the given
 gradient read, outputs and gradients written). Recurrent steps are forward, backward and Adam of 128 units over 50 steps
 of 64 sequences and 200 steps of 8. Peers do the same work from the same values, compared before anything is timed; each
-is one process and they take turns run by run: on one core, as replicates train, and rows on all cores too. PyTorch is
-needed only here (`pip install torch==2.13.0 numpy`).
+is one process and they take turns run by run: on one core, as replicates train, and rows on all cores too. All of them
+keep their memory between calls, as workers do (`KEPT_MEMORY` in core/running/workers.py). PyTorch is needed only here
+(`pip install torch==2.13.0 numpy`).
 """
 
 import json

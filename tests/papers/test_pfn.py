@@ -201,7 +201,6 @@ def test_evidence_and_chains_find_the_exact_posterior_where_much_is_known(smooth
     assert long["effective_draws"] > 10 and 0.9 < long["scale_reduction"] < 1.3
 
 
-@pytest.mark.usefixtures("quick_compiling")
 def test_chains_that_stand_still_have_no_effective_draws() -> None:
     def nowhere(x: jax.Array, y: jax.Array) -> rivals.Target:
         return rivals.Target(lambda w: -(w**2), lambda key: jnp.float32(0), lambda draws: 0 * draws[:, None])
@@ -210,7 +209,6 @@ def test_chains_that_stand_still_have_no_effective_draws() -> None:
     assert found["effective_draws"] == 0 and np.isinf(found["scale_reduction"])
 
 
-@pytest.mark.usefixtures("quick_compiling")
 def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once(smooth: tuple) -> None:
     """Of MLE-II and of the network; those about other data sets are others."""
     prior, x, y = smooth
