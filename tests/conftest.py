@@ -3,10 +3,12 @@
 All of it is set before jax is first imported, and in environment variables, so that started processes inherit it.
 """
 
+import gc
 import ipaddress
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +28,12 @@ for variable in list(os.environ):
 
 os.environ |= {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    # The older code generator, which compiles loops and fusions in half the time.
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false",
     # Eight virtual devices on few cores wait for each other forever unless the runtime takes the machine for larger.
     "NPROC": "16",
+    # Most programs here are small and run a few times: optimising them takes longer than it saves.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     # Kept from one test run to the next; below the default threshold of a second nothing would be.
     "JAX_COMPILATION_CACHE_DIR": str(CACHE / "jax"),
@@ -50,6 +55,21 @@ os.environ |= {
     "https_proxy": CLOSED_PROXY,
     "no_proxy": "127.0.0.1,localhost,::1",
 }
+
+# Python's own compilation of the libraries is kept, too, also where the surroundings switch that off: without it every
+# started process spends several seconds on it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "python"))
+sys.dont_write_bytecode = False
+
+# Following programs by shapes makes many objects that live on: with the usual thresholds a quarter of the time is spent
+# looking for garbage among them.
+gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests beside this file, which take longest, so that no process is left with them in the end."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
 
 
 def pytest_unconfigure() -> None:
@@ -105,14 +125,3 @@ def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
     return root
-
-
-@pytest.fixture
-def quick_compiling() -> Iterator[None]:
-    """For programs of a few small steps, where most of the time would go into optimising them."""
-    import jax  # not before the surroundings are set
-
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)

@@ -199,22 +199,27 @@ class Listener:
             self.worker.stop.set()
 
 
-COMPILED: dict[Any, Any] = {}  # functions that the runs of this process share
-
-
 @dataclasses.dataclass(frozen=True)
 class SmokeRun:
-    """A study at smoke scale, computed in this process in a results folder of its own."""
+    """A study at smoke scale, computed in this process in a results folder of its own.
+
+    Attributes:
+      compiled: its compiled functions by kind of task, for another run of the same study.
+    """
 
     job: jobs.Job
+    compiled: dict[str, dict]
     blocks: int
     table: pd.DataFrame
     arrays: dict[str, np.ndarray]
     files: dict[str, bytes]
 
 
-def smoke_run(slug: str, study: str, results: Path, stops: tuple[int, ...] = ()) -> SmokeRun:
+def smoke_run(
+    slug: str, study: str, results: Path, stops: tuple[int, ...] = (), compiled: dict[str, dict] | None = None
+) -> SmokeRun:
     """Compute the study, interrupted and taken up again after each of the given numbers of blocks."""
+    compiled = {} if compiled is None else compiled
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENCORE_RESULTS", str(results))
         patch.setattr("core.timing.interleaved", equal_seconds)
@@ -223,17 +228,16 @@ def smoke_run(slug: str, study: str, results: Path, stops: tuple[int, ...] = ())
         blocks = 0
         for stop in (*stops, None):
             listener = Listener(stop)
-            listener.worker.lifters = COMPILED
             if stop is None:
-                compute(listener.worker, job)
+                compute(listener.worker, job, compiled)
                 blocks = listener.blocks
             else:
                 with pytest.raises(Interrupted):
-                    compute(listener.worker, job)
+                    compute(listener.worker, job, compiled)
         table, arrays = records.assemble(job.run, study, job.numbers), records.assemble_arrays(job.run, job.numbers)
         kept = [path for path in job.run.folder.rglob("*") if path.is_file() and path.name != "done.json"]
         files = {path.relative_to(job.run.folder).as_posix(): path.read_bytes() for path in kept}
-        return SmokeRun(job, blocks, table, arrays, files)
+        return SmokeRun(job, compiled, blocks, table, arrays, files)
 
 
 def equal_seconds(alternatives: Any, rounds: int = 5) -> dict[str, list[float]]:
@@ -243,15 +247,16 @@ def equal_seconds(alternatives: Any, rounds: int = 5) -> dict[str, list[float]]:
     return {name: [0.5] * rounds for name in alternatives}
 
 
-def compute(worker: Worker, job: jobs.Job) -> None:
+def compute(worker: Worker, job: jobs.Job, compiled: dict[str, dict]) -> None:
     """What the parent of a run would have the worker do."""
+    tasks = [flow.task(job, "trial", batch, job.run) for batch in plan.batches(job.missing, accelerator=False)]
     if job.prepared is not None and not prepared.ready(job.prepared):
-        worker.compute(flow.task(job, "prepare", [0], Run(job.prepared)))
-    for batch in plan.batches(job.missing, accelerator=False):
-        worker.compute(flow.task(job, "trial", batch, job.run))
+        tasks.insert(0, flow.task(job, "prepare", [0], Run(job.prepared)))
+    for task in tasks:
+        worker.run, worker.lifters = task["run"], compiled.setdefault(task["kind"], {})
+        worker.compute(task)
 
 
-@pytest.mark.usefixtures("quick_compiling")
 @each_study
 def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, study: str, tmp_path: Path) -> None:
     run = smoke_run(slug, study, tmp_path / "unbroken")
@@ -273,7 +278,7 @@ def assert_measured(run: SmokeRun) -> None:
 def assert_resumed(run: SmokeRun, results: Path) -> None:
     """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
     stops = (1, run.blocks // 2) if run.blocks > 3 else ()
-    again = smoke_run(run.job.launch.page.slug, run.job.study.name, results, stops)
+    again = smoke_run(run.job.launch.page.slug, run.job.study.name, results, stops, run.compiled)
     assert again.files.keys() == run.files.keys()
     assert [name for name, content in again.files.items() if content != run.files[name]] == []
     assert not [name for name in again.files if name.startswith("checkpoints/")]

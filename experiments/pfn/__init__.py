@@ -170,9 +170,7 @@ class BNNSettings(RivalSettings):
     svi_rate: float = setting("its step size", within="(0, inf)")
     svi_draws: int = setting("draws of its posterior", within="[1, inf)")
     nuts_draws: tuple[int, ...] = setting("draws of chains, after as many of warm-up", within="[1, inf)")
-    margin: float = setting(
-        "by which a loss may exceed the network's and count as reached", unit="nats", within="[0, inf)"
-    )
+    margin: float = setting("by which a loss may exceed the network's", unit="nats", within="(0, inf)")
 
 
 @dataclass(frozen=True)

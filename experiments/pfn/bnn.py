@@ -109,12 +109,11 @@ def measure_seconds(
     rivals.measure_batching(lab, ways, {"pfn": ("pfn", "pfn_alone"), "svi": (f"svi.{last}", f"svi_batched.{last}")})
     taken = rivals.measure_times(lab, ways, settings, recipe, keys)
     arms = ["again", "alone_again", *(f"{arm}{style}" for arm in methods for style in ("", "_batched"))]
-    shape = jax.ShapeDtypeStruct((settings.rounds,), jnp.float32)
-    ratios = lab.stage(
-        "time_ratio", partial(time_ratios, methods, found, taken, settings.margin), like=dict.fromkeys(arms, shape)
-    )
-    for arm in arms:
-        lab.measure({"time_ratio": ratios[arm]}, along={"round": range(settings.rounds)}, arm=arm)
+    shapes = dict.fromkeys(arms, jax.ShapeDtypeStruct((settings.rounds,), jnp.float32))
+    for margin in (0.0, settings.margin):
+        ratios = lab.stage(f"time_ratio/{margin}", partial(time_ratios, methods, found, taken, margin), like=shapes)
+        for arm in arms:
+            lab.measure({"time_ratio": ratios[arm]}, along={"round": range(settings.rounds)}, arm=arm, margin=margin)
 
 
 def first_as_good(losses: Mapping[int, Any], bound: float) -> int | None:

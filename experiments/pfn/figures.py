@@ -159,7 +159,7 @@ def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
     for style, title in STYLES.items():
         axes, methods = panels[title], by_method(taken, mean, style)
         for arm, points in methods.items():
-            seconds, loss = zip(*sorted(points), strict=True)
+            seconds, loss = zip(*points, strict=True)
             place = METHODS.index(arm)
             axes.plot(seconds, loss, color=PALETTE[place], marker=MARKERS[place], label=NAMES[arm])
         axes.axhline(truth, color=PALETTE[6], linestyle="--", linewidth=0.9, label=NAMES["long"])
@@ -195,15 +195,16 @@ def with_budgets(rows: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def by_method(taken: "pd.DataFrame", mean: dict[tuple, float], style: str) -> dict[str, list[tuple[float, float]]]:
-    """Points (median seconds, loss) of every method in one style: `nuts_32` and `nuts_64` are one method."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    """Points (median seconds, loss) of every method in one style, budgets growing: `nuts_8` and `nuts_32` are one."""
+    found: dict[str, dict[float, tuple[float, float]]] = {}
     medians: dict[tuple, float] = with_budgets(taken).groupby(["arm", "budget"])["value"].median().to_dict()
     for (arm, budget), seconds in medians.items():
         source = arm.removesuffix("_batched").removesuffix("_alone")
         own = "alone" if arm == "pfn_alone" or not (arm == "pfn" or arm.endswith("_batched")) else "batched"
         if own == style and (source, budget) in mean:
-            found.setdefault(source.split("_")[0], []).append((seconds, mean[source, budget]))
-    return found
+            method, _, draws = source.partition("_")
+            found.setdefault(method, {})[float(draws or budget)] = (seconds, mean[source, budget])
+    return {method: [points[budget] for budget in sorted(points)] for method, points in found.items()}
 
 
 def plain_ticks(axes: "Axes") -> None:

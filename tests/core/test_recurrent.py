@@ -18,7 +18,6 @@ from core.models.recurrent import BothDirections, Recurrent
 
 STEPS, BATCH, INPUTS, WIDTH = 5, 4, 3, 6
 KINDS = [(cell, norm) for cell in ("elman", "lstm", "gru") for norm in ("none", "layer", "batch", "weight")]
-pytestmark = pytest.mark.usefixtures("quick_compiling")
 every_kind = pytest.mark.parametrize(("cell", "norm"), KINDS)
 few_kinds = pytest.mark.parametrize(("cell", "norm"), [("elman", "weight"), ("lstm", "batch"), ("gru", "layer")])
 
