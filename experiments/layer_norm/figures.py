@@ -117,6 +117,7 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
     from core.figures import interval_band, label, shared_legend, small_multiples
 
     rows = measurements[(measurements["metric"] == "validation_loss") & measurements["arm"].isin(ORDER)]
+    unit = "bits per letter" if set(rows["study"]) == {"chars"} else "nats"
     column = next((name for name in ("regime", "gain") if name in rows), None)
     panels_of = {"validation loss": rows}
     if column is not None:
@@ -130,7 +131,7 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
         )
         for line in axes.get_lines():
             line.set_markersize(2.5)
-        label(axes, "training", "validation loss", "steps")
+        label(axes, "training", "validation loss", "steps", unit)
     shared_legend(figure)
     return figure
 
