@@ -75,8 +75,12 @@ def agreement(folder: Path, sizes: list[Size], sides: dict[str, Served]) -> dict
 
 
 def summary(folder: Path, sizes: list[Size], seconds: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Rates, shares of the peak and milliseconds; ratios are formed round by round."""
+    """Rates, shares of the peak and milliseconds; ratios are formed round by round.
+
+    The peak is the core's, by the side whose large product is faster in that round.
+    """
     peak = {side: [2e-9 * GEMM**3 / value for value in runs["gemm"]] for side, runs in seconds.items()}
+    peaks = [max(values) for values in zip(*peak.values(), strict=True)]
     found: dict[str, Any] = {"gflops_of_a_large_product": {side: spread(values, 1) for side, values in peak.items()}}
     for size in sizes:
         flops = sum(map(size.flops, map(int, given(folder, size)["contexts"])))
@@ -90,7 +94,7 @@ def summary(folder: Path, sizes: list[Size], seconds: dict[str, dict[str, list[f
                     continue
                 if what.startswith("train"):
                     shown["datasets_per_second"][label] = spread([size.steps * size.batch / v for v in values], 0)
-                    shares = [1e-9 * flops / v / p for v, p in zip(values, peak[side], strict=True)]
+                    shares = [1e-9 * flops / v / p for v, p in zip(values, peaks, strict=True)]
                     shown["share_of_the_peak"][label] = spread(shares)
                     if side not in best or statistics.median(values) < statistics.median(best[side]):
                         best[side] = values

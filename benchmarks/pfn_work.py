@@ -57,7 +57,7 @@ class Size:
 
 
 SIZES = (
-    Size("laptop", 64, 3, 4, 128, 100, 1, 32, 64, 100, (7, 15, 23, 31)),
+    Size("laptop", 64, 3, 4, 128, 100, 1, 32, 64, 100, (7, 15, 21, 25, 28, 30, 31)),
     Size("wide", 256, 4, 4, 512, 100, 5, 100, 16, 15, (24, 49, 74, 99)),
 )
 SETS = 512  # data sets on which losses are compared
