@@ -404,7 +404,7 @@ def main() -> None:
             "seconds_in_all": round(time.perf_counter() - begun),
             "load_before": busy,
             "commit": about.get("commit"),
-            "machine": about.get("machine"),
+            "device": about.get("device"),
         },
     )
 
