@@ -125,9 +125,12 @@ def of_run(identity: str, lines: Iterable[Measured]) -> Mapping[str, Any] | None
     }
 
 
-def nearest(paper: str, study: str, lines: Sequence[Measured]) -> tuple[list[Measured], str]:
-    """The lines with counted operations that are closest to a study, and in words which they are."""
-    counted = [line for line in lines if line.efficiency is not None]
+def nearest(paper: str, study: str, lines: Sequence[Measured], flops: float = 0.0) -> tuple[list[Measured], str]:
+    """The lines that say how fast `flops` counted operations of a study will be, and in words which they are.
+
+    A line of fewer than a hundredth of them, such as that of a smoke run, says how long small calls take.
+    """
+    counted = [line for line in lines if line.efficiency is not None and (line.flops or 0.0) >= flops / 100]
     for words, wanted in (
         (f"runs of {study} here", lambda line: (line.paper, line.study) == (paper, study)),
         (f"runs of {paper} here", lambda line: line.paper == paper),

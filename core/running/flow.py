@@ -85,7 +85,7 @@ def forecast_of(job: Job, gflops: float) -> plan.Forecast:
         return plan.forecast(count, workers, gflops, cost, None, source)
     shapes = plan.shapes_of(slug, study, job.chosen.settings)
     workers = workers_for(job, (plan.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
-    near, words = costs.nearest(slug, study.name, lines)
+    near, words = costs.nearest(slug, study.name, lines, shapes["flops"])
     source, efficiency, overhead = "counted operations", plan.TYPICAL_EFFICIENCY, plan.OVERHEAD_SECONDS
     if near:
         source = f"operations, {words}"

@@ -48,6 +48,9 @@ def test_the_nearest_lines_are_those_of_the_study_then_of_the_paper_then_all():
     assert costs.nearest("toy", "fit", others) == ([others[0]], "runs of toy here")
     assert costs.nearest("toy", "fit", others[1:]) == ([others[1]], "runs here")
     assert costs.nearest("toy", "fit", others[2:]) == ([], "")
+    small = another(flops=1e8)
+    assert costs.nearest("toy", "fit", [small, others[0]], flops=1e11) == ([others[0]], "runs of toy here")
+    assert costs.nearest("toy", "fit", [small, others[0]], flops=1e10) == ([small], "runs of fit here")
 
 
 def test_factors_between_forecast_and_what_happened():
