@@ -47,7 +47,7 @@ KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "M
 def environment(accelerator: bool, single: bool) -> dict[str, str]:
     """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single`.
 
-    How the allocator keeps memory is left to the user who has set any of `KEPT_MEMORY`.
+    What the user has set of `KEPT_MEMORY` stays.
     """
     variables = KEPT_MEMORY | dict(os.environ)
     variables.update(
