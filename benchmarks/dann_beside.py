@@ -36,13 +36,13 @@ def with_jax(settings: Any, number: int, folder: Path) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from core.data.loading import load
-    from core.keys import key_for, replicate_keys
+    from core.data.loading import load_data_set
+    from core.lab.keys import key_for, replicate_keys
     from experiments.dann import adversarial, images
 
     key = replicate_keys("dann", "mnist_m", [number])[0]
-    sets = {name: jax.tree.map(jnp.asarray, load(getattr(settings, name))) for name in ("source", "target")}
-    photographs = load(settings.backgrounds)
+    sets = {name: jax.tree.map(jnp.asarray, load_data_set(getattr(settings, name))) for name in ("source", "target")}
+    photographs = load_data_set(settings.backgrounds)
     data = images.drawn(settings, key_for(key, "images"), sets["source"], sets["target"])
     parts = [jnp.asarray(photographs[f"{part}_photographs"]) for part in ("train", "test")]
     data = images.finished(images.blend_target(key_for(key, "backgrounds"), data, *parts))
@@ -202,14 +202,14 @@ def main() -> None:
         print(json.dumps(with_torch(json.loads(given.work[1]), Path(given.work[0]))))
         return
     from core.files import write_json
-    from core.publishing.provenance import collect
-    from core.running.compose import prepare_launch
-    from core.settings import plain
+    from core.launch.compose import compose_launch
+    from core.papers.settings import settings_as_dict
+    from core.runs.provenance import collect_provenance
 
-    (chosen,) = prepare_launch(["paper=dann", "study=mnist_m", *given.words]).studies
+    (chosen,) = compose_launch(["paper=dann", "study=mnist_m", *given.words]).studies
     rows = []
     for number in range(1000, 1000 + given.replicates):
-        rows.append(beside(chosen.settings, plain(chosen.settings), number, given.torch_python))
+        rows.append(beside(chosen.settings, settings_as_dict(chosen.settings), number, given.torch_python))
         print(json.dumps(rows[-1]), flush=True)
     gains = [[row["dann"][side] - row["source_only"][side] for row in rows] for side in ("encore", "torch")]
     found = {
@@ -219,7 +219,7 @@ def main() -> None:
         "mean_difference": {
             arm: round(float(np.mean([row[arm]["encore"] - row[arm]["torch"] for row in rows])), 2) for arm in ARMS
         },
-        "commit": collect(seconds=0.0, peak_gib=0.0).get("commit"),
+        "commit": collect_provenance(seconds=0.0, peak_gib=0.0).get("commit"),
     }
     print(json.dumps(found, indent=1))
     write_json(RESULT, found)

@@ -53,7 +53,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def with_jax(inputs: dict[str, np.ndarray]) -> tuple[Callable[[int], Any], Callable[[Any], np.ndarray]]:
-    """The sheet's own step in a compiled loop; what it leaves of the weights of the first layer."""
+    """The experiment's own step in a compiled loop; what it leaves of the weights of the first layer."""
     import jax
     import jax.numpy as jnp
 
@@ -165,12 +165,12 @@ def work(kind: str, folder: Path, cores: list[int]) -> None:
 
 def started(kind: str, python: str, folder: Path, cores: list[int]) -> subprocess.Popen[str]:
     """A process at work on these cores, once it is warm."""
-    from core.running.workers import environment
+    from core.running.worker_pool import worker_environment
 
     command = [python, "-m", "benchmarks.dann_steps", "--work", kind, str(folder), ",".join(map(str, cores))]
     process = subprocess.Popen(
         command,
-        env=environment(accelerator=False, single=len(cores) == 1),
+        env=worker_environment(accelerator=False, single=len(cores) == 1),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -213,7 +213,7 @@ def main() -> None:
         work(given.work[0], Path(given.work[1]), [int(core) for core in given.work[2].split(",")])
         return
     from core.files import write_json
-    from core.publishing.provenance import collect
+    from core.runs.provenance import collect_provenance
 
     shares = {"pinned": [[core] for core in given.cores], "one process": [given.cores]}
     teams: dict[str, list[subprocess.Popen[str]]] = {}
@@ -235,7 +235,7 @@ def main() -> None:
         for kind in ("jax", "torch")
     }
     ratios = [a / b for a, b in zip(rates[best["jax"]], rates[best["torch"]], strict=True)]
-    about = collect(seconds=0.0, peak_gib=0.0)
+    about = collect_provenance(seconds=0.0, peak_gib=0.0)
     found = {
         "work": f"figure 4a, 32 and 48 channels, 64 + 64 images, {STEPS} steps a run, {given.rounds} rounds",
         "largest_difference_of_weights": apart,

@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from core.files import write_json
-from core.pages import Study, load_page, slugs
-from core.publishing.provenance import collect
-from core.roots import results_elsewhere
-from core.running import costs
+from core.papers.config import StudyConfig, load_config, slugs
+from core.paths import temporary_results_folder
+from core.planning import cost_ledger
+from core.runs.provenance import collect_provenance
 
 LENGTHS = ("iterations", "steps", "epochs")
 RESULT = Path(__file__).parent / "results" / "forecasts.json"
 
 
-def commands(study: Study) -> list[list[str]]:
+def commands(study: StudyConfig) -> list[list[str]]:
     """The words of the three runs of a study."""
     count, values = study.replicates("smoke"), study.values("smoke")
     first = [f"paper={study.paper}", f"study={study.name}", "scale=smoke", "first_replicate=1000", "tracking=none"]
@@ -43,10 +43,10 @@ def run(words: list[str]) -> str:
     return f"{' '.join(words)}: {done.stderr.strip().splitlines()[-1]}" if done.returncode else ""
 
 
-def summary(lines: list[costs.Measured]) -> dict[str, Any]:
+def summary(lines: list[cost_ledger.CostEntry]) -> dict[str, Any]:
     """Factors between forecast and wall-clock time, by what the forecast was made from."""
     factors: dict[str, list[float]] = {"nothing known": [], "calibrated": []}
-    for line, factor in costs.accuracy(lines):
+    for line, factor in cost_ledger.forecast_errors(lines):
         known = "this run" in line.source or "here" in line.source
         factors["calibrated" if known else "nothing known"].append(factor)
     return {
@@ -62,14 +62,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     given = parser.parse_args()
     started, before, left_out, ended = time.perf_counter(), os.getloadavg()[0], [], []
-    with results_elsewhere():
-        for study in (study for slug in given.papers for study in load_page(slug).studies.values()):
+    with temporary_results_folder():
+        for study in (study for slug in given.papers for study in load_config(slug).studies.values()):
             if time.perf_counter() - started > 60 * given.minutes:
                 left_out.append(f"{study.paper}/{study.name}")
                 continue
             ended += filter(None, map(run, commands(study)))
-        lines = costs.read()
-    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+        lines = cost_ledger.read_entries()
+    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found = {
         "work": "every study at smoke scale: as nothing is known, with twice the replicates, with twice the length",
         "cpu": provenance["device"]["cpu"],
@@ -90,7 +90,7 @@ def main() -> None:
                 "factor": round(factor, 2),
                 "from": line.source,
             }
-            for line, factor in costs.accuracy(lines)
+            for line, factor in cost_ledger.forecast_errors(lines)
         ],
     }
     write_json(RESULT, found)

@@ -14,8 +14,8 @@ from benchmarks import old_jax
 from benchmarks.ntk_work import EXACT
 from benchmarks.served import Served
 from core.files import write_json
-from core.publishing.provenance import collect
-from core.running.workers import environment
+from core.running.worker_pool import worker_environment
+from core.runs.provenance import collect_provenance
 
 SLOW, SLOW_ROUNDS = 3.0, 2  # runs of more seconds than this are done in the first rounds only,
 VERY_SLOW = 20.0  # and of more than this never again: the first time counts
@@ -44,7 +44,7 @@ def started(task: str, given: argparse.Namespace, peers: list[str], folder: Path
         if why:
             print(f"without {peer}: {why}")
             continue
-        variables = environment(accelerator=False, single=False)
+        variables = worker_environment(accelerator=False, single=False)
         if peer == "neural-tangents":
             variables.pop("JAX_COMPILATION_CACHE_DIR")  # its jax is another one
         found[peer] = Served([str(python), "-m", "benchmarks.ntk_work", task, peer, str(folder)], variables)
@@ -117,7 +117,7 @@ def exponents(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 def keep(path: Path, work: str, peers: Mapping[str, Served], took: float, busy: float, found: dict[str, Any]) -> None:
     """Write the result with what is needed to read it."""
-    provenance = collect(seconds=took, peak_gib=0.0)
+    provenance = collect_provenance(seconds=took, peak_gib=0.0)
     facts = {
         "work": work,
         "cpu": provenance["device"]["cpu"],

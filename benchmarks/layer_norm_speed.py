@@ -7,8 +7,8 @@ a stream: forward moves the rows twice (read, written), the gradient five times 
 gradient read, outputs and gradients written). Recurrent steps are forward, backward and Adam of 128 units over 50 steps
 of 64 sequences and 200 steps of 8. Peers do the same work from the same values, compared before anything is timed; each
 is one process and they take turns run by run: on one core, as replicates train, and rows on all cores too. All of them
-keep their memory between calls, as workers do (`KEPT_MEMORY` in core/running/workers.py). PyTorch is needed only here
-(`pip install torch==2.13.0 numpy`).
+keep their memory between calls, as workers do (`ALLOCATOR_SETTINGS` in core/running/worker_pool.py). PyTorch is needed
+only here (`pip install torch==2.13.0 numpy`).
 """
 
 import json
@@ -289,10 +289,10 @@ def work(kind: str, folder: Path, cores: list[int]) -> None:
 
 
 def started(kind: str, python: str, folder: Path, cores: list[int]) -> Served:
-    from core.running.workers import environment
+    from core.running.worker_pool import worker_environment
 
     command = [python, "-m", "benchmarks.layer_norm_speed", "--work", kind, str(folder), ",".join(map(str, cores))]
-    return Served(command, environment(accelerator=False, single=len(cores) == 1))
+    return Served(command, worker_environment(accelerator=False, single=len(cores) == 1))
 
 
 def agreement(folder: Path) -> dict[str, float]:
@@ -370,7 +370,7 @@ def main() -> None:
         work(given.work[0], Path(given.work[1]), [int(core) for core in given.work[2].split(",")])
         return
     from core.files import write_json
-    from core.publishing.provenance import collect
+    from core.runs.provenance import collect_provenance
 
     begun, busy, found, versions = time.perf_counter(), os.getloadavg()[0], {}, {}
     for where, cores in (("one core", given.cores[-1:]), ("all cores", given.cores)):
@@ -394,7 +394,7 @@ def main() -> None:
             "ratios_of_seconds": ratios(seconds) if len(cores) == 1 else {},
         }
         print(where, json.dumps(found[where], indent=1))
-    about = collect(seconds=0.0, peak_gib=0.0)
+    about = collect_provenance(seconds=0.0, peak_gib=0.0)
     write_json(
         RESULT,
         {

@@ -23,8 +23,8 @@ from typing import Any
 from benchmarks.lenet_work import BATCH, UPDATES, flops_of_products, write_inputs
 from benchmarks.served import Served, spread
 from core.files import write_json
-from core.publishing.provenance import collect
-from core.running.workers import environment
+from core.running.worker_pool import worker_environment
+from core.runs.provenance import collect_provenance
 
 TOLERANCE = 5e-3  # of the loss after UPDATES updates: float32 sums taken in another order drift apart
 PAUSE = 0.1  # seconds between two runs, for idle threads to fall asleep
@@ -35,7 +35,7 @@ class Team:
     """Processes that do the same work at the same time, each on its own share of the cores."""
 
     def __init__(self, kind: str, python: str, folder: Path, shares: Sequence[Sequence[int]]) -> None:
-        variables = [environment(accelerator=False, single=len(share) == 1) for share in shares]
+        variables = [worker_environment(accelerator=False, single=len(share) == 1) for share in shares]
         self.processes = [
             Served(
                 [python, "-m", "benchmarks.lenet_work", kind, str(folder), ",".join(map(str, share))],
@@ -129,7 +129,7 @@ def main() -> None:
         finally:
             for team in teams.values():
                 team.close()
-    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found = {
         "work": f"LeNet-300-100, batch {BATCH}, masked, Adam: {UPDATES} updates a run, {given.rounds} rounds",
         "cpu": provenance["device"]["cpu"],

@@ -36,35 +36,37 @@ def write_inputs(folder: Path) -> None:
 
 
 def work_jax(inputs: Inputs) -> None:
-    """The sheet's own step in the lab's own blocks, and the matrix products of one update."""
+    """The experiment's own step in the lab's own blocks, and the matrix products of one update."""
     import jax
     import jax.numpy as jnp
 
-    from core import training
-    from core.contract import load_sheet, studies_of
-    from core.pages import load_page
-    from core.replicas import Axis, Lifter
-    from core.settings import build
+    from core.lab import loops
+    from core.lab.replicas import Lifter, ReplicateAxis
+    from core.papers.config import load_config
+    from core.papers.contract import experiment_studies, load_experiment
+    from core.papers.settings import build_settings
 
-    sheet, page = load_sheet("lottery_ticket"), load_page("lottery_ticket")
-    settings = build(studies_of(sheet)["lenet"].settings, page.studies["lenet"].values("laptop"))
+    experiment, config = load_experiment("lottery_ticket"), load_config("lottery_ticket")
+    settings = build_settings(
+        experiment_studies(experiment)["lenet"].settings, config.studies["lenet"].values("laptop")
+    )
     data = {name: jnp.asarray(value) for name, value in inputs.items()}
     params = {name: {"kernel": data[name].T, "bias": jnp.zeros(m)} for name, (_, m) in LAYERS.items()}
     mask = {name: data[name + "_mask"].T for name in LAYERS}
     each = (data["order"], jnp.arange(COMPARED), mask)
     shared = (data["images"], data["labels"], data["images"][:COMPARED], data["labels"][:COMPARED])
-    step, lifter, key = partial(sheet.step, settings), Lifter(Axis(1, "loop")), jax.random.key(0)
-    block = lifter.lift("block", training.block(step, BLOCK, len(each)), 2 + len(each), 1 + len(shared))
-    begin = sheet.start(settings, {"params": params, "statistics": {}}, mask)
+    step, lifter, key = partial(experiment.step, settings), Lifter(ReplicateAxis(1, "loop")), jax.random.key(0)
+    block = lifter.lift("block", loops.scan_block(step, BLOCK, len(each)), 2 + len(each), 1 + len(shared))
+    begin = experiment.start(settings, {"params": params, "statistics": {}}, mask)
 
-    def advance() -> training.Progress:
-        progress = training.Progress(begin, jnp.int32(-1))
+    def advance() -> loops.LoopState:
+        progress = loops.LoopState(begin, jnp.int32(-1))
         for done in range(0, UPDATES, BLOCK):
             progress = block(progress, key, *each, np.int32(done), *shared)
         return jax.block_until_ready(progress)
 
-    loss, _ = jax.jit(partial(sheet.evaluate, settings))(advance().state.values, *shared[2:])
-    single = jax.jit(training.single(step, len(each))).lower(begin, key, *each, np.int32(0), *shared).compile()
+    loss, _ = jax.jit(partial(experiment.evaluate, settings))(advance().state.values, *shared[2:])
+    single = jax.jit(loops.single_step(step, len(each))).lower(begin, key, *each, np.int32(0), *shared).compile()
     products = {name: product(*about) for name, about in shapes_of_products().items()}
     for run in products.values():
         run()

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import kernel_peers
 from benchmarks.ntk_work import OUTPUTS, POINTS, WIDTHS, named
 from benchmarks.served import Served, spread
-from core.running.workers import environment
+from core.running.worker_pool import worker_environment
 
 RESULT = Path(__file__).parent / "results" / "ntk_empirical.json"
 PEERS = ["torch", "neural-tangents"]
@@ -46,7 +46,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def wide() -> dict[str, Any]:
     """Our seconds and memory at width 10,000 and 64 points, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.ntk_work", "wide", "encore", "."]
-    served = Served(command, environment(accelerator=False, single=False))
+    served = Served(command, worker_environment(accelerator=False, single=False))
     facts = {name: value for name, value in served.answer().items() if name != "runs"}
     served.close()
     return {

@@ -25,8 +25,8 @@ from typing import Any
 from benchmarks.pfn_work import ALONE, GEMM, SEEN, SETS, SIZES, Size, given, named, write_shared
 from benchmarks.served import Served, spread
 from core.files import write_json
-from core.publishing.provenance import collect
-from core.running.workers import environment
+from core.running.worker_pool import worker_environment
+from core.runs.provenance import collect_provenance
 
 RESULT = Path(__file__).parent / "results" / "pfn_speed.json"
 LOSSES = 0.25  # nats by which the losses after a run may differ: initial values and draws differ
@@ -36,7 +36,7 @@ PAUSE = 0.1  # seconds between two runs
 
 def started(python: str, side: str, folder: Path, sizes: list[Size], core: int) -> Served:
     """One side, on one core, having done every run once."""
-    variables = environment(accelerator=False, single=True)
+    variables = worker_environment(accelerator=False, single=True)
     command = ["taskset", "-c", str(core), python, "-m", "benchmarks.pfn_work", side, str(folder)]
     command.append(",".join(size.name for size in sizes))
     served = Served(command, variables)
@@ -144,7 +144,7 @@ def main() -> None:
             for served in sides.values():
                 served.close()
         found = summary(folder, sizes, seconds)
-    provenance = collect(seconds=time.perf_counter() - begun, peak_gib=0.0)
+    provenance = collect_provenance(seconds=time.perf_counter() - begun, peak_gib=0.0)
     result = {
         "work": f"Gaussian processes, one thread on one core, {asked.rounds} rounds; predictions of {SETS} data sets",
         "sizes": {size.name: {k: v for k, v in vars(size).items() if k != "name"} for size in sizes},

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from core import pages
+from core.papers.config import load_config, slugs
+from core.paths import project_root
 from core.report import site
-from core.roots import project_root
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
 
 PAPER = "lottery_ticket"
@@ -44,7 +44,7 @@ def main() -> None:
         raise SystemExit(MISSING)
     with tempfile.TemporaryDirectory() as name, Browser() as browser:
         results = published(Path(name))
-        site.build(results, [pages.load_page(slug) for slug in pages.slugs()], results / "report")
+        site.build(results, [load_config(slug) for slug in slugs()], results / "report")
         browser.resize(*SIZE)
         for picture, (scheme, section) in SHOTS.items():
             browser.scheme(scheme)

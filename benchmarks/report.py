@@ -27,9 +27,9 @@ import numpy as np
 import pandas as pd
 
 from core import files
-from core.publishing.provenance import collect
 from core.report.assets import library
-from core.running.records import write_measurements
+from core.runs.measurements import write_measurements
+from core.runs.provenance import collect_provenance
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,7 +147,7 @@ def main() -> None:
     started, load = time.perf_counter(), round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as name:
         found = measured(given.keep or Path(name), given.rounds)
-    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found = {
         "work": f"report of {PAPERS} papers; a page behind a million points; {given.rounds} rounds",
         "cpu": provenance["device"]["cpu"],

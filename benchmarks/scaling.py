@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from core.files import write_json
-from core.publishing.provenance import collect
-from core.roots import results_elsewhere
-from core.running import costs
+from core.paths import temporary_results_folder
+from core.planning import cost_ledger
+from core.runs.provenance import collect_provenance
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 DEVICES, REPLICATES, COUNTS = (1, 2, 4, 8), 8, (2, 4, 8, 16)
@@ -41,8 +41,8 @@ def spread(devices: int, rounds: int) -> dict[str, list[float]]:
     import jax
     import jax.numpy as jnp
 
-    from core import training
-    from core.replicas import Axis, Lifter
+    from core.lab import loops
+    from core.lab.replicas import Lifter, ReplicateAxis
     from core.scaling.gradients import batch_gradient
     from core.scaling.settings import ScalingSettings
 
@@ -56,15 +56,15 @@ def spread(devices: int, rounds: int) -> dict[str, list[float]]:
         _, gradient = batch_gradient(loss, scaling)(params, batch)
         return [a - 0.1 * b for a, b in zip(params, gradient, strict=True)]
 
-    def rates(axis: Axis, scaling: Any, size: int) -> list[float]:
+    def rates(axis: ReplicateAxis, scaling: Any, size: int) -> list[float]:
         keys = jax.random.split(jax.random.key(0), size)
         params = [jax.random.normal(jax.random.key(n), (size, WIDTH, WIDTH)) / WIDTH**0.5 for n in range(3)]
         batch = (jnp.ones((BATCH, WIDTH)), jnp.zeros((BATCH, WIDTH)))
         lifter = Lifter(axis)
-        one = training.block(lambda *given: step(scaling, *given), STEPS, 0)
+        one = loops.scan_block(lambda *given: step(scaling, *given), STEPS, 0)
         block = lifter.lift("block", one, 2, 2)
         [(state, key)] = lifter.split((params, keys))
-        progress = training.Progress(state, jnp.full((size,) if axis.how != "loop" else (), -1, jnp.int32))
+        progress = loops.LoopState(state, jnp.full((size,) if axis.how != "loop" else (), -1, jnp.int32))
         found = []
         for _ in range(rounds + 1):
             started = time.perf_counter()
@@ -74,8 +74,8 @@ def spread(devices: int, rounds: int) -> dict[str, list[float]]:
 
     how = "vmap" if devices == 1 else "pmap"
     return {
-        "replicates": rates(Axis(REPLICATES, how, devices), ScalingSettings(), REPLICATES),
-        "batch": rates(Axis(1, "loop"), ScalingSettings(spread=True), 1),
+        "replicates": rates(ReplicateAxis(REPLICATES, how, devices), ScalingSettings(), REPLICATES),
+        "batch": rates(ReplicateAxis(1, "loop"), ScalingSettings(spread=True), 1),
     }
 
 
@@ -106,11 +106,11 @@ def around(values: Sequence[float], digits: int = 1) -> dict[str, float]:
     }
 
 
-def performed(words: Sequence[str], processes: int = 1) -> costs.Measured:
+def performed(words: Sequence[str], processes: int = 1) -> cost_ledger.CostEntry:
     """The line of the ledger about one run."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    with results_elsewhere():
+    with temporary_results_folder():
         started = []
         for index in range(processes):
             own = [f"hosts.coordinator='{address}'", f"hosts.count={processes}", f"hosts.index={index}"]
@@ -119,7 +119,7 @@ def performed(words: Sequence[str], processes: int = 1) -> costs.Measured:
         codes = [process.wait(timeout=600) for process in started]
         if any(codes):
             raise SystemExit(f"{' '.join(words)} failed")
-        [line] = costs.read()
+        [line] = cost_ledger.read_entries()
     return line
 
 
@@ -164,7 +164,7 @@ def main() -> None:
         measured["seconds_by_processes"] = over_processes(given.rounds)
     if "replicates" in given.only:
         measured["by_replicates"] = over_replicates()
-    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found = {
         "work": f"three layers of {WIDTH}, batch {BATCH}, {REPLICATES} replicates; runs: {' '.join(RUN)}",
         "cpu": provenance["device"]["cpu"],

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from core.files import read_json, write_json
-from core.publishing.provenance import collect
-from core.running import records
+from core.runs import measurements
+from core.runs.provenance import collect_provenance
 
 RESULT = Path(__file__).with_name("results") / "sweeps.json"
 ENCORE = [sys.executable, "-m", "experiments"]
@@ -72,7 +72,7 @@ def sweep(launcher: str, count: int) -> list[str]:
 LOOP = """
 import sys
 from core.running import compose, flow
-from core.sweeps.points import expand
+from core.sweeps.sweep_command import expand
 for words in expand(sys.argv[1:]):
     flow.execute(compose.prepare_launch(words))
 """
@@ -197,7 +197,7 @@ def vectorised() -> dict[str, Any]:
             clock, processors = seconds_of(Path(folder), command)
             taken[name] = {"clock": round(float(clock), 1), "processors": round(float(processors), 1)}
             paths = sorted((Path(folder) / "results" / "runs").glob("*/verdict/*/measurements.csv.gz"))
-            tables.append([records.read_measurements(path) for path in paths])
+            tables.append([measurements.read_measurements(path) for path in paths])
     apart, together = ([table[table["metric"] == "validation_loss"]["value"] for table in found] for found in tables)
     furthest = max(float((a - b).abs().max()) for a, b in zip(apart, together, strict=True))
     found = {
@@ -222,7 +222,7 @@ def main() -> None:
     for name in wanted:
         started = time.perf_counter()
         measured_now = PARTS[name]()
-        about = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+        about = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
         kept = {"cpu": about["device"]["cpu"], "cores": os.cpu_count(), "commit": about["commit"]}
         kept["load_average"] = [round(value, 1) for value in os.getloadavg()]
         found[name] = {**measured_now, "measured_on": kept}

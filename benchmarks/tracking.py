@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from core.files import sha256, write_json
-from core.publishing.provenance import collect
-from core.tracking.live import Writer
+from core.runs.live import LiveWriter
+from core.runs.provenance import collect_provenance
 
 RESULT = Path(__file__).parent / "results" / "tracking.json"
 MEASURED = ("training", "command", "processor")
@@ -96,7 +96,7 @@ def interleaved(rounds: int, iterations: int) -> dict[str, list[dict[str, Any]]]
 def seconds_per_look() -> float:
     """The median time to write a live row of three metrics."""
     folder, spent = Path(tempfile.mkdtemp()), []
-    writer = Writer(folder, 0)
+    writer = LiveWriter(folder, 0)
     values = dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), np.array(0.123456, np.float32))
     for step in range(LOOKS):
         started = time.perf_counter()
@@ -135,7 +135,7 @@ def main() -> None:
     started = time.perf_counter()
     runs = interleaved(given.rounds, given.iterations)
     look, points = seconds_per_look(), runs["none"][0]["points"]
-    provenance = collect(seconds=time.perf_counter() - started, peak_gib=0.0)
+    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found: dict[str, Any] = {
         "work": f"LeNet-300-100, 2 replicates of 8 networks, {given.iterations} steps each, {given.rounds} rounds",
         "cpu": provenance["device"]["cpu"],

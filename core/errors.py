@@ -42,7 +42,7 @@ class Stopped(Interrupted):
     """A signal asked the run to stop."""
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
+def suggest(name: str, choices: Iterable[str]) -> str:
     """A hint that names the valid choice closest to `name`, or lists the choices when none is close."""
     known = sorted(set(choices))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -54,6 +54,6 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return f"choose from {shown}"
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> BadInput:
+def unknown_name(kind: str, name: str, choices: Iterable[str]) -> BadInput:
     """The error for a name that does not exist, with the nearest one that does."""
-    return BadInput(f"unknown {kind} '{name}': {nearest(name, choices)}")
+    return BadInput(f"unknown {kind} '{name}': {suggest(name, choices)}")

@@ -57,14 +57,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left half-written below `folder`; only for the holder of the folder's lock."""
     for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def awaited_lock(path: Path, waiting: Callable[[], object], poll_seconds: float = 0.2) -> Generator[None]:
+def wait_for_lock(path: Path, waiting: Callable[[], object], poll_seconds: float = 0.2) -> Generator[None]:
     """Hold an exclusive lock; while another process holds it, call `waiting` once and wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     told = False
@@ -82,7 +82,7 @@ def awaited_lock(path: Path, waiting: Callable[[], object], poll_seconds: float 
 
 
 @contextlib.contextmanager
-def held_lock(path: Path, busy: str) -> Generator[None]:
+def try_lock(path: Path, busy: str) -> Generator[None]:
     """Hold an exclusive lock; raise `Busy(busy)` at once when another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

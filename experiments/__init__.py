@@ -1,1 +1,1 @@
-"""One sheet per paper: the method itself, readable from top to bottom beside the paper."""
+"""One experiment per paper: the method itself, readable from top to bottom beside the paper."""

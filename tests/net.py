@@ -44,11 +44,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.contract import Study
-from core.keys import named_keys
+from core.papers.contract import Study
+from core.lab.keys import named_keys
 from core.scaling.gradients import batch_gradient, in_precision, rematerialised
 from core.scaling.settings import ScalingSettings
-from core.settings import setting
+from core.papers.settings import setting
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def trial(settings, keys, lab):
         state = lab.map(partial(initial, settings), named_keys(lab, keys, arm))
         lab.measure({"loss": lab.map(partial(measured, settings), state, shared=data)}, arm=arm)
     state = lab.map(partial(initial, settings), named_keys(lab, keys, "start"))
-    length = {"steps": settings.steps, "every": settings.every}
-    functions = {"watch": partial(look, settings), "finish": partial(finish, settings)}
+    length = {"steps": settings.steps, "evaluate_every": settings.every}
+    functions = {"evaluate": partial(look, settings), "finish": partial(finish, settings)}
     run = lab.iterate("net", partial(step, settings), keys, state, shared=data, **length, **functions)
     lab.measure({"loss": run.result["loss"]}, arm="trained")
     lab.measure(run.curves, along={"step": run.steps}, arm="trained")

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from core.files import sha256, write_json
-from core.pages import Page
-from core.publishing.identity import digest
-from core.running.records import write_measurements
+from core.papers.config import PaperConfig
+from core.runs.identity import digest
+from core.runs.measurements import write_measurements
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='{n}' height='9'><text>{text}</text></svg>"
@@ -45,7 +45,7 @@ def claim(name: str, verdict: str = "holds", **changes: Any) -> dict[str, Any]:
     return base | {"deviations": [], "control": control} | changes
 
 
-def page(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2"), **about: Any) -> Page:
+def config(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2"), **about: Any) -> PaperConfig:
     paper = {"title": title, "authors": ["A. Author", "B. Author"], "year": 2019, "venue": "ICLR"}
     paper |= {"arxiv": "1803.03635", "fields": ["sparsity"], "idea": "The idea in a sentence."} | about
     deviation = {"what": "training length", "paper": 50000, "laptop": 4000, "bears_on": ["C1"], "why": "time"}
@@ -58,7 +58,7 @@ def page(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2
     study |= {"settings": settings, "scales": {"smoke": {"learning_rate": 0.1}, "paper": {"iterations": 50000}}}
     printed = {"value": 0.5, "unit": "percentage points", "where": "figure 4a"}
     listed = {name: {"says": f"Sentence of {name}.", "printed": printed, "study": "lenet"} for name in claims}
-    return Page(
+    return PaperConfig(
         slug, {"paper": paper, "studies": {"lenet": study, "conv": study | {"default": False}}, "claims": listed}
     )
 
@@ -91,7 +91,7 @@ def run_locally(root: Path, slug: str, claims: list[dict[str, Any]], scale: str 
 
 
 class Reader(HTMLParser):
-    """Tags, attributes and visible text of a page; checks that tags are balanced."""
+    """Tags, attributes and visible text of a config; checks that tags are balanced."""
 
     void = frozenset({"meta", "img", "br", "link", "input", "hr"})
 

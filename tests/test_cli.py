@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core import pages
 from core.cli.main import COMMANDS, main
+from core.papers.config import load_config
 
 SCRIPT = Path(sys.executable).with_name("encore")
 PAPER = "paper=lottery_ticket"
@@ -169,7 +169,7 @@ REFUSALS = {
     "board --port 70000": "is no port",
     "board --port many": "invalid int value: 'many'",
     "sync lottery": "did you mean 'lottery_ticket'?",
-    "new lottery_ticket": "has a page already",
+    "new lottery_ticket": "has a config already",
     "new Lottery-2": "not a good name",
     "rum": "unknown command 'rum': did you mean 'run'?",
     "--versio": "unrecognized arguments",
@@ -192,10 +192,10 @@ def test_the_final_settings_are_page_then_scale_then_command_line(
 ) -> None:
     words = ("scale=smoke", "study=[lenet,tuning]", "settings.iterations=40", "studies.tuning.settings.batch=7")
     shown = yaml.safe_load(told(capsys, "run", PAPER, *words, "replicates=3", "--cfg", "job"))
-    page = pages.load_page("lottery_ticket")
+    config = load_config("lottery_ticket")
     assert shown["scale"] == "smoke" and list(shown["studies"]) == ["lenet", "tuning"]
     for name, changed in (("lenet", {}), ("tuning", {"batch": 7})):
-        smoke = page.studies[name].build(page.studies[name].values("smoke"))
+        smoke = config.studies[name].build(config.studies[name].values("smoke"))
         expected = {each: getattr(smoke, each) for each in smoke.__dataclass_fields__}
         expected |= {"iterations": 40, **changed}
         found = shown["studies"][name]["settings"]

@@ -1,7 +1,7 @@
-"""What every paper keeps to, whoever wrote it: one row per page, nothing to register.
+"""What every paper keeps to, whoever wrote it: one row per config, nothing to register.
 
-A paper brings its page, its sheet and `tests/papers/test_<slug>.py`, whose table PARAMETERS pins, for every study at
-laptop and paper scale, the number of values in the state of the largest loop.
+A paper brings its config, its experiment and `tests/papers/test_<slug>.py`, whose table PARAMETERS pins, for every
+study at laptop and paper scale, the number of values in the state of the largest loop.
 """
 
 import dataclasses
@@ -23,26 +23,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import contract, files, pages, prepared
-from core.abstract import AbstractLab
+from core import files
 from core.errors import BadInput, Interrupted
-from core.judging import claims, verdict
-from core.judging.synthetic import planted_table
-from core.publishing import identity, publish
-from core.roots import project_root, sheet_path
-from core.running import compose, flow, jobs, plan, records
-from core.running.runs import Run
+from core.judging import judge, verdicts
+from core.judging.synthetic import synthetic_measurements
+from core.lab.shape_lab import ShapeLab
+from core.launch import compose, jobs
+from core.papers import contract
+from core.papers.config import SCALES, StudyConfig, load_config, slugs
+from core.papers.settings import build_settings, read_studies
+from core.paths import experiment_path, project_root
+from core.planning import forecasting
+from core.publishing import publish
+from core.running import conclude, execute, prepared
 from core.running.worker import Worker
-from core.settings import build, read_studies
+from core.runs import identity, measurements, published
+from core.runs.folder import RunFolder
 
 ROOT = project_root()
-SLUGS = pages.slugs()
+SLUGS = slugs()
 LARGE_SCALES = ("laptop", "paper")
 
 
 def entries(kind: str) -> list[tuple[str, str]]:
     """Every study, or claim, of every paper."""
-    return [(slug, name) for slug in SLUGS for name in pages.load_page(slug).data[kind]]
+    return [(slug, name) for slug in SLUGS for name in load_config(slug).data[kind]]
 
 
 each_paper = pytest.mark.parametrize("slug", SLUGS)
@@ -50,22 +55,22 @@ each_study = pytest.mark.parametrize(("slug", "study"), entries("studies"))
 each_claim = pytest.mark.parametrize(("slug", "claim"), entries("claims"))
 
 
-def study_of(slug: str, study: str) -> pages.Study:
-    return pages.load_page(slug).studies[study]
+def study_of(slug: str, study: str) -> StudyConfig:
+    return load_config(slug).studies[study]
 
 
 def launched(slug: str, *words: str) -> compose.Launch:
-    return compose.prepare_launch([f"paper={slug}", "tracking=none", *words])
+    return compose.compose_launch([f"paper={slug}", "tracking=none", *words])
 
 
-# The page
+# The config
 
 
 @each_paper
 def test_the_page_composes_at_every_scale(slug: str) -> None:
-    for scale in pages.SCALES:
+    for scale in SCALES:
         launch = launched(slug, f"scale={scale}", "study=all")
-        assert [chosen.study.name for chosen in launch.studies] == list(launch.page.studies)
+        assert [chosen.study.name for chosen in launch.studies] == list(launch.config.studies)
         assert all(chosen.replicates >= 1 and not chosen.overridden for chosen in launch.studies)
     assert launched(slug).studies, "no study is run by default"
 
@@ -81,12 +86,14 @@ def test_a_wrong_key_is_refused_in_one_line(slug: str, study: str) -> None:
 
 @each_study
 def test_settings_read_from_source_are_those_of_the_sheet(slug: str, study: str) -> None:
-    sheet, read = contract.studies_of(contract.load_sheet(slug)), study_of(slug, study)
-    assert set(sheet) == set(read_studies(sheet_path(slug))) == set(pages.load_page(slug).studies)
-    assert described(read.settings_class) == described(sheet[study].settings)
-    for scale in pages.SCALES:
+    experiment, read = contract.experiment_studies(contract.load_experiment(slug)), study_of(slug, study)
+    assert set(experiment) == set(read_studies(experiment_path(slug))) == set(load_config(slug).studies)
+    assert described(read.settings_class) == described(experiment[study].settings)
+    for scale in SCALES:
         values = read.values(scale)
-        assert dataclasses.asdict(read.build(values)) == dataclasses.asdict(build(sheet[study].settings, values))
+        assert dataclasses.asdict(read.build(values)) == dataclasses.asdict(
+            build_settings(experiment[study].settings, values)
+        )
 
 
 def described(cls: type) -> dict[str, Any]:
@@ -105,9 +112,9 @@ def described(cls: type) -> dict[str, Any]:
 @each_study
 def test_identity_leaves_out_launch_and_judgement(slug: str, study: str) -> None:
     [chosen] = launched(slug, f"study={study}").studies
-    job = jobs.job_of(launched(slug), chosen)
-    outside = ("abstract", "cli", "figures", "judging", "pages", "publishing", "report", "running", "tracking")
-    assert {"core.lab", "core.replicas", "core.stages", "core.training"} <= job.code.modules
+    job = jobs.make_job(launched(slug), chosen)
+    outside = ("abstract", "cli", "figures", "judging", "configs", "publishing", "report", "running", "tracking")
+    assert {"core.lab.lab", "core.lab.replicas", "core.lab.stages", "core.lab.loops"} <= job.code.modules
     assert not [name for name in job.code.modules if name.split(".")[1:2] and name.split(".")[1] in outside]
     assert set(identity.NUMERICAL) <= set(job.identity.parts["libraries"])
 
@@ -115,7 +122,7 @@ def test_identity_leaves_out_launch_and_judgement(slug: str, study: str) -> None
 # Configurations of any size
 
 
-class Imagined(AbstractLab):
+class Imagined(ShapeLab):
     """Follows a trial by shapes, and makes up a value for whatever would be measured in some replicates."""
 
     def __init__(self, replicates: int) -> None:
@@ -132,9 +139,9 @@ class Imagined(AbstractLab):
             self.rows.append({**row, "metric": metric, "value": float(self.random.random()) + 0.1})
 
 
-def imagined(study: pages.Study, scale: str) -> Imagined:
+def imagined(study: StudyConfig, scale: str) -> Imagined:
     lab = Imagined(min(3, study.replicates(scale)))
-    plan.follow(study.paper, study, study.build(study.values(scale)), lab)
+    forecasting.trace_trial(study.paper, study, study.build(study.values(scale)), lab)
     return lab
 
 
@@ -147,7 +154,7 @@ def test_large_configurations_build_without_being_allocated(
     slug: str, study: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They keep their size, and measure what the claims of the study are judged by."""
-    monkeypatch.setattr("core.data.loading.load", None)
+    monkeypatch.setattr("core.data.loading.load_data_set", None)
     page_study, followed = study_of(slug, study), {}
     for scale in LARGE_SCALES:
         before, values = bytes_alive(), repr(page_study.values(scale))
@@ -155,16 +162,16 @@ def test_large_configurations_build_without_being_allocated(
         assert bytes_alive() - before < 1e6
         assert lab.cost.parameters == maths_test(slug).PARAMETERS[study][scale]
         assert lab.measured
-        for name, claim in pages.load_page(slug).claims.items():
+        for name, claim in load_config(slug).claims.items():
             if claim["study"] == study and first_scale(parsed(slug, name)) == scale:
                 assert_judged(parsed(slug, name), lab, scale)
 
 
-def assert_judged(claim: claims.Claim, lab: Imagined, scale: str) -> None:
+def assert_judged(claim: judge.Claim, lab: Imagined, scale: str) -> None:
     """The claim gets a verdict from what the trial measures."""
     table = pd.DataFrame(lab.rows).assign(study=claim.study)
-    entry = claims.judge(claim, records.ordered(table), scale)
-    assert entry["verdict"] in (claims.HOLDS, claims.FAILS, claims.UNDECIDED)
+    entry = judge.judge_claim(claim, measurements.sort_columns(table), scale)
+    assert entry["verdict"] in (judge.HOLDS, judge.FAILS, judge.UNDECIDED)
     assert entry["kind"] == "exact" or all(clause["n"] for clause in entry["clauses"])
 
 
@@ -193,7 +200,7 @@ class Listener:
     def flush(self) -> None:
         pass
 
-    def advanced(self, steps: int) -> None:
+    def on_progress(self, steps: int) -> None:
         self.blocks += 1
         if self.blocks == self.stop_after:
             self.worker.stop.set()
@@ -222,9 +229,9 @@ def smoke_run(
     compiled = {} if compiled is None else compiled
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENCORE_RESULTS", str(results))
-        patch.setattr("core.timing.interleaved", equal_seconds)
+        patch.setattr("core.lab.timing.time_interleaved", equal_seconds)
         launch = launched(slug, f"study={study}", "scale=smoke")
-        [job] = [jobs.job_of(launch, chosen) for chosen in launch.studies]
+        [job] = [jobs.make_job(launch, chosen) for chosen in launch.studies]
         blocks = 0
         for stop in (*stops, None):
             listener = Listener(stop)
@@ -234,7 +241,10 @@ def smoke_run(
             else:
                 with pytest.raises(Interrupted):
                     compute(listener.worker, job, compiled)
-        table, arrays = records.assemble(job.run, study, job.numbers), records.assemble_arrays(job.run, job.numbers)
+        table, arrays = (
+            measurements.collect_measurements(job.run, study, job.numbers),
+            measurements.collect_arrays(job.run, job.numbers),
+        )
         kept = [path for path in job.run.folder.rglob("*") if path.is_file() and path.name != "done.json"]
         files = {path.relative_to(job.run.folder).as_posix(): path.read_bytes() for path in kept}
         return SmokeRun(job, compiled, blocks, table, arrays, files)
@@ -249,9 +259,12 @@ def equal_seconds(alternatives: Any, rounds: int = 5) -> dict[str, list[float]]:
 
 def compute(worker: Worker, job: jobs.Job, compiled: dict[str, dict]) -> None:
     """What the parent of a run would have the worker do."""
-    tasks = [flow.task(job, "trial", batch, job.run) for batch in plan.batches(job.missing, accelerator=False)]
-    if job.prepared is not None and not prepared.ready(job.prepared):
-        tasks.insert(0, flow.task(job, "prepare", [0], Run(job.prepared)))
+    tasks = [
+        execute.worker_task(job, "trial", batch, job.run)
+        for batch in forecasting.replicate_batches(job.missing, accelerator=False)
+    ]
+    if job.prepared is not None and not prepared.is_prepared(job.prepared):
+        tasks.insert(0, execute.worker_task(job, "prepare", [0], RunFolder(job.prepared)))
     for task in tasks:
         worker.run, worker.lifters = task["run"], compiled.setdefault(task["kind"], {})
         worker.compute(task)
@@ -266,7 +279,7 @@ def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, study: str,
 
 
 def assert_measured(run: SmokeRun) -> None:
-    """Values are numbers, of arms that the page explains, each under conditions of its own."""
+    """Values are numbers, of arms that the config explains, each under conditions of its own."""
     table, study = run.table, run.job.study
     assert not table["value"].isna().any() and np.isfinite(table["value"]).any()
     assert "diverged" not in set(table["metric"])
@@ -278,7 +291,7 @@ def assert_measured(run: SmokeRun) -> None:
 def assert_resumed(run: SmokeRun, results: Path) -> None:
     """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
     stops = (1, run.blocks // 2) if run.blocks > 3 else ()
-    again = smoke_run(run.job.launch.page.slug, run.job.study.name, results, stops, run.compiled)
+    again = smoke_run(run.job.launch.config.slug, run.job.study.name, results, stops, run.compiled)
     assert again.files.keys() == run.files.keys()
     assert [name for name, content in again.files.items() if content != run.files[name]] == []
     assert not [name for name in again.files if name.startswith("checkpoints/")]
@@ -286,14 +299,16 @@ def assert_resumed(run: SmokeRun, results: Path) -> None:
 
 def assert_drawn(run: SmokeRun, folder: Path) -> None:
     """Its claims get entries in strict JSON, and its figures are drawn, from the measurements as they are read back."""
-    page, study = run.job.launch.page, run.job.study.name
-    found = verdict.verdicts(page, study, run.table, "smoke")
-    assert [entry["id"] for entry in found] == [name for name, claim in page.claims.items() if claim["study"] == study]
+    config, study = run.job.launch.config, run.job.study.name
+    found = verdicts.judge_study(config, study, run.table, "smoke")
+    assert [entry["id"] for entry in found] == [
+        name for name, claim in config.claims.items() if claim["study"] == study
+    ]
     json.dumps(found, allow_nan=False)
-    records.write_measurements(folder / "measurements.csv.gz", run.table)
-    read = records.read_measurements(folder / "measurements.csv.gz")
+    measurements.write_measurements(folder / "measurements.csv.gz", run.table)
+    read = measurements.read_measurements(folder / "measurements.csv.gz")
     pd.testing.assert_frame_equal(read, run.table, check_dtype=False)
-    drawn, notes = verdict.draw(page.slug, study, read, run.arrays, folder)
+    drawn, notes = conclude.draw_figures(config.slug, study, read, run.arrays, folder)
     assert notes == []
     assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
 
@@ -301,12 +316,12 @@ def assert_drawn(run: SmokeRun, folder: Path) -> None:
 # The claims
 
 
-def parsed(slug: str, claim: str) -> claims.Claim:
-    page = pages.load_page(slug)
-    return claims.parse_claims(page.claims, page.data["studies"])[claim]
+def parsed(slug: str, claim: str) -> judge.Claim:
+    config = load_config(slug)
+    return judge.parse_claims(config.claims, config.data["studies"])[claim]
 
 
-def first_scale(claim: claims.Claim) -> str:
+def first_scale(claim: judge.Claim) -> str:
     """The first scale at which a claim can be tested."""
     return next(scale for scale in LARGE_SCALES if scale not in claim.not_testable)
 
@@ -316,17 +331,17 @@ def test_a_claim_holds_with_its_effect_alone(slug: str, claim: str) -> None:
     """On made-up rows: a planted effect holds and its control passes; no effect does not hold."""
     found = parsed(slug, claim)
     assert found.control is not None, "a claim without a control proves nothing"
-    planted = claims.judge(found, planted_table(found, "planted"), first_scale(found))
-    assert planted["verdict"] == claims.HOLDS
-    assert planted["control"]["passes"] and planted["control"]["verdict"] != claims.HOLDS
-    assert claims.judge(found, planted_table(found, "none"), first_scale(found))["verdict"] != claims.HOLDS
+    planted = judge.judge_claim(found, synthetic_measurements(found, "planted"), first_scale(found))
+    assert planted["verdict"] == judge.HOLDS
+    assert planted["control"]["passes"] and planted["control"]["verdict"] != judge.HOLDS
+    assert judge.judge_claim(found, synthetic_measurements(found, "none"), first_scale(found))["verdict"] != judge.HOLDS
 
 
 @each_claim
 def test_a_control_that_shows_the_effect_does_not_pass(slug: str, claim: str) -> None:
     found = parsed(slug, claim)
-    entry = claims.judge(found, planted_table(found, "swapped"), first_scale(found))
-    assert entry["control"]["verdict"] == claims.HOLDS and not entry["control"]["passes"]
+    entry = judge.judge_claim(found, synthetic_measurements(found, "swapped"), first_scale(found))
+    assert entry["control"]["verdict"] == judge.HOLDS and not entry["control"]["passes"]
     assert "the claim proves nothing" in entry["note"]
 
 
@@ -339,19 +354,19 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
     folders = [path for path in (ROOT / "results" / slug).glob("*") if path.is_dir()]
     if not folders:
         pytest.skip(f"nothing is published of {slug} yet")
-    page = pages.load_page(slug)
+    config = load_config(slug)
     for folder in folders:
-        assert publish.edited(folder) == []
-        table = records.read_measurements(folder / "measurements.csv.gz")
+        assert published.find_edits(folder) == []
+        table = measurements.read_measurements(folder / "measurements.csv.gz")
         provenance = files.read_json(folder / "provenance.json")["studies"]
         committed = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
-        again = publish.untested(page.data, folder.name, list(provenance))
+        again = publish.claims_without_rows(config.data, folder.name, list(provenance))
         for study, recorded in provenance.items():
-            if recorded["verdict_identity"] == jobs.verdict_identity(page, study):
-                again += verdict.verdicts(page, study, part(table, study), folder.name)
+            if recorded["verdict_identity"] == jobs.verdict_identity(config, study):
+                again += verdicts.judge_study(config, study, part(table, study), folder.name)
         for entry in again:
             assert_alike(entry, committed[entry["id"]], entry["id"])
-        holding = [entry for entry in committed.values() if entry["verdict"] == claims.HOLDS]
+        holding = [entry for entry in committed.values() if entry["verdict"] == judge.HOLDS]
         assert not [entry["id"] for entry in holding if not entry["control"]["passes"]]
 
 
@@ -384,8 +399,8 @@ def test_a_new_paper_keeps_the_contract_at_once(tmp_path: Path) -> None:
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "lottery_ticket*")
         )
-    for page in (tmp_path / "configs" / "paper").glob("*.yaml"):
-        page.unlink()
+    for config in (tmp_path / "configs" / "paper").glob("*.yaml"):
+        config.unlink()
     (tmp_path / "tests").mkdir()
     for name in ("conftest.py", "toy.py", "test_contract.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path / "tests")

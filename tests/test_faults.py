@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from core import stages
 from core.cli.main import main
-from core.running import compose, jobs, records
+from core.lab import stages
+from core.launch import compose, jobs
+from core.runs import measurements
 from core.tracking.mirror import Mirror
 from tests.toy import build_toy
 
@@ -130,7 +131,7 @@ def test_killed_processes_leave_nothing_half_written(here: Path, unbroken: dict[
         wait_for(lambda pids=workers: not any(map(alive, pids)))
         for path in run_in(here).rglob("*.msgpack"):
             if not path.name.startswith("."):
-                assert stages.load(path) is not None
+                assert stages.load_tree(path) is not None
         for path in run_in(here).rglob("done.json"):
             assert json.loads(path.read_text())
     assert main(LONG) == 0
@@ -209,8 +210,8 @@ def test_results_that_cannot_be_written_are_one_line(
 
 @pytest.mark.parametrize("damage", [None, "[]", '{"identity": 3}', '{"paper": "toy"}', "{"])
 def test_a_folder_of_other_code_is_refused(here: Path, damage: str | None, capfd: pytest.CaptureFixture[str]) -> None:
-    launch = compose.prepare_launch(SHORT[1:])
-    job = jobs.job_of(launch, launch.studies[0])
+    launch = compose.compose_launch(SHORT[1:])
+    job = jobs.make_job(launch, launch.studies[0])
     job.run.folder.mkdir(parents=True)
     other = {"identity": {**job.identity.parts, "code": "0" * 64}}
     job.run.settings_file.write_text(json.dumps(other) if damage is None else damage)
@@ -260,7 +261,7 @@ def test_missing_data_is_one_line_that_names_what_was_tried(
 
 def test_a_diverging_replicate_is_a_result(here: Path) -> None:
     assert main(["run", "paper=toy", "study=drift", "tracking=none"]) == 0
-    table = records.read_measurements(run_in(here) / "verdict" / "0-1" / "measurements.csv.gz")
+    table = measurements.read_measurements(run_in(here) / "verdict" / "0-1" / "measurements.csv.gz")
     diverged = table[table["metric"] == "diverged"]
     assert diverged["stage"].tolist() == ["fast"] and diverged["value"].tolist() == [200]
     assert set(table["arm"].dropna()) == {"fast", "slow", "slow_again"} and not table["value"].isna().any()

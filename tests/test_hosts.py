@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 
-from core import stages
 from core.cli.main import main
 from core.errors import BadInput
-from core.running import compose, flow, jobs, records
-from core.running.hosts import Hosts, Team, hosts_of, spreads
-from core.running.workers import Pool
+from core.lab import stages
+from core.launch import compose, jobs
+from core.launch.hosts import Hosts, parse_hosts, spreads_batches
+from core.papers.settings import setting
+from core.running import execute
+from core.running.process_group import ProcessGroup
+from core.running.worker_pool import WorkerPool
+from core.runs import measurements
 from core.scaling.settings import ScalingSettings
-from core.settings import setting
 from tests.net import build_net
 
 GIVEN = {"coordinator": None, "count": None, "index": None, "patience": 20}
@@ -47,7 +50,7 @@ NET = ("paper=net", "tracking=none", "settings.scaling.spread=true", "settings.s
     ],
 )
 def test_which_process_of_how_many(given, environment, expected):
-    assert hosts_of({**GIVEN, **given}, environment) == expected
+    assert parse_hosts({**GIVEN, **given}, environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_bad_hosts_are_one_line(toy_root, tmp_path, capfd, words, message):
 
 def test_nonsense_of_slurm_is_refused():
     with pytest.raises(BadInput, match=r"task 4 of 4: add hosts\.count=1 to run alone"):
-        hosts_of(GIVEN, {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"})
+        parse_hosts(GIVEN, {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"})
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,18 @@ class Outer:
 
 
 def test_settings_that_spread_batches_are_found():
-    assert spreads(Outer(1.0, Inner(ScalingSettings(spread=True))))
-    assert not spreads(Outer(1.0, Inner(ScalingSettings())))
+    assert spreads_batches(Outer(1.0, Inner(ScalingSettings(spread=True))))
+    assert not spreads_batches(Outer(1.0, Inner(ScalingSettings())))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_replicates_are_shared_out_evenly_and_once(tmp_path, count):
     missing = [3, 4, 7, 9, 10]
-    pool = Pool(tmp_path, accelerator=False, pinned=False)
-    shares = [Team(Hosts(count, index), pool, together=False).share(missing) for index in range(count)]
+    pool = WorkerPool(tmp_path, accelerator=False, pinned=False)
+    shares = [ProcessGroup(Hosts(count, index), pool, spread=False).own_share(missing) for index in range(count)]
     assert sorted(number for share in shares for number in share) == missing
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert Team(Hosts(count, count - 1), pool, together=True).share(missing) == missing
+    assert ProcessGroup(Hosts(count, count - 1), pool, spread=True).own_share(missing) == missing
 
 
 # Processes
@@ -210,16 +213,18 @@ def test_processes_that_would_compute_different_things_are_refused(toy_root, tmp
 def net_task(index: int, count: int) -> tuple[jobs.Job, dict[str, Any]]:
     """The job `net`, and its first replicate as work for one of `count` processes together."""
     hosts = [f"hosts.count={count}", f"hosts.index={index}", "hosts.coordinator='node1:8476'"]
-    launch = compose.prepare_launch([*NET, *hosts])
-    job = jobs.job_of(launch, launch.studies[0])
-    return job, flow.task(job, "trial", [0], job.run, together=True)
+    launch = compose.compose_launch([*NET, *hosts])
+    job = jobs.make_job(launch, launch.studies[0])
+    return job, execute.worker_task(job, "trial", [0], job.run, spread=True)
 
 
 def together(folder: Path, count: int, stop: int | None = None) -> list[list[dict[str, Any]]]:
     """The events of `count` workers that compute one replicate together; number `stop` is asked to stop."""
     address, works = f"127.0.0.1:{free_port()}", [net_task(index, count)[1] for index in range(count)]
     with ExitStack() as stack:
-        pools = [stack.enter_context(Pool(folder / str(n), accelerator=False, pinned=False)) for n in range(count)]
+        pools = [
+            stack.enter_context(WorkerPool(folder / str(n), accelerator=False, pinned=False)) for n in range(count)
+        ]
         for index, pool in enumerate(pools):
             pool.start(1, asdict(Hosts(count, index, address, 60.0)))
 
@@ -242,19 +247,19 @@ def test_batches_spread_over_four_processes_stop_together_and_go_on_with_two(toy
         [failed] = [event for event in events if event["event"] == "failed"]
         assert (failed["code"], failed["message"]) == (75, "stopped")
     [checkpoint] = tmp_path.glob("results/runs/*/checkpoints/*/*")
-    kept = stages.load(checkpoint)
+    kept = stages.load_tree(checkpoint)
     done = 0 if kept is None else int(kept["done"])
     for events in together(tmp_path, 2):
         assert [event["event"] for event in events][-1] == "finished"
-    several = records.read_rows(net_task(0, 2)[0].run.replicate(0) / "measurements.jsonl")
+    several = measurements.read_rows(net_task(0, 2)[0].run.replicate_folder(0) / "measurements.jsonl")
     assert not list(tmp_path.glob("results/runs/*/checkpoints/*/*")) and 0 < done < 600
 
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "alone"))
-    with Pool(tmp_path / "single", accelerator=False, pinned=False) as pool:
+    with WorkerPool(tmp_path / "single", accelerator=False, pinned=False) as pool:
         pool.start(1)
         job, work = net_task(0, 1)
-        assert list(pool.run([{**work, "together": False}]))[-1]["event"] == "finished"
-    alone = records.read_rows(job.run.replicate(0) / "measurements.jsonl")
+        assert list(pool.run([{**work, "spread": False}]))[-1]["event"] == "finished"
+    alone = measurements.read_rows(job.run.replicate_folder(0) / "measurements.jsonl")
     for row, expected in zip(several, alone, strict=True):
         assert {**row, "value": 0} == {**expected, "value": 0}
         if row.get("step", 0) <= 200:

@@ -18,11 +18,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from core.pages import load_page, slugs
+from core.papers.config import load_config, slugs
 from core.report import readme_table
 
 ROOT = Path(__file__).resolve().parents[1]
-SLUGS = sorted(page.stem for page in (ROOT / "configs" / "paper").glob("*.yaml"))
+SLUGS = sorted(config.stem for config in (ROOT / "configs" / "paper").glob("*.yaml"))
 CODE = ("core", "configs", "experiments", "benchmarks")
 HEAVY = {"jax", "jaxlib", "flax", "optax", "wandb", "trackio", "numpy", "scipy", "pandas", "sklearn"}
 HEAVY |= {"jinja2", "matplotlib", "optuna"}
@@ -91,7 +91,7 @@ def test_core_knows_no_paper(path: Path) -> None:
 def test_models_and_optimizers_touch_no_file_or_network(path: Path) -> None:
     reaching = {"builtins", "http", "io", "logging", "os", "pathlib", "requests", "shutil", "socket", "subprocess"}
     reaching |= {"sys", "tempfile", "urllib", "wandb"}
-    allowed_core = {"errors", "kernels", "models", "optim", "scores", "settings"}
+    allowed_core = {"errors", "kernels", "models", "optim", "papers"}
     for name in imported(path):
         top, _, rest = name.partition(".")
         assert top not in reaching
@@ -184,8 +184,8 @@ def test_the_report_of_imports_sees_heavy_ones() -> None:
 
 
 LIGHT_MODULES = (
-    "core.errors", "core.files", "core.roots", "core.pages", "core.settings", "core.data.catalogue", "core.cli.main",
-    "core.cli.list", "core.cli.show",
+    "core.errors", "core.files", "core.paths", "core.papers.config", "core.papers.settings", "core.data.catalogue",
+    "core.cli.main", "core.cli.list", "core.cli.show",
 )  # fmt: skip
 
 
@@ -275,8 +275,8 @@ def test_every_page_has_a_sheet_and_a_test_of_its_maths(slug: str) -> None:
 
 
 def test_every_sheet_has_a_page() -> None:
-    sheets = {path.stem if path.is_file() else path.name for path in (ROOT / "experiments").iterdir()}
-    assert {name for name in sheets if not name.startswith(("_", "."))} == set(SLUGS)
+    experiments = {path.stem if path.is_file() else path.name for path in (ROOT / "experiments").iterdir()}
+    assert {name for name in experiments if not name.startswith(("_", "."))} == set(SLUGS)
 
 
 # Packaging
@@ -368,5 +368,5 @@ def test_tests_have_devices_and_no_network() -> None:
 
 
 def test_the_table_of_the_readme_says_what_the_results_say() -> None:
-    pages = [load_page(slug) for slug in slugs()]
-    assert readme_table.current(ROOT / "README.md", pages, ROOT / "results"), "run `encore report --readme`"
+    configs = [load_config(slug) for slug in slugs()]
+    assert readme_table.is_current(ROOT / "README.md", configs, ROOT / "results"), "run `encore report --readme`"

@@ -6,8 +6,8 @@ The fixture `toy_root` (in `conftest.py`) puts it into a temporary folder and po
 - `ready` adds a number that `prepare` computed; claim C2 is exact.
 - the optional study `drift` diverges where `settings.rate` is above 1.
 
-Its page has the name `toy`: `encore run paper=toy`,
-`core.running.compose.prepare_launch(["paper=toy", "tracking=none"])`.
+Its config has the name `toy`: `encore run paper=toy`,
+`core.launch.compose.compose_launch(["paper=toy", "tracking=none"])`.
 """
 
 import shutil
@@ -72,11 +72,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.contract import Study
+from core.papers.contract import Study
 from core.errors import BadInput
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.optim.settings import OptimizerSettings
-from core.settings import setting
+from core.papers.settings import setting
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ def trial(settings, keys, lab):
     for arm, scale in (("fast", 1.0), ("slow", 0.1), ("slow_again", 0.1)):
         state = lab.map(partial(start, settings), named_keys(lab, keys, "again" if arm == "slow_again" else "init"))
         moved = partial(step, settings, scale)
-        length = {"steps": settings.steps, "every": settings.every}
-        run = lab.iterate(arm, moved, keys, state, **length, watch=look, finish=finish)
+        length = {"steps": settings.steps, "evaluate_every": settings.every}
+        run = lab.iterate(arm, moved, keys, state, **length, evaluate=look, finish=finish)
         lab.measure({"loss": run.result["loss"]}, arm=arm)
         lab.measure(run.curves, along={"step": run.steps}, arm=arm)
         lab.keep(f"end_{arm}", run.result["x"])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from core.errors import BadInput
-from core.keys import key_for
+from core.lab.keys import key_for
 
 MAX_DOUBLINGS = 8  # at most 2⁸ leapfrog steps a draw
 

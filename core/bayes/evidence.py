@@ -13,8 +13,8 @@ import optax
 from jax.scipy.special import gammaln
 
 from core.bayes.gaussian_process import Hyper, Kernel, Normal, log_density, log_evidence, predictive
-from core.errors import unknown
-from core.keys import key_for
+from core.errors import unknown_name
+from core.lab.keys import key_for
 
 Logs = dict[str, jax.Array]  # name of a free hyper-parameter -> its logarithm
 METHODS = ("adam", "lbfgs")
@@ -114,7 +114,7 @@ def fit(
       rate: learning rate of Adam.
     """
     if method not in METHODS:
-        raise unknown("method", method, METHODS)
+        raise unknown_name("method", method, METHODS)
 
     def loss(logs: Logs) -> jax.Array:
         value = log_evidence(kernel, prior.hyper(logs), x, y, mask)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from core.keys import key_for
+from core.lab.keys import key_for
 
 Weights = dict[str, jax.Array]
 

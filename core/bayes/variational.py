@@ -10,7 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from core.errors import BadInput
-from core.keys import key_for
+from core.lab.keys import key_for
 
 
 class MeanField(NamedTuple):

@@ -6,21 +6,21 @@ import sys
 import threading
 import webbrowser
 
-from core import pages
-from core.errors import unknown
-from core.roots import runs_folder
+from core.errors import unknown_name
+from core.papers.config import slugs
+from core.paths import runs_folder
 from core.tracking import board
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Serve the board until it is stopped by Ctrl-C."""
     for paper in arguments.papers:
-        if paper not in pages.slugs():
-            raise unknown("paper", paper, pages.slugs())
+        if paper not in slugs():
+            raise unknown_name("paper", paper, slugs())
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with board.opened(runs_folder(), arguments.port, arguments.papers) as (address, shown, note):
+    with board.serve_board(runs_folder(), arguments.port, arguments.papers) as (address, shown, note):
         if note:
             print(f" {note}")
         for name in sorted(shown.left_out):
@@ -28,5 +28,5 @@ def main(arguments: argparse.Namespace) -> int:
         print(f" board: {address}   (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser:
             webbrowser.open(address)
-        board.follow(shown, stop)
+        board.update_board(shown, stop)
     return 0

@@ -2,9 +2,9 @@
 
 import argparse
 
-from core import pages
-from core.roots import project_root
-from core.running.compose import AXES, DEVICES, SHARED_WORDS
+from core.launch.compose import AXES, DEVICES, SHARED_WORDS
+from core.papers.config import SCALES, load_config, slugs
+from core.paths import project_root
 
 SCRIPT = """\
 _encore() {
@@ -41,7 +41,7 @@ def candidates(line: str) -> list[str]:
     if last.startswith("-"):
         return _starting(last, [option for action in commands()[words[1]]._actions for option in action.option_strings])
     if words[1] in ("show", "publish", "check", "fetch", "board", "sync"):
-        return _starting(last, pages.slugs())
+        return _starting(last, slugs())
     return _starting(last, _run_words(words)) if words[1] in ("run", "plan") else []
 
 
@@ -52,15 +52,15 @@ def _starting(last: str, words: list[str] | tuple[str, ...]) -> list[str]:
 def _run_words(words: list[str]) -> list[str]:
     """Every key of a run with its values; settings and studies once the paper is known."""
     slug = next((word.partition("=")[2] for word in words if word.startswith("paper=")), "")
-    values = {"scale": pages.SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "trackio", "none")}
+    values = {"scale": SCALES, "device": DEVICES, "axis": AXES, "tracking": ("wandb", "trackio", "none")}
     values["tracking.mode"] = ("offline", "online", "disabled")
     if "-m" in words:
         for key in ("launcher", "sweeper"):
             values[key] = tuple(sorted(path.stem for path in (project_root() / "configs" / key).glob("*.yaml")))
     found = [f"{key}={value}" for key, chosen in values.items() for value in chosen]
     found += [f"{key}=" for key in SHARED_WORDS if key not in (*values, "paper", "study")]
-    if slug not in pages.slugs():
-        return found + [f"paper={name}" for name in pages.slugs()]
-    page = pages.load_page(slug)
-    names = {name for study in page.studies.values() for name in study.setting_names()}
-    return found + [f"study={name}" for name in [*page.studies, "all"]] + [f"settings.{name}=" for name in names]
+    if slug not in slugs():
+        return found + [f"paper={name}" for name in slugs()]
+    config = load_config(slug)
+    names = {name for study in config.studies.values() for name in study.setting_names()}
+    return found + [f"study={name}" for name in [*config.studies, "all"]] + [f"settings.{name}=" for name in names]

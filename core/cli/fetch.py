@@ -2,21 +2,26 @@
 
 import argparse
 
-from core import pages
 from core.data import loading
-from core.settings import data_sets
+from core.papers.config import SCALES, load_config, slugs
+from core.papers.settings import data_sets_of_settings
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch and verify the data sets of some papers."""
-    slugs = pages.slugs() if arguments.papers == ["all"] else arguments.papers
-    scales = pages.SCALES if arguments.every_study else ("laptop",)
-    for slug in slugs:
-        page = pages.load_page(slug)
-        studies = page.select("all" if arguments.every_study else None)
-        wanted = {name for study in studies for scale in scales for name in data_sets(study.build(study.values(scale)))}
+    papers = slugs() if arguments.papers == ["all"] else arguments.papers
+    scales = SCALES if arguments.every_study else ("laptop",)
+    for slug in papers:
+        config = load_config(slug)
+        studies = config.select("all" if arguments.every_study else None)
+        wanted = {
+            name
+            for study in studies
+            for scale in scales
+            for name in data_sets_of_settings(study.build(study.values(scale)))
+        }
         for name in sorted(wanted):
-            loading.fetch(name)
+            loading.fetch_data_set(name)
         if not wanted:
             print(f"{slug}: needs no data")
     return 0

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from core.errors import BadInput, EncoreError, Interrupted, nearest
+from core.errors import BadInput, EncoreError, Interrupted, suggest
 
 COMMANDS = (
     "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
@@ -25,7 +25,7 @@ Published experiments, performed again. Each run ends in a verdict on the paper'
 RUN = """\
 Perform the experiments of a paper and judge its claims.
 
-  encore run paper=lottery_ticket                          the page's default studies at laptop scale
+  encore run paper=lottery_ticket                          the config's default studies at laptop scale
   encore run paper=lottery_ticket scale=smoke              seconds instead of minutes; decides nothing
   encore run paper=lottery_ticket study=conv               one study; study=[lenet,conv] several; study=all every one
   encore run paper=lottery_ticket settings.iterations=2000 another value for a setting (encore show lists them)
@@ -183,7 +183,7 @@ def commands() -> dict[str, Parser]:
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
 
-    new = command("new", "write the page, the sheet and the maths test of a new paper")
+    new = command("new", "write the config, the experiment and the maths test of a new paper")
     new.add_argument("paper")
 
     completion = command(
@@ -221,7 +221,7 @@ def main(words: Sequence[str] | None = None) -> int:
             parser().print_help()
             return 0
         if words[0] not in COMMANDS:
-            raise BadInput(f"unknown command '{words[0]}': {nearest(words[0], COMMANDS)}")
+            raise BadInput(f"unknown command '{words[0]}': {suggest(words[0], COMMANDS)}")
         parsed = commands()[words[0]].parse_intermixed_args(words[1:])
         return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
     except EncoreError as error:

@@ -1,12 +1,13 @@
-"""`encore new`: the page, the sheet and the maths test of a new paper, as small working examples to write over."""
+"""`encore new`: config, experiment and maths test of a new paper, as small working examples to write over."""
 
 import argparse
 import re
 from importlib.resources import files as resources
 
-from core import files, pages
+from core import files
 from core.errors import BadInput
-from core.roots import pages_folder, project_root, sheet_path
+from core.papers.config import slugs
+from core.paths import configs_folder, experiment_path, project_root
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -14,11 +15,11 @@ def main(arguments: argparse.Namespace) -> int:
     slug = arguments.paper
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
         raise BadInput(f"'{slug}' is not a good name: lower-case words joined by underscores, such as layer_norm")
-    if slug in pages.slugs():
-        raise BadInput(f"{slug} has a page already")
+    if slug in slugs():
+        raise BadInput(f"{slug} has a config already")
     targets = {
-        "page.yaml": pages_folder() / f"{slug}.yaml",
-        "sheet.py": sheet_path(slug),
+        "config.yaml": configs_folder() / f"{slug}.yaml",
+        "experiment.py": experiment_path(slug),
         "maths_test.py": project_root() / "tests" / "papers" / f"test_{slug}.py",
     }
     for target in targets.values():

@@ -9,14 +9,15 @@ from rich.table import Table
 
 from core import files
 from core.errors import BadInput, OverBudget
-from core.pages import slugs
-from core.roots import project_root
-from core.running import accelerators, budget, compose, costs, survey
-from core.running.accelerators import STEP_SECONDS, Fleet
-from core.running.compose import Launch
-from core.running.screen import console, duration
-from core.running.survey import Line
-from core.sweeps import points
+from core.launch import compose
+from core.launch.compose import Launch
+from core.papers.config import slugs
+from core.paths import project_root
+from core.planning import accelerators, budget, cost_ledger, estimate
+from core.planning.accelerators import STEP_SECONDS, Fleet
+from core.planning.estimate import StudyEstimate
+from core.sweeps import sweep_command
+from core.terminal import console, format_duration
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _document(screen)
     fleet = _fleet(arguments)
     chosen = launches(arguments.overrides, arguments.multirun)
-    found = survey.lines(chosen, fleet)
+    found = estimate.estimate_launches(chosen, fleet)
     _show(screen, found, fleet)
     if arguments.within is not None:
         _pick(screen, found, arguments.within)
@@ -46,27 +47,27 @@ def _fleet(arguments: argparse.Namespace) -> Fleet | None:
         if arguments.count > 1:
             raise BadInput("--count says how many accelerators: add --on, such as --on h100")
         return None
-    return Fleet(accelerators.named(arguments.on), arguments.count, arguments.efficiency)
+    return Fleet(accelerators.find_accelerator(arguments.on), arguments.count, arguments.efficiency)
 
 
-def _show(screen: Console, found: Sequence[Line], fleet: Fleet | None) -> None:
+def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) -> None:
     table = Table(
         "study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "claims", "estimated from",
         box=None, pad_edge=False,
     )  # fmt: skip
-    papers = {line.job.launch.page.slug for line in found}
+    papers = {line.job.launch.config.slug for line in found}
     several = len({line.words[:-1] for line in found}) > 1
     for line in found:
         table.add_row(*_cells(line, _name(line, several)))
     where = "this machine"
     if fleet:
         where = f"{fleet.count} x {fleet.kind.title}" if fleet.count > 1 else fleet.kind.title
-    title = found[0].job.launch.page.slug if len(papers) == 1 else f"{len(papers)} papers"
+    title = found[0].job.launch.config.slug if len(papers) == 1 else f"{len(papers)} papers"
     screen.print(f"{title} · {found[0].job.launch.scale} scale · on {where}", style="bold")
     screen.print(table, soft_wrap=False)
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
-        screen.print(f" together {duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
+        screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
     if any(line.floor for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
@@ -80,15 +81,15 @@ def _show(screen: Console, found: Sequence[Line], fleet: Fleet | None) -> None:
             screen.print(f" {line.job.study.name}: {line.gib:.0f} GiB do not fit {kind.gib:.0f} GiB: fewer at once")
 
 
-def _name(line: Line, several: bool) -> str:
+def _name(line: StudyEstimate, several: bool) -> str:
     """The study; where there are several launches with the paper, and the words in which they differ."""
     if not several:
         return line.job.study.name
     own = [word for word in line.words if not word.startswith(("paper=", "scale=", "study=", "tracking", "budget."))]
-    return " ".join([f"{line.job.launch.page.slug}/{line.job.study.name}", *own])
+    return " ".join([f"{line.job.launch.config.slug}/{line.job.study.name}", *own])
 
 
-def _cells(line: Line, name: str) -> tuple[str, ...]:
+def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
     return (
         name,
         f"{line.replicates} of {line.of}" if line.replicates < line.of else str(line.of),
@@ -96,44 +97,46 @@ def _cells(line: Line, name: str) -> tuple[str, ...]:
         f"{line.replicates * line.steps:,}",
         f"{line.replicates * line.flops / 1e9:,.0f}",
         f"{line.gib:.1f} GiB" if line.gib >= 0.1 else f"{line.gib * 1024:.0f} MiB",
-        ("≥ " if line.floor else "") + duration(line.minutes),
+        ("≥ " if line.floor else "") + format_duration(line.minutes),
         str(line.claims),
         line.source,
     )
 
 
-def _pick(screen: Console, found: Sequence[Line], minutes: float) -> None:
+def _pick(screen: Console, found: Sequence[StudyEstimate], minutes: float) -> None:
     """The runs that decide the most claims in the time given."""
     if not minutes > 0:
         raise BadInput(f"--within {minutes:g} must be a positive number of minutes")
-    offers = [budget.Offer(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
-    picked = budget.best(offers, minutes)
+    offers = [budget.RunOption(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
+    picked = budget.choose_runs(offers, minutes)
     if not picked:
-        raise OverBudget(f"no run of these decides a claim within {duration(minutes)}")
+        raise OverBudget(f"no run of these decides a claim within {format_duration(minutes)}")
     claims, total = sum(offer.claims for offer in picked), sum(offer.minutes for offer in picked)
     every = sum(line.claims for line in found)
-    screen.print(f" within {duration(minutes)}: {claims} of {every} claims in {duration(total)}")
+    screen.print(f" within {format_duration(minutes)}: {claims} of {every} claims in {format_duration(total)}")
     for offer in picked:
         screen.print(f" encore run {' '.join(found[int(offer.name)].words)}")
 
 
-def _refuse(found: Sequence[Line], minutes: float) -> None:
+def _refuse(found: Sequence[StudyEstimate], minutes: float) -> None:
     total = sum(line.minutes for line in found)
     if total > minutes:
         raise OverBudget(
-            f"forecast {duration(total)}, budget {duration(minutes)}: --within {minutes:g} picks the runs that decide "
-            "the most claims in that time"
+            f"forecast {format_duration(total)}, budget {format_duration(minutes)}: --within {minutes:g} picks those "
+            "that decide the most claims in that time"
         )
 
 
 def _check(screen: Console) -> int:
     """Every forecast of the ledger beside what happened."""
-    found = costs.accuracy(costs.read())
+    found = cost_ledger.forecast_errors(cost_ledger.read_entries())
     if not found:
         raise BadInput("nothing has been run here yet: the ledger of costs is empty")
     table = Table("run", "forecast", "took", "factor", "estimated from", box=None, pad_edge=False)
     for line, factor in found:
-        table.add_row(line.identity, duration(line.forecast), duration(line.minutes), f"{factor:.2f}", line.source)
+        table.add_row(
+            line.identity, format_duration(line.forecast), format_duration(line.minutes), f"{factor:.2f}", line.source
+        )
     screen.print(table, soft_wrap=False)
     factors = [factor for _, factor in found]
     screen.print(f" median factor {statistics.median(factors):.2f}, largest {max(factors):.2f}, {len(factors)} runs")
@@ -145,15 +148,15 @@ def _document(screen: Console) -> int:
     from core.report import cost_table
 
     path = project_root() / cost_table.FILE
-    files.write_text(path, cost_table.written())
+    files.write_text(path, cost_table.render_cost_table())
     screen.print(cost_table.FILE)
     return 0
 
 
 def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
     """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
-    found = [own for point in _papers(words) for own in (points.expand(point) if multirun else [point])]
-    return [(compose.prepare_launch(own), tuple(own)) for own in found]
+    found = [own for point in _papers(words) for own in (sweep_command.expand_points(point) if multirun else [point])]
+    return [(compose.compose_launch(own), tuple(own)) for own in found]
 
 
 def _papers(words: Sequence[str]) -> list[list[str]]:

@@ -3,27 +3,27 @@
 import argparse
 from pathlib import Path
 
-from core import pages
 from core.errors import BadInput
-from core.report.asked import Asked
-from core.roots import project_root, results_folder
+from core.papers.config import load_config, slugs
+from core.paths import project_root, results_folder
+from core.report.freshness_process import FreshnessProcess
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Build the site; with --readme also renew the README's table."""
-    asked = Asked(results_folder())  # at work while this process imports and reads
+    asked = FreshnessProcess(results_folder())  # at work while this process imports and reads
     from core.report import readme_table, site
 
     found, left_out = [], []
-    for slug in pages.slugs():
+    for slug in slugs():
         try:
-            found.append(pages.load_page(slug))
+            found.append(load_config(slug))
         except BadInput as error:
             left_out.append(str(error))
     out = Path(arguments.out) if arguments.out else results_folder() / "report"
     print(site.build(results_folder(), found, out, left_out, asked.of))
     for line in left_out:
         print(f"left out: {line}")
-    if arguments.readme and readme_table.update(project_root() / "README.md", found, results_folder()):
+    if arguments.readme and readme_table.update_readme(project_root() / "README.md", found, results_folder()):
         print("README.md: the table of papers was renewed")
     return 0

@@ -3,7 +3,8 @@
 import argparse
 
 from core.errors import BadInput
-from core.running import compose, flow
+from core.launch import compose
+from core.running import execute
 
 SWEEP_WORDS = ("hydra", "launcher", "sweeper", "objective", "points")
 
@@ -13,14 +14,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.multirun and arguments.cfg:
         raise BadInput("--cfg prints the settings of one run: leave -m out, and name one value of each key")
     if arguments.multirun:
-        from core.sweeps import drive
+        from core.sweeps import driver
 
-        return drive.run(arguments.overrides)
+        return driver.run_sweep(arguments.overrides)
     for word in arguments.overrides:
         if word.partition("=")[0].split(".")[0].split("/")[0] in SWEEP_WORDS:
             raise BadInput(f"'{word}' speaks to sweeps: add -m")
-    launch = compose.prepare_launch(arguments.overrides)
+    launch = compose.compose_launch(arguments.overrides)
     if arguments.cfg:
         print(launch.printable(), end="")
         return 0
-    return flow.execute(launch)
+    return execute.run_launch(launch)

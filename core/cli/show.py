@@ -1,4 +1,4 @@
-"""`encore show`: what a page says, and what its settings mean."""
+"""`encore show`: what a config says, and what its settings mean."""
 
 import argparse
 import dataclasses
@@ -8,28 +8,27 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from core import pages
-from core.pages import Page, Study
-from core.running.screen import console
-from core.settings import flat
+from core.papers.config import SCALES, PaperConfig, StudyConfig, load_config
+from core.papers.settings import flatten_settings
+from core.terminal import console
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print one page."""
-    page = pages.load_page(arguments.paper)
+    """Print one config."""
+    config = load_config(arguments.paper)
     screen = console()
-    _reference(screen, page)
-    for study in page.studies.values():
+    _reference(screen, config)
+    for study in config.studies.values():
         _study(screen, study)
-    _claims(screen, page)
-    if page.data.get("notes"):
+    _claims(screen, config)
+    if config.data.get("notes"):
         screen.print("\nnotes", style="bold")
-        screen.print(page.data["notes"].strip())
+        screen.print(config.data["notes"].strip())
     return 0
 
 
-def _reference(screen: Console, page: Page) -> None:
-    paper = page.paper
+def _reference(screen: Console, config: PaperConfig) -> None:
+    paper = config.paper
     screen.print(paper["title"], style="bold")
     screen.print(
         f"{', '.join(paper['authors'])}, {paper.get('venue', '')} {paper['year']}, arXiv {paper.get('arxiv', '-')}"
@@ -37,7 +36,7 @@ def _reference(screen: Console, page: Page) -> None:
     screen.print(f"\n{paper['idea'].strip()}")
 
 
-def _study(screen: Console, study: Study) -> None:
+def _study(screen: Console, study: StudyConfig) -> None:
     mark = "" if study.default else f" (not in the default run: study={study.name})"
     screen.print(f"\nstudy {study.name}{mark}: {study.data['says']}", style="bold")
     for arm, says in study.data["arms"].items():
@@ -52,13 +51,11 @@ def _study(screen: Console, study: Study) -> None:
         box=None,
         pad_edge=False,
     )
-    values = {scale: dict(flat(study.values(scale))) for scale in pages.SCALES}
+    values = {scale: dict(flatten_settings(study.values(scale))) for scale in SCALES}
     for name, about in _described(study.settings_class):
-        shown = [_short(values[scale].get(name, about["default"])) for scale in pages.SCALES]
+        shown = [_short(values[scale].get(name, about["default"])) for scale in SCALES]
         table.add_row(name, *shown, " ".join(filter(None, [about["unit"], about["within"]])), about["help"])
-    table.add_row(
-        "replicates", *[str(study.replicates(scale)) for scale in pages.SCALES], "", "independent repetitions"
-    )
+    table.add_row("replicates", *[str(study.replicates(scale)) for scale in SCALES], "", "independent repetitions")
     screen.print(table, soft_wrap=False)
     for deviation in study.data.get("deviations", []):
         bears = ", ".join(deviation.get("bears_on", []))
@@ -68,9 +65,9 @@ def _study(screen: Console, study: Study) -> None:
         )
 
 
-def _claims(screen: Console, page: Page) -> None:
+def _claims(screen: Console, config: PaperConfig) -> None:
     screen.print("\nclaims", style="bold")
-    for name, claim in page.claims.items():
+    for name, claim in config.claims.items():
         printed = claim["printed"]
         screen.print(f"  {name} ({claim['study']}): {claim['says']}")
         screen.print(f"     printed: {printed['value']} {printed['unit']} ({printed['where']})")

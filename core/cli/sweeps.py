@@ -2,18 +2,19 @@
 
 import argparse
 
-from core.roots import runs_folder
-from core.running.screen import console
-from core.sweeps import book, show
+from core.paths import runs_folder
+from core.runs import sweep_folder
+from core.sweeps import display
+from core.terminal import console
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print all sweeps, or the table of one."""
     if arguments.sweep is not None:
-        show.table_of(console(), book.read_one(runs_folder(), arguments.sweep))
+        display.print_points(console(), sweep_folder.find_sweep(runs_folder(), arguments.sweep))
         return 0
-    if sweeps := book.read_all(runs_folder()):
-        show.overview(console(), sweeps)
+    if sweeps := sweep_folder.read_sweeps(runs_folder()):
+        display.print_overview(console(), sweeps)
     else:
         print("no sweep yet: encore run -m paper=<name> settings.<name>=<value>,<value>")
     return 0

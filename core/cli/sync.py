@@ -3,36 +3,36 @@
 import argparse
 import sys
 
-from core import pages
-from core.errors import EncoreError, unknown
-from core.roots import runs_folder
-from core.tracking import push
+from core.errors import EncoreError, unknown_name
+from core.papers.config import slugs
+from core.paths import runs_folder
+from core.tracking import upload
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Make every mirror that waits whole, then upload it; returns the worst exit code."""
     for paper in arguments.papers:
-        if paper not in pages.slugs():
-            raise unknown("paper", paper, pages.slugs())
+        if paper not in slugs():
+            raise unknown_name("paper", paper, slugs())
     elsewhere = {name: getattr(arguments, name) for name in ("project", "entity") if getattr(arguments, name)}
-    runs = list(push.waiting(runs_folder(), arguments.papers, arguments.rebuild, elsewhere))
+    runs = list(upload.pending_uploads(runs_folder(), arguments.papers, arguments.rebuild, elsewhere))
     if not runs:
         print(" nothing waits to be uploaded")
         return 0
     if not arguments.rebuild:
-        push.check_server()
+        upload.check_server()
     whole, codes = [], [0]
     for run in runs:
         try:
-            push.make_whole(run, arguments.rebuild)
+            upload.complete_mirror(run, arguments.rebuild)
             whole.append(run)
         except EncoreError as error:
             codes.append(_told(error))
     print(f" {len(whole)} of {len(runs)} mirrors are whole")
-    address = push.check_server()
+    address = upload.check_server()
     for run in whole:
         try:
-            print(f" {run.folder.name}: uploaded to {push.upload(run) or address}", flush=True)
+            print(f" {run.folder.name}: uploaded to {upload.upload(run) or address}", flush=True)
         except EncoreError as error:
             codes.append(_told(error))
     return max(codes)

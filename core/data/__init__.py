@@ -1,7 +1,1 @@
-"""Data sets: what is known (`catalogue`, light), and how their verified arrays are had (`load`, `fetch`)."""
-
-from core.data.catalogue import checksum, describe, names
-from core.data.dataset import DataSet
-from core.data.loading import fetch, load
-
-__all__ = ["DataSet", "checksum", "describe", "fetch", "load", "names"]
+"""Data sets: what is known of each (`catalogue`, light), and how its verified arrays are had (`loading`)."""

@@ -7,7 +7,7 @@ import pkgutil
 
 from core.data import sets
 from core.data.dataset import DataSet
-from core.errors import unknown
+from core.errors import unknown_name
 
 
 @functools.cache
@@ -19,7 +19,7 @@ def data_sets() -> dict[str, DataSet]:
     return {data.name: data for module in modules for data in module.DATA_SETS}
 
 
-def names() -> list[str]:
+def data_set_names() -> list[str]:
     """Names of all data sets, sorted."""
     return sorted(data_sets())
 
@@ -27,7 +27,7 @@ def names() -> list[str]:
 def describe(name: str) -> DataSet:
     """The description of one data set; BadInput with the nearest name when there is none."""
     if name not in data_sets():
-        raise unknown("data set", name, names())
+        raise unknown_name("data set", name, data_set_names())
     return data_sets()[name]
 
 

@@ -14,27 +14,27 @@ from core import files
 from core.data.catalogue import describe
 from core.data.dataset import Contents, DataSet, File
 from core.errors import DataMissing
-from core.roots import cache_folder
+from core.paths import cache_folder
 
-Say = Callable[[str], object]
+Notify = Callable[[str], object]
 
 
-def load(name: str, say: Say = print) -> dict[str, Any]:
+def load_data_set(name: str, notify: Notify = print) -> dict[str, Any]:
     """The numpy arrays of a data set, each of its files verified by sha256; fetched first where they are missing.
 
     Image sets: `train_images` and `test_images` uint8 (N, H, W) or (N, H, W, 3), `train_labels` and `test_labels` int32
     (N,). Arrays may be read-only. Raises BadInput for an unknown name and DataMissing where no source delivers.
     """
     data = describe(name)
-    _, contents = _verified(data, say)
+    _, contents = _verified(data, notify)
     return data.read(contents)
 
 
-def fetch(name: str, say: Say = print) -> Path:
-    """Make sure that a data set is at hand and verified; returns the folder with its files, `say` gets the progress."""
-    folder, contents = _verified(describe(name), say)
+def fetch_data_set(name: str, notify: Notify = print) -> Path:
+    """Make sure that a data set is at hand and verified; returns its folder, `notify` is told of the progress."""
+    folder, contents = _verified(describe(name), notify)
     count, size = len(contents), sum(map(len, contents.values())) / 1e6
-    say(f"{name}: {count} file{'s' * (count > 1)}, {size:.1f} MB, verified in {folder}")
+    notify(f"{name}: {count} file{'s' * (count > 1)}, {size:.1f} MB, verified in {folder}")
     return folder
 
 
@@ -49,12 +49,12 @@ def placed_folders(name: str) -> list[Path]:
     return [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
 
 
-def _verified(data: DataSet, say: Say) -> tuple[Path, Contents]:
+def _verified(data: DataSet, notify: Notify) -> tuple[Path, Contents]:
     notes: list[str] = []
     found = _at_hand(data, notes)
     for note in notes:
-        say(f"{data.name}: {note}")
-    return found or _obtain(data, notes, say)
+        notify(f"{data.name}: {note}")
+    return found or _obtain(data, notes, notify)
 
 
 def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, Contents] | None:
@@ -103,7 +103,7 @@ def _set_aside(path: Path) -> str:
     return aside.name
 
 
-def _obtain(data: DataSet, notes: list[str], say: Say) -> tuple[Path, Contents]:
+def _obtain(data: DataSet, notes: list[str], notify: Notify) -> tuple[Path, Contents]:
     """Ask every source in turn; all files of the first that delivers them verified go to the cache."""
     from core.data import sources  # network and archives: of no use where the data are at hand
 
@@ -112,13 +112,13 @@ def _obtain(data: DataSet, notes: list[str], say: Say) -> tuple[Path, Contents]:
         _writable(cache)
     tried = list(notes)
     for source in data.sources:
-        say(f"{data.name}: trying {source.title}")
+        notify(f"{data.name}: trying {source.title}")
         try:
             with tempfile.TemporaryDirectory(prefix="encore-") as scratch:
-                contents = sources.obtain(source, data, placed_folders(data.name), Path(scratch), say)
+                contents = sources.obtain_file(source, data, placed_folders(data.name), Path(scratch), notify)
         except (sources.Unavailable, OSError) as error:
-            tried.append(f"{source.title}: {sources.in_words(error)}")
-            say(f"  {sources.in_words(error)}")
+            tried.append(f"{source.title}: {sources.error_text(error)}")
+            notify(f"  {sources.error_text(error)}")
             continue
         _store(cache, contents)
         return cache, contents

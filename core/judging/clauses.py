@@ -1,4 +1,4 @@
-"""A clause as a page writes it: which rows, the steps to one number per unit, and the region fixed beforehand.
+"""A clause as a config writes it: which rows, the steps to one number per unit, and the region fixed beforehand.
 
     metric: test_accuracy                              # or several: [predicted, observed]
     unit: percentage points
@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.errors import BadInput, unknown
+from core.errors import BadInput, unknown_name
 
 ALONG = ("mean", "median", "sd", "min", "max", "slope", "loglog_slope", "rank_correlation", "argmin", "argmax")
 THRESHOLDS = ("crossing", "share")
@@ -74,32 +74,32 @@ class Clause:
         return not self.over
 
 
-def parse_clause(page: Any, place: str, study: str, unit: str = "") -> Clause:
-    """A clause from its mapping on the page; `study` and `unit` are the claim's own. Errors name the `place`."""
-    page = checked_keys(page, KEYS, place, required=("metric", "in"))
-    metrics = _values(page["metric"])
+def parse_clause(written: Any, place: str, study: str, unit: str = "") -> Clause:
+    """A clause from its mapping in the config; `study` and `unit` are the claim's own. Errors name the `place`."""
+    written = check_keys(written, KEYS, place, required=("metric", "in"))
+    metrics = _values(written["metric"])
     select = {
-        column: _values(wanted) for column, wanted in _mapping(page.get("select", {}), f"{place}, select").items()
+        column: _values(wanted) for column, wanted in _mapping(written.get("select", {}), f"{place}, select").items()
     }
-    steps = page.get("number", [])
+    steps = written.get("number", [])
     if not _is_list(steps):
         raise BadInput(f"{place}: number is a list of steps, such as [{{minus: {{arm: [a, b]}}}}]")
     clause = Clause(
         place=place,
         metric=", ".join(str(name) for name in metrics),
-        unit=str(page.get("unit", unit)),
+        unit=str(written.get("unit", unit)),
         select={"study": (study,), "metric": metrics} | select,
         number=tuple(_step(step, f"{place}, step {i}") for i, step in enumerate(steps, 1)),
-        over=tuple(str(column) for column in _values(page["over"])) if page.get("over") else (),
-        summary=_summary(page.get("summary", "mean"), f"{place}, summary"),
-        region=_region(page["in"], place),
-        matters=None if page.get("matters") is None else as_number(page["matters"], f"{place}, matters"),
+        over=tuple(str(column) for column in _values(written["over"])) if written.get("over") else (),
+        summary=_summary(written.get("summary", "mean"), f"{place}, summary"),
+        region=_region(written["in"], place),
+        matters=None if written.get("matters") is None else parse_number(written["matters"], f"{place}, matters"),
     )
-    _check(clause, "summary" in page)
+    _check(clause, "summary" in written)
     return clause
 
 
-def swapped(clause: Clause, swap: Mapping[Any, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
+def swap_values(clause: Clause, swap: Mapping[Any, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
     """The same clause with values exchanged in its selection and contrasts, and with columns selected anew."""
     exchange = {column: _exchanged(values, swap) for column, values in clause.select.items()}
     number = tuple(_swapped_step(step, swap, place) for step in clause.number)
@@ -107,7 +107,7 @@ def swapped(clause: Clause, swap: Mapping[Any, Any], select: Mapping[str, tuple[
     return replace(clause, place=place, select=exchange | dict(select), number=number, summary=summary)
 
 
-def values_of(clause: Clause) -> list[tuple[str, Any]]:
+def named_values(clause: Clause) -> list[tuple[str, Any]]:
     """Every (column, value) that the clause names, in its selection and in its contrasts."""
     named = [(column, value) for column, values in clause.select.items() for value in values]
     for step in (*clause.number, clause.summary):
@@ -115,8 +115,8 @@ def values_of(clause: Clause) -> list[tuple[str, Any]]:
     return named
 
 
-def same(value: Any, wanted: Any) -> bool:
-    """Whether a table's value is the page's: numbers to 1e-9 relative, missing is null, anything else exactly."""
+def values_match(value: Any, wanted: Any) -> bool:
+    """Whether a table's value is the config's: numbers to 1e-9 relative, missing is null, anything else exactly."""
     if _is_missing(value) or _is_missing(wanted):
         return _is_missing(value) and _is_missing(wanted)
     try:
@@ -125,20 +125,20 @@ def same(value: Any, wanted: Any) -> bool:
         return bool(value == wanted)
 
 
-def checked_keys(page: Any, known: Sequence[str], place: str, required: Sequence[str] = ()) -> dict[str, Any]:
+def check_keys(written: Any, known: Sequence[str], place: str, required: Sequence[str] = ()) -> dict[str, Any]:
     """The mapping, once every key is known and every required one is there."""
-    page = _mapping(page, place)
-    for key in page:
+    written = _mapping(written, place)
+    for key in written:
         if key not in known:
-            raise unknown(f"key of {place}", str(key), known)
+            raise unknown_name(f"key of {place}", str(key), known)
     for key in required:
-        if page.get(key) is None:
+        if written.get(key) is None:
             raise BadInput(f"{place}: '{key}' is missing")
-    return page
+    return written
 
 
-def as_number(value: Any, place: str) -> float:
-    """A real number or a signed 'inf' as a page may write it."""
+def parse_number(value: Any, place: str) -> float:
+    """A real number or a signed 'inf' as a config may write it."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
@@ -148,11 +148,11 @@ def as_number(value: Any, place: str) -> float:
     return number
 
 
-def _step(page: Any, place: str) -> Step:
-    page = _mapping(page, place)
-    if len(page) != 1:
-        raise BadInput(f"{place}: a step has one name, not {len(page)}: {', '.join(map(str, page)) or 'nothing'}")
-    ((name, what),) = page.items()
+def _step(written: Any, place: str) -> Step:
+    written = _mapping(written, place)
+    if len(written) != 1:
+        raise BadInput(f"{place}: a step has one name, not {len(written)}: {', '.join(map(str, written)) or 'nothing'}")
+    ((name, what),) = written.items()
     if name in ALONG:
         if not isinstance(what, str):
             raise BadInput(f"{place}: {name} takes one column, such as {{{name}: draw}}")
@@ -166,51 +166,51 @@ def _step(page: Any, place: str) -> Step:
         if len(sides) != 1:
             raise BadInput(f"{place}: rank takes one column and a value, such as {{rank: {{arm: ticket}}}}")
         return Step(name, tuple(sides), (tuple(sides.values()),))
-    raise unknown(f"step in {place}:", str(name), STEPS)
+    raise unknown_name(f"step in {place}:", str(name), STEPS)
 
 
-def _threshold(name: str, page: Any, place: str) -> Step:
-    page = checked_keys(page, ("along", "below", "above"), f"{place}, {name}", required=("along",))
-    bounds = [key for key in ("below", "above") if key in page]
-    if len(bounds) != 1 or not isinstance(page["along"], str):
+def _threshold(name: str, written: Any, place: str) -> Step:
+    written = check_keys(written, ("along", "below", "above"), f"{place}, {name}", required=("along",))
+    bounds = [key for key in ("below", "above") if key in written]
+    if len(bounds) != 1 or not isinstance(written["along"], str):
         raise BadInput(f"{place}: {name} takes a column and one bound, such as {{along: step, below: 0.1}}")
-    return Step(name, (page["along"],), side=bounds[0], threshold=as_number(page[bounds[0]], place))
+    return Step(name, (written["along"],), side=bounds[0], threshold=parse_number(written[bounds[0]], place))
 
 
-def _contrast(name: str, page: Any, place: str) -> Step:
-    page = _mapping(page, place)
-    pairs = list(page.values())
+def _contrast(name: str, written: Any, place: str) -> Step:
+    written = _mapping(written, place)
+    pairs = list(written.values())
     if not pairs or not all(_is_list(pair) and len(pair) == 2 for pair in pairs):
         raise BadInput(f"{place}: {name} takes columns with two values each, such as {{arm: [ticket, reinit]}}")
     sides = (tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
     _check_sides(sides, place)
-    return Step(name, tuple(page), sides)
+    return Step(name, tuple(written), sides)
 
 
-def _summary(page: Any, place: str) -> Step:
-    if isinstance(page, str):
-        if page in PAIRED_SUMMARIES:
-            raise BadInput(f"{place}: {page} relates two numbers of a unit: {{{page}: {{metric: [x, y]}}}}")
-        if page not in SUMMARIES:
-            raise unknown(f"summary in {place}:", page, SUMMARIES)
-        return Step(page, side="above" if page == "share" else "")
-    page = _mapping(page, place)
-    name = next(iter(page)) if len(page) == 1 else ""
+def _summary(written: Any, place: str) -> Step:
+    if isinstance(written, str):
+        if written in PAIRED_SUMMARIES:
+            raise BadInput(f"{place}: {written} relates two numbers of a unit: {{{written}: {{metric: [x, y]}}}}")
+        if written not in SUMMARIES:
+            raise unknown_name(f"summary in {place}:", written, SUMMARIES)
+        return Step(written, side="above" if written == "share" else "")
+    written = _mapping(written, place)
+    name = next(iter(written)) if len(written) == 1 else ""
     if name in PAIRED_SUMMARIES:
-        return _contrast(name, page[name], place)
+        return _contrast(name, written[name], place)
     if name != "share":
         raise BadInput(f"{place}: choose {', '.join(SUMMARIES)}; only share, slope, rank_correlation take more")
-    bound = checked_keys(page[name], ("below", "above"), f"{place}, share")
+    bound = check_keys(written[name], ("below", "above"), f"{place}, share")
     if len(bound) != 1:
         raise BadInput(f"{place}: share takes one bound, such as {{share: {{above: 0.3}}}}")
     ((side, threshold),) = bound.items()
-    return Step(name, side=side, threshold=as_number(threshold, place))
+    return Step(name, side=side, threshold=parse_number(threshold, place))
 
 
-def _region(page: Any, place: str) -> tuple[float, float]:
-    if not _is_list(page) or len(page) != 2:
+def _region(written: Any, place: str) -> tuple[float, float]:
+    if not _is_list(written) or len(written) != 2:
         raise BadInput(f"{place}: 'in' is a region of two numbers, such as [0, inf]")
-    low, high = (as_number(bound, f"{place}, in") for bound in page)
+    low, high = (parse_number(bound, f"{place}, in") for bound in written)
     if low > high or (math.isinf(low) and math.isinf(high)):
         raise BadInput(f"{place}: region [{low:g}, {high:g}] must run upwards and leave something out")
     return low, high
@@ -234,7 +234,7 @@ def _check(clause: Clause, summary_given: bool) -> None:
 
 
 def _check_sides(sides: tuple[tuple[Any, ...], ...], place: str) -> None:
-    if len(sides) == 2 and all(same(first, second) for first, second in zip(*sides, strict=True)):
+    if len(sides) == 2 and all(values_match(first, second) for first, second in zip(*sides, strict=True)):
         raise BadInput(f"{place}: contrasts {' and '.join(map(str, sides[0]))} with itself")
 
 
@@ -245,21 +245,21 @@ def _swapped_step(step: Step, swap: Mapping[Any, Any], place: str) -> Step:
 
 
 def _exchanged(values: tuple[Any, ...], swap: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(next((new for old, new in swap.items() if same(value, old)), value) for value in values)
+    return tuple(next((new for old, new in swap.items() if values_match(value, old)), value) for value in values)
 
 
-def _mapping(page: Any, place: str) -> dict[str, Any]:
-    if not isinstance(page, Mapping):
-        raise BadInput(f"{place}: expected 'name: value' entries, not {page!r}")
-    return dict(page)
+def _mapping(written: Any, place: str) -> dict[str, Any]:
+    if not isinstance(written, Mapping):
+        raise BadInput(f"{place}: expected 'name: value' entries, not {written!r}")
+    return dict(written)
 
 
-def _values(page: Any) -> tuple[Any, ...]:
-    return tuple(page) if _is_list(page) else (page,)
+def _values(written: Any) -> tuple[Any, ...]:
+    return tuple(written) if _is_list(written) else (written,)
 
 
-def _is_list(page: Any) -> bool:
-    return isinstance(page, Sequence) and not isinstance(page, str)
+def _is_list(written: Any) -> bool:
+    return isinstance(written, Sequence) and not isinstance(written, str)
 
 
 def _is_missing(value: Any) -> bool:

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.judging.claims import Claim
 from core.judging.clauses import CONTRASTS, Clause, Step
+from core.judging.judge import Claim
 
 EFFECTS = ("planted", "none", "swapped")
 AVERAGES = ("mean", "median", "min", "max")
 SHAPES = ("crossing", "slope", "loglog_slope", "sd")
-PLACES = np.arange(1.0, 9.0)  # along a column whose values the page does not list
+PLACES = np.arange(1.0, 9.0)  # along a column whose values the config does not list
 STEPS = np.unique(np.geomspace(50, 40_000, 160).round())  # along a curve that crosses a threshold
 CENTRE = 1_000.0  # where curves cross when nothing asks for another place
 NOISE = 0.02  # spread between units, in parts of the distance from the region's border
@@ -42,10 +42,10 @@ class Equation:
     margin: float
 
 
-def planted_table(claim: Claim, effect: str, replicates: int = 12, seed: int = 0) -> pd.DataFrame:
+def synthetic_measurements(claim: Claim, effect: str, replicates: int = 12, seed: int = 0) -> pd.DataFrame:
     """Rows for the claim and its control with the effect `planted`, with `none`, or `swapped` into the control too.
 
-    Raises NotImplementedError for clauses whose rows cannot be made up from the page alone.
+    Raises NotImplementedError for clauses whose rows cannot be made up from the config alone.
     """
     if effect not in EFFECTS:
         raise ValueError(f"effect is one of {', '.join(EFFECTS)}, not {effect!r}")
@@ -165,7 +165,7 @@ def _in_logarithms(clause: Clause) -> bool:
 
 
 def _free(clause: Clause) -> tuple[str, ...]:
-    """Columns that are averaged over but whose values the page does not list."""
+    """Columns that are averaged over but whose values the config does not list."""
     return tuple(
         step.columns[0] for step in clause.number if step.name in AVERAGES and step.columns[0] not in clause.select
     )

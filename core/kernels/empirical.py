@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from core.errors import BadInput, unknown
+from core.errors import BadInput, unknown_name
 from core.kernels import layers
 from core.kernels.linear import Apply
 
@@ -95,7 +95,7 @@ def empirical_ntk(
     """
     found = estimate(apply, params, x1, x2, outputs=outputs, memory_gib=memory_gib)
     if method not in ("auto", *WAYS):
-        raise unknown("method", method, ("auto", *WAYS))
+        raise unknown_name("method", method, ("auto", *WAYS))
     name = found.choice if method == "auto" else method
     if not name or found.costs[name].refused:
         reasons = found.costs.items() if not name else [(name, found.costs[name])]
@@ -124,7 +124,7 @@ def estimate(
     if isinstance(outputs, int) and not 0 <= outputs < o:
         raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
     if isinstance(outputs, str) and outputs not in ("all", "trace"):
-        raise unknown("outputs", outputs, ("all", "trace"))
+        raise unknown_name("outputs", outputs, ("all", "trace"))
     seen = 1 if isinstance(outputs, int) else o  # outputs that are differentiated
     pairs = o**2 if outputs == "all" else seen  # and pairs of them that are contracted
     points = n1 if x2 is None else n1 + n2

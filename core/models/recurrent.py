@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from core.errors import BadInput, unknown
+from core.errors import BadInput, unknown_name
 from core.models import norms
 from core.models.norms import Moments
 
@@ -278,13 +278,13 @@ class Recurrent(nn.Module):
 
     def _check(self) -> None:
         if self.cell not in CELLS:
-            raise unknown("cell", self.cell, CELLS)
+            raise unknown_name("cell", self.cell, CELLS)
         if self.norm not in NORMS:
-            raise unknown("norm", self.norm, NORMS)
+            raise unknown_name("norm", self.norm, NORMS)
         known = {part.split("_")[0] for part in PARTS[self.cell]}
         for place in self.places or ():
             if place not in known:
-                raise unknown(f"place of the cell {self.cell}", place, known)
+                raise unknown_name(f"place of the cell {self.cell}", place, known)
         for name in ("inputs", "width", "max_length", "unroll"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{name} of a recurrent layer is {getattr(self, name)}: at least 1 is needed")

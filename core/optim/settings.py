@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import BadInput
-from core.settings import setting
+from core.papers.settings import setting
 
 # Which further settings each optimizer takes; the names are optax's.
 ARGUMENTS = {

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.publishing import published
-from core.publishing.publish import Standing, opened, spot, untested
+from core.publishing.publish import StudyIdentities, claims_without_rows, compare_replicate, open_for_writing
+from core.runs import published
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def confirmable(provenance: Mapping[str, Any], now: Standing | None) -> bool:
+def can_confirm(provenance: Mapping[str, Any], now: StudyIdentities | None) -> bool:
     """Whether a published study has the settings and data of today, but other code or versions of libraries."""
     if now is None:
         return False
@@ -25,13 +25,13 @@ def confirmable(provenance: Mapping[str, Any], now: Standing | None) -> bool:
     return before != today and all(before[part] == today[part] for part in ("settings", "data"))
 
 
-def confirm(
+def confirm_study(
     results: Path,
     slug: str,
     scale: str,
-    page: Mapping[str, Any],
+    config: Mapping[str, Any],
     study: str,
-    now: Standing,
+    now: StudyIdentities,
     again: "pd.DataFrame",
     about: Mapping[str, Any],
 ) -> list[str]:
@@ -41,7 +41,7 @@ def confirm(
       results: folder of published results.
       slug: the paper.
       scale: the published scale.
-      page: the page, for the order of its "claims".
+      config: the config, for the order of its "claims".
       study: the study, confirmable as it is now.
       now: what the study would be now.
       again: the measurements of one published replicate, computed by the present code.
@@ -50,10 +50,10 @@ def confirm(
     Nothing is written when a row differs. Raises BadInput when the folder was edited by hand.
     """
     [replicate] = again["replicate"].unique().tolist()
-    if found := spot(results / slug / scale, study, replicate, again):
+    if found := compare_replicate(results / slug / scale, study, replicate, again):
         return found
-    with opened(results, slug, scale) as folder:
-        parts = published.read(folder)
+    with open_for_writing(results, slug, scale) as folder:
+        parts = published.read_published(folder)
         before = parts[study].provenance
         entry = {**about, "replicate": replicate, "rows": len(again), "before": _moving(before["identity"])}
         provenance = {
@@ -62,7 +62,7 @@ def confirm(
             "confirmed": [*before.get("confirmed", []), entry],
         }
         parts[study] = dataclasses.replace(parts[study], provenance=provenance)
-        published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
+        published.write_published(folder, parts, list(config["claims"]), claims_without_rows(config, scale, parts))
     return []
 
 

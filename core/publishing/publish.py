@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core import files
 from core.errors import BadInput
-from core.publishing import published
-from core.publishing.identity import Identity, differences
-from core.publishing.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, Part, edited
+from core.runs import published
+from core.runs.identity import Identity, identity_differences
+from core.runs.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, PublishedStudy, find_edits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ CURRENT, VERDICTS_CHANGED, EDITED = "current", "verdict logic changed (seconds)"
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyIdentities:
     """What a study would be if it were run now: its identity, those of its verdicts and of its figures."""
 
     identity: Identity
@@ -33,13 +33,13 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A run of one study that is to be published: its folder, and how many replicates the page plans."""
+class PublishableRun:
+    """A run of one study that is to be published: its folder, and how many replicates the config plans."""
 
     study: str
     folder: Path
     replicates: int
-    now: Standing
+    now: StudyIdentities
 
     @property
     def verdict(self) -> Path:
@@ -47,7 +47,7 @@ class Candidate:
         return self.folder / "verdict" / f"0-{self.replicates}"
 
 
-class Status(NamedTuple):
+class PublishedState(NamedTuple):
     """The state of one published study ("*": of all, when files were edited); `detail` says what differs."""
 
     scale: str
@@ -59,18 +59,18 @@ class Status(NamedTuple):
 def publish(
     slug: str,
     scale: str,
-    candidates: Sequence[Candidate],
-    page: Mapping[str, Any],
+    candidates: Sequence[PublishableRun],
+    config: Mapping[str, Any],
     results: Path,
     dirty: bool | None,
 ) -> Path:
-    """Publish runs, keep what was published of the page's other studies, and return the folder.
+    """Publish runs, keep what was published of the config's other studies, and return the folder.
 
     Args:
       slug: the paper.
       scale: the scale of all runs.
       candidates: one run per study.
-      page: the page, for the order of its "studies" and "claims".
+      config: the config, for the order of its "studies" and "claims".
       results: folder of published results, with the local runs below `runs/`.
       dirty: whether the checkout has uncommitted changes; None where that is unknown.
 
@@ -83,51 +83,54 @@ def publish(
     for candidate in candidates:
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
-    with opened(results, slug, scale) as folder:
+    with open_for_writing(results, slug, scale) as folder:
         new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
-        earlier = published.provenance_of(folder)
-        replaced = earlier and all(study in new or study not in page["studies"] for study in earlier)
-        parts = {**({} if replaced else published.read(folder)), **new}
-        ordered = {study: parts[study] for study in page["studies"] if study in parts}
-        published.replace(folder, ordered, list(page["claims"]), untested(page, scale, ordered))
+        earlier = published.read_provenance(folder)
+        replaced = earlier and all(study in new or study not in config["studies"] for study in earlier)
+        parts = {**({} if replaced else published.read_published(folder)), **new}
+        ordered = {study: parts[study] for study in config["studies"] if study in parts}
+        published.write_published(folder, ordered, list(config["claims"]), claims_without_rows(config, scale, ordered))
     return folder
 
 
-def untested(page: Mapping[str, Any], scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
+def claims_without_rows(config: Mapping[str, Any], scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
     """The claims of other studies than these that nothing measured at this scale could decide."""
     import pandas as pd
 
-    from core.judging.claims import judge, parse_claim
+    from core.judging.judge import judge_claim, parse_claim
 
-    written = {name: claim for name, claim in page["claims"].items() if claim.get("study") not in studies}
+    written = {name: claim for name, claim in config["claims"].items() if claim.get("study") not in studies}
     parsed = [parse_claim(name, claim) for name, claim in written.items() if scale in claim.get("not_testable", {})]
     return [
-        judge(claim, pd.DataFrame(), scale, page["studies"][claim.study].get("deviations") or ()) for claim in parsed
+        judge_claim(claim, pd.DataFrame(), scale, config["studies"][claim.study].get("deviations") or ())
+        for claim in parsed
     ]
 
 
-def check(results: Path, slug: str, standing: Callable[[str, str], Standing | None]) -> list[Status]:
+def published_states(
+    results: Path, slug: str, standing: Callable[[str, str], StudyIdentities | None]
+) -> list[PublishedState]:
     """The state of every published study of a paper.
 
-    `standing(scale, study)` is what the study would be now, None when the page no longer has it.
+    `standing(scale, study)` is what the study would be now, None when the config no longer has it.
     """
     found = []
     for folder in sorted(path for path in (results / slug).glob("[!.]*") if path.is_dir()):
-        if edits := edited(folder):
-            found.append(Status(folder.name, "*", EDITED, "; ".join(edits)))
+        if edits := find_edits(folder):
+            found.append(PublishedState(folder.name, "*", EDITED, "; ".join(edits)))
             continue
-        for study, provenance in published.provenance_of(folder).items():
+        for study, provenance in published.read_provenance(folder).items():
             state, detail = _state(provenance, standing(folder.name, study))
-            found.append(Status(folder.name, study, state, detail))
+            found.append(PublishedState(folder.name, study, state, detail))
     return found
 
 
-def remake(
+def remake_verdicts(
     results: Path,
     slug: str,
     scale: str,
-    page: Mapping[str, Any],
-    standing: Callable[[str, str], Standing | None],
+    config: Mapping[str, Any],
+    standing: Callable[[str, str], StudyIdentities | None],
     judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
     draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
 ) -> list[str]:
@@ -137,15 +140,15 @@ def remake(
       results: folder of published results.
       slug: the paper.
       scale: the published scale.
-      page: the page, for the order of its "claims".
+      config: the config, for the order of its "claims".
       standing: as for `check`.
       judge: `judge(study, measurements)`, the entries of claims.json for the claims of one study.
       draw: `draw(study, measurements, arrays)`, figures as SVG by name.
 
     Returns the studies that were made again. Raises BadInput when the folder was edited by hand.
     """
-    with opened(results, slug, scale) as folder:
-        parts, again = published.read(folder), []
+    with open_for_writing(results, slug, scale) as folder:
+        parts, again = published.read_published(folder), []
         for study, part in parts.items():
             now = standing(scale, study)
             if now is None or _logic(part.provenance) == (now.verdicts, now.figures):
@@ -158,11 +161,11 @@ def remake(
             )
             again.append(study)
         if again:
-            published.replace(folder, parts, list(page["claims"]), untested(page, scale, parts))
+            published.write_published(folder, parts, list(config["claims"]), claims_without_rows(config, scale, parts))
     return again
 
 
-def spot(
+def compare_replicate(
     folder: Path,
     study: str,
     replicate: int,
@@ -174,7 +177,7 @@ def spot(
 
     `tolerance` is relative; metrics that are `ignored`, such as seconds, are not compared.
     """
-    from core.running.records import read_measurements
+    from core.runs.measurements import read_measurements
 
     table = read_measurements(folder / TABLE)
     mine = table[(table["study"] == study) & (table["replicate"] == replicate)]
@@ -205,15 +208,15 @@ def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def opened(results: Path, slug: str, scale: str) -> Generator[Path]:
+def open_for_writing(results: Path, slug: str, scale: str) -> Generator[Path]:
     """The published folder of a paper at a scale, for one writer at a time."""
     busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
-    with files.held_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
-        published.settle(results / slug / scale)
+    with files.try_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
+        published.recover_interrupted_write(results / slug / scale)
         yield results / slug / scale
 
 
-def _refusal(slug: str, candidate: Candidate) -> str | None:
+def _refusal(slug: str, candidate: PublishableRun) -> str | None:
     """Why a run may not be published, in one line; None when it may."""
     folder, now = candidate.folder, candidate.now
     command = f"`encore run paper={slug} study={candidate.study} scale={now.identity.scale}`"
@@ -221,8 +224,8 @@ def _refusal(slug: str, candidate: Candidate) -> str | None:
         return f"no run to publish; {command} makes one"
     settings = files.read_json(folder / "settings.json")
     if settings["overridden"]:
-        return f"settings were overridden ({', '.join(settings['overridden'])}); only the page's own are published"
-    if changes := differences(settings["identity"], now.identity.parts):
+        return f"settings were overridden ({', '.join(settings['overridden'])}); only the config's own are published"
+    if changes := identity_differences(settings["identity"], now.identity.parts):
         return f"the run is no longer current ({', '.join(changes)}); {command} makes a new one"
     done = [(folder / "replicates" / f"{number:06d}" / "done.json").exists() for number in range(candidate.replicates)]
     if not all(done):
@@ -238,14 +241,14 @@ def _refusal(slug: str, candidate: Candidate) -> str | None:
     return None
 
 
-def _part(slug: str, scale: str, candidate: Candidate, results: Path) -> Part:
+def _part(slug: str, scale: str, candidate: PublishableRun, results: Path) -> PublishedStudy:
     """What is to be published of one run."""
-    from core.running.records import read_arrays, read_measurements
+    from core.runs.measurements import read_arrays, read_measurements
 
     folder, settings = candidate.verdict, files.read_json(candidate.folder / "settings.json")
     provenance = files.read_json(folder / PROVENANCE)
     ledger = _ledger(slug, scale, candidate, results, provenance["date"])
-    return Part(
+    return PublishedStudy(
         table=read_measurements(folder / TABLE),
         arrays=read_arrays(folder / ARRAYS),
         claims=files.read_json(folder / CLAIMS),
@@ -261,21 +264,21 @@ def _part(slug: str, scale: str, candidate: Candidate, results: Path) -> Part:
     )
 
 
-def _ledger(slug: str, scale: str, candidate: Candidate, results: Path, date: str) -> list[dict[str, Any]]:
+def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, date: str) -> list[dict[str, Any]]:
     """Every run on the published replicates that is known of: here, before the last publication, and this one."""
     found = ledger_entries(results / "runs" / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
-    found += published.provenance_of(results / slug / scale).get(candidate.study, {}).get("ledger", [])
+    found += published.read_provenance(results / slug / scale).get(candidate.study, {}).get("ledger", [])
     name = candidate.now.identity.name
     if name not in {entry["identity"] for entry in found}:
         found.append({"identity": name, "first": 0, "count": candidate.replicates, "date": date})
     return _distinct(found)
 
 
-def _state(provenance: Mapping[str, Any], now: Standing | None) -> tuple[str, str]:
+def _state(provenance: Mapping[str, Any], now: StudyIdentities | None) -> tuple[str, str]:
     renew = f"renew ({max(1, math.ceil(provenance['seconds'] / 60))} min)"
     if now is None:
-        return renew, "the page has no such study"
-    if changes := differences(provenance["identity"], now.identity.parts):
+        return renew, "the config has no such study"
+    if changes := identity_differences(provenance["identity"], now.identity.parts):
         return renew, ", ".join(changes)
     pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
     changed = [name for name, before, after in pairs if before != after]

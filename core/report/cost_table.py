@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from core.pages import slugs
-from core.publishing.identity import digest
-from core.running import accelerators, compose, jobs, survey
-from core.running.accelerators import STEP_SECONDS, Fleet
-from core.running.compose import Launch
-from core.running.screen import duration
+from core.launch import compose, jobs
+from core.launch.compose import Launch
+from core.papers.config import slugs
+from core.planning import accelerators, estimate
+from core.planning.accelerators import STEP_SECONDS, Fleet
+from core.runs.identity import digest
+from core.terminal import format_duration
 
 FILE = "docs/cost.md"
 KIND, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
@@ -34,39 +35,39 @@ the number of replicates planned for scale=paper:
 
 def fleets() -> list[Fleet]:
     """The accelerators of the columns."""
-    return [Fleet(accelerators.named(KIND), count, EFFICIENCY) for count in COUNTS]
+    return [Fleet(accelerators.find_accelerator(KIND), count, EFFICIENCY) for count in COUNTS]
 
 
 def launches(papers: Iterable[str]) -> list[Launch]:
     """Every study of these papers at the published scale."""
-    return [compose.prepare_launch([f"paper={slug}", "scale=paper", "study=all", "tracking=none"]) for slug in papers]
+    return [compose.compose_launch([f"paper={slug}", "scale=paper", "study=all", "tracking=none"]) for slug in papers]
 
 
 def state(papers: Iterable[str]) -> str:
     """A fingerprint of what the table is made of, as far as it can be told without following any trial."""
     studies = [
-        [launch.page.slug, each.study.name, each.replicates, jobs.job_of(launch, each).identity.parts["settings"]]
+        [launch.config.slug, each.study.name, each.replicates, jobs.make_job(launch, each).identity.parts["settings"]]
         for launch in launches(papers)
         for each in launch.studies
     ]
     return digest([studies, [repr(fleet) for fleet in fleets()], STEP_SECONDS])[:16]
 
 
-def written() -> str:
+def render_cost_table() -> str:
     """The whole page."""
     lines, total, operations = [], [0.0] * len(COUNTS), 0.0
     for launch in launches(slugs()):
         for each in launch.studies:
-            found = survey.line(launch, (), each, fleets()[0], 0.0)
+            found = estimate.estimate_study(launch, (), each, fleets()[0], 0.0)
             minutes = [fleet.minutes(each.replicates, found.flops, found.steps) for fleet in fleets()]
             gib = [f"{fleet.gib(each.replicates, found.peak_bytes):.1f}" for fleet in fleets()]
             operations += each.replicates * found.flops
             total = [before + own for before, own in zip(total, minutes, strict=True)]
-            name, floor = f"{launch.page.slug}/{each.study.name}", "≥ " if found.floor else ""
+            name, floor = f"{launch.config.slug}/{each.study.name}", "≥ " if found.floor else ""
             cells = [name, str(each.replicates), f"{found.steps:,}", f"{each.replicates * found.flops / 1e15:,.1f}"]
-            lines.append(_row([*cells, " / ".join(gib), *(floor + duration(own) for own in minutes)]))
-    lines.append(_row(["**all**", "", "", f"{operations / 1e15:,.1f}", "", *map(duration, total)]))
-    kind = accelerators.named(KIND)
+            lines.append(_row([*cells, " / ".join(gib), *(floor + format_duration(own) for own in minutes)]))
+    lines.append(_row(["**all**", "", "", f"{operations / 1e15:,.1f}", "", *map(format_duration, total)]))
+    kind = accelerators.find_accelerator(KIND)
     about = ABOUT.format(
         title=kind.title,
         teraflops=kind.teraflops,
@@ -87,7 +88,7 @@ def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
-def current(text: str) -> bool:
+def is_current(text: str) -> bool:
     """Whether what a page says of its papers was written from their present settings and assumptions."""
     listed = [slug for slug in slugs() if f"| {slug}/" in text]
     return bool(listed) and f"<!-- state: {state(listed)} -->" in text

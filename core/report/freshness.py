@@ -1,6 +1,7 @@
-"""Whether published results are what today's code would give, asked of every page without computing anything.
+"""Whether published results are what today's code would give, asked of every config without computing anything.
 
-`python -m core.report.freshness <results>` prints the answers about all papers as JSON, for `core.report.asked`.
+`python -m core.report.freshness <results>` prints the answers about all papers as JSON, for
+`core.report.freshness_process`.
 """
 
 import dataclasses
@@ -10,45 +11,46 @@ import sys
 from pathlib import Path
 
 from core.errors import BadInput
-from core.pages import Page, load_page, slugs
-from core.publishing import identity, publish
-from core.report.asked import CURRENT, EDITED, STALE, UNKNOWN, Freshness
-from core.roots import sheet_path
-from core.running import compose, jobs
+from core.launch import compose, jobs
+from core.papers.config import PaperConfig, load_config, slugs
+from core.paths import experiment_path
+from core.publishing import publish
+from core.report.freshness_process import CURRENT, EDITED, STALE, UNKNOWN, Freshness
+from core.runs import identity
 
 
-def of_paper(results: Path, page: Page) -> list[Freshness]:
-    """The state of every published study of a paper; unknown, and why, where the page or its sheet cannot say."""
+def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
+    """The state of every published study of a paper; unknown, and why, where its config or experiment cannot say."""
 
     @functools.cache
     def figures() -> str:
-        return identity.figures_identity(sheet_path(page.slug))
+        return identity.figures_identity(experiment_path(config.slug))
 
-    def now(scale: str, name: str) -> publish.Standing | None:
-        if name not in page.studies:
+    def now(scale: str, name: str) -> publish.StudyIdentities | None:
+        if name not in config.studies:
             return None
-        launch = compose.as_written(page, scale, name)
-        job = jobs.job_of(launch, launch.studies[0])
-        return publish.Standing(job.identity, jobs.verdict_identity(page, name), figures())
+        launch = compose.default_launch(config, scale, name)
+        job = jobs.make_job(launch, launch.studies[0])
+        return publish.StudyIdentities(job.identity, jobs.verdict_identity(config, name), figures())
 
     try:
-        return [_worded(status) for status in publish.check(results, page.slug, now)]
+        return [_worded(status) for status in publish.published_states(results, config.slug, now)]
     except (BadInput, OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
         return [Freshness("", "", UNKNOWN, " ".join(str(error).split()))]
 
 
-def of_all(results: Path) -> dict[str, list[Freshness]]:
-    """The same for every paper that has a page which can be read."""
+def all_freshness(results: Path) -> dict[str, list[Freshness]]:
+    """The same for every paper that has a config which can be read."""
     found = {}
     for slug in slugs():
         try:
-            found[slug] = of_paper(results, load_page(slug))
+            found[slug] = paper_freshness(results, load_config(slug))
         except BadInput:
-            continue  # named where pages are read
+            continue  # named where configs are read
     return found
 
 
-def _worded(status: publish.Status) -> Freshness:
+def _worded(status: publish.PublishedState) -> Freshness:
     if status.state == publish.EDITED:
         return Freshness(status.scale, status.study, EDITED, status.detail)
     if status.state == publish.CURRENT:
@@ -57,5 +59,5 @@ def _worded(status: publish.Status) -> Freshness:
 
 
 if __name__ == "__main__":
-    answers = of_all(Path(sys.argv[1]))
+    answers = all_freshness(Path(sys.argv[1]))
     print(json.dumps({slug: [dataclasses.astuple(each) for each in found] for slug, found in answers.items()}))

@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.pages import Page
+from core.papers.config import PaperConfig
+from core.paths import experiment_file
 from core.report import curves, unfinished, wording
-from core.report.asked import CURRENT, EDITED, STALE, Freshness
 from core.report.claims import Claim
+from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
 from core.report.results import Figure, Result
 from core.report.unfinished import Unfinished
-from core.roots import sheet_name
 
 SHOWN_SCALES = ("laptop", "smoke", "paper")
 SOURCES = 8  # results of one page whose curves it holds, the published ones and the newest first
@@ -60,12 +60,12 @@ class Source:
 class Paper:
     """What the site says about one paper."""
 
-    def __init__(self, page: Page, results: list[Result], runs: Sequence[Unfinished] = ()) -> None:
+    def __init__(self, page: PaperConfig, results: list[Result], runs: Sequence[Unfinished] = ()) -> None:
         about = page.data.get("paper") or {}
         self.runs = runs
         self.fresh: Sequence[Freshness] = ()
         self.slug = page.slug
-        self.sheet = sheet_name(page.slug)
+        self.sheet = experiment_file(page.slug)
         self.results = results
         self.title = str(about.get("title") or page.slug)
         self.byline = _byline(about)

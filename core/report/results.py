@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.publishing.published import edited
 from core.report.claims import Claim, parse_claims
+from core.runs.published import find_edits
 
 NOT_PAPERS = ("runs", "report")
 NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # books of sweeps, and work that runs share
@@ -23,7 +23,7 @@ SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
 _DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
 
 
-class Unfit(ValueError):
+class InvalidResult(ValueError):
     """A folder that cannot be shown, and why."""
 
 
@@ -115,7 +115,7 @@ def read_published(root: Path, slug: str, scale: str) -> Result:
     provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
     studies = _mapping(provenance.get("studies"), folder, root)
     parsed = tuple(_published_study(name, _mapping(data, folder, root)) for name, data in studies.items())
-    warnings = tuple(f"edited by hand: {edit}" for edit in edited(folder))
+    warnings = tuple(f"edited by hand: {edit}" for edit in find_edits(folder))
     claims = _claims(folder, root)
     return Result(slug, scale, place(folder, root), True, claims, parsed, warnings, folder)
 
@@ -125,7 +125,7 @@ def read_local(root: Path, folder: Path) -> Result:
     run = folder.parents[1]
     about = about_run(root, run)
     if not re.fullmatch(r"\d+-\d+", folder.name):
-        raise Unfit(f"{place(folder, root)}: not a verdict's folder")
+        raise InvalidResult(f"{place(folder, root)}: not a verdict's folder")
     first, count = (int(text) for text in folder.name.split("-"))
     provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
     study = StudyResult(
@@ -143,7 +143,7 @@ def about_run(root: Path, run: Path) -> Mapping[str, Any]:
     """What a run's settings.json says; `Unfit` when it does not name paper, study and scale."""
     about = _mapping(_read(run, root, "settings.json"), run, root)
     if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
-        raise Unfit(f"{place(run, root)}: settings.json names no paper, study and scale")
+        raise InvalidResult(f"{place(run, root)}: settings.json names no paper, study and scale")
     return about
 
 
@@ -180,7 +180,7 @@ def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list
 def _collect(found: dict[str, list[Result]], skipped: list[str], read: Any) -> None:
     try:
         result = read()
-    except Unfit as error:
+    except InvalidResult as error:
         skipped.append(str(error))
         return
     if result.slug in found:
@@ -209,10 +209,10 @@ def _replicates(first: int, count: int) -> str:
 def _claims(folder: Path, root: Path) -> tuple[Claim, ...]:
     try:
         return parse_claims(_read(folder, root, "claims.json"))
-    except Unfit:
+    except InvalidResult:
         raise
     except ValueError as error:
-        raise Unfit(f"{place(folder, root)}: claims.json: {error}") from None
+        raise InvalidResult(f"{place(folder, root)}: claims.json: {error}") from None
 
 
 def _figure(path: Path) -> Figure:
@@ -227,14 +227,14 @@ def _read(folder: Path, root: Path, name: str) -> Any:
     try:
         return files.read_json(folder / name)
     except FileNotFoundError:
-        raise Unfit(f"{place(folder, root)}: {name} is missing; the result is not finished") from None
+        raise InvalidResult(f"{place(folder, root)}: {name} is missing; the result is not finished") from None
     except (OSError, ValueError, RecursionError):
-        raise Unfit(f"{place(folder, root)}: {name} cannot be read") from None
+        raise InvalidResult(f"{place(folder, root)}: {name} cannot be read") from None
 
 
 def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unfit(f"{place(folder, root)}: not written by this program")
+        raise InvalidResult(f"{place(folder, root)}: not written by this program")
     return value
 
 

@@ -12,26 +12,26 @@ from markupsafe import Markup
 
 from core import files
 from core.errors import BadInput
-from core.pages import Page
+from core.papers.config import PaperConfig
 from core.report import unfinished, wording
-from core.report.asked import Freshness
 from core.report.assets import LIBRARY, Assets, library
 from core.report.claims import MARKS, MEANINGS, Control
+from core.report.freshness_process import Freshness
 from core.report.papers import SHOWN_SCALES, Paper, Row, Source, row_of
-from core.report.results import Result, Unfit, place, read_all, run_folders
+from core.report.results import InvalidResult, Result, place, read_all, run_folders
 from core.report.sweeps import SweepPage
 from core.report.unfinished import Unfinished
-from core.sweeps import book
+from core.runs import sweep_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-Fresh = Callable[[Page], Sequence[Freshness]]
+Fresh = Callable[[PaperConfig], Sequence[Freshness]]
 
 
 def build(
     results_root: Path,
-    pages: Iterable[Page],
+    pages: Iterable[PaperConfig],
     out: Path,
     left_out: Sequence[str] = (),
     fresh: Fresh = lambda page: (),
@@ -65,9 +65,9 @@ def build(
 
 def _sweeps(root: Path, skipped: list[str]) -> list[SweepPage]:
     """Every sweep that has a book; the folders whose book cannot be read are named in `skipped`."""
-    found = book.read_all(root / "runs")
+    found = sweep_folder.read_sweeps(root / "runs")
     known = {sweep.folder for sweep in found}
-    folders = sorted(path.parent for path in (root / "runs" / book.FOLDER).glob("*/sweep.json"))
+    folders = sorted(path.parent for path in (root / "runs" / sweep_folder.FOLDER).glob("*/sweep.json"))
     skipped += [f"{place(path, root)}: sweep.json cannot be read" for path in folders if path not in known]
     return [SweepPage(sweep) for sweep in found]
 
@@ -95,7 +95,7 @@ class Site:
 
     def sweep(self, sweep: SweepPage, slugs: set[str]) -> bool:
         """Write the page of a sweep; False, and a line, where its book holds what no page can show."""
-        name = f"runs/{book.FOLDER}/{sweep.sweep.folder.name}"
+        name = f"runs/{sweep_folder.FOLDER}/{sweep.sweep.folder.name}"
         return self._tried(name, lambda: self.write(sweep.file, "sweep.html.j2", page=sweep, slugs=slugs))
 
     def _tried(self, name: str, write: Callable[[], None]) -> bool:
@@ -118,7 +118,7 @@ def _unfinished(root: Path, slugs: set[str]) -> tuple[dict[str, list[Unfinished]
     for folder in run_folders(root):
         try:
             run = unfinished.read(root, folder)
-        except (Unfit, OSError) as error:
+        except (InvalidResult, OSError) as error:
             skipped.append(str(error))
             continue
         if run is not None and run.slug in found:

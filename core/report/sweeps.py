@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.report import curves, wording
-from core.sweeps.book import Point, Sweep
+from core.runs.sweep_folder import Sweep, SweepPoint
 
 SHOWN = 2000  # points of one page
 
@@ -34,7 +34,7 @@ class SweepPage:
         return list(self.sweep.axes)
 
     @property
-    def points(self) -> list[Point]:
+    def points(self) -> list[SweepPoint]:
         """The points shown: all of them, unless there are very many."""
         return list(self.sweep.points[:SHOWN])
 
@@ -62,7 +62,7 @@ class SweepPage:
         return [(key, wording.setting(values)) for key, values in self.sweep.axes.items()]
 
     @property
-    def best(self) -> Point | None:
+    def best(self) -> SweepPoint | None:
         """The point that was chosen, or the best so far."""
         number = (self.sweep.winner or {}).get("number")
         chosen = [point for point in self.sweep.points if point.number == number]
@@ -74,7 +74,7 @@ class SweepPage:
         found = (self.sweep.winner or {}).get("fresh")
         return _interval(found) if isinstance(found, Mapping) else ""
 
-    def value(self, point: Point) -> str:
+    def value(self, point: SweepPoint) -> str:
         """The objective of a point with its interval, in words."""
         return _interval(point.objective) if point.objective else ""
 

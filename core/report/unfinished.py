@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.report.results import Unfit, about_run, place
-from core.sweeps.book import held
+from core.report.results import InvalidResult, about_run, place
+from core.runs.sweep_folder import is_locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,11 +46,11 @@ class Unfinished:
 
 def read(root: Path, run: Path) -> Unfinished | None:
     """What a run's folder says of its progress, None when it rests with a verdict. Raises Unfit."""
-    running = held(run / "lock")
+    running = is_locked(run / "lock")
     if not running and any((run / "verdict").glob("*/claims.json")):
         return None
     if not any((run / name).exists() for name in ("settings.json", "replicates", "verdict")):
-        raise Unfit(f"{place(run, root)}: not a run")
+        raise InvalidResult(f"{place(run, root)}: not a run")
     about = about_run(root, run)
     rows = list(_rows(run / "live"))
     return Unfinished(
@@ -83,9 +83,9 @@ def table(unfinished: Unfinished) -> "pd.DataFrame":
 
 
 def _rows(folder: Path) -> Iterator[dict[str, Any]]:
-    from core.tracking.live import Reader
+    from core.runs.live import LiveReader
 
-    return Reader(folder).new_rows()
+    return LiveReader(folder).new_rows()
 
 
 def _latest(run: Path) -> str:

@@ -33,7 +33,7 @@ class Events:
         except BrokenPipeError:
             os._exit(1)
 
-    def advanced(self, steps: int) -> None:
+    def on_progress(self, steps: int) -> None:
         """Count steps and tell the parent a few times a second."""
         self._steps += steps
         if time.monotonic() - self._sent > 0.2:
@@ -69,15 +69,16 @@ class Worker:
         """Run the trial of a study for one batch of replicates, and write what it measured."""
         import jax
 
-        from core import contract, keys
-        from core.settings import build
+        from core.lab import keys
+        from core.papers import contract
+        from core.papers.settings import build_settings
 
-        if task["kind"] == "meet":
-            self._meet(task["what"])
+        if task["kind"] == "barrier":
+            self._barrier(task["what"])
             return
         with jax.enable_x64(task["x64"]):
-            study = contract.studies_of(contract.load_sheet(task["paper"]))[task["study"]]
-            settings = build(study.settings, task["settings"])
+            study = contract.experiment_studies(contract.load_experiment(task["paper"]))[task["study"]]
+            settings = build_settings(study.settings, task["settings"])
             if task["kind"] == "prepare":
                 self._prepare(task, study, settings)
                 return
@@ -87,33 +88,34 @@ class Worker:
             else:
                 self._trial(task, study, settings, batch)
 
-    def _meet(self, what: str) -> None:
+    def _barrier(self, what: str) -> None:
         from core.errors import BadInput
-        from core.running import member
+        from core.running import distributed
 
         try:
-            member.meet(what)
+            distributed.barrier(what)
         except AssertionError:
             raise BadInput("they do not compute the same: check their commands, code and libraries") from None
         self.events.send("finished", replicates=[])
 
     def _prepare(self, task: dict[str, Any], study: Any, settings: Any) -> None:
-        from core import keys, prepared
+        from core.lab import keys
+        from core.running import prepared
 
         key = keys.replicate_keys(task["paper"], task["study"] + "/prepared", [0])
         lab = self._lab(task, [0])
         if task["silent"]:
             study.prepare(settings.prepared, key, lab)
         else:
-            prepared.compute(study, settings, key, lab)
+            prepared.compute_prepared(study, settings, key, lab)
         self.events.send("finished", replicates=[])
 
     def _trial(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
-        from core.running.runs import Run
-        from core.tracking.live import Writer
+        from core.runs.folder import RunFolder
+        from core.runs.live import LiveWriter
 
-        lab, live = self._lab(task, task["replicates"]), Writer(Run(task["run"]).live, task["replicates"][0])
-        lab.watched = lab.watched if task["silent"] else live.look
+        lab, live = self._lab(task, task["replicates"]), LiveWriter(RunFolder(task["run"]).live, task["replicates"][0])
+        lab.on_evaluate = lab.on_evaluate if task["silent"] else live.look
         self._perform(task, study, settings, batch, lab)
         live.remove()
 
@@ -121,21 +123,23 @@ class Worker:
         """Replicates of several runs, whose settings differ in some numbers, as one batch."""
         from pathlib import Path
 
-        from core.running import varied
-        from core.running.runs import Run
+        from core.lab import vectorised
+        from core.runs.folder import RunFolder
 
-        lab = self._lab(task, list(range(len(task["replicates"]))), varied.VaryingLab)
-        lab.folders = [Run(name).replicate(n) for name, n in zip(task["runs"], task["replicates"], strict=True)]
+        lab = self._lab(task, list(range(len(task["replicates"]))), vectorised.VectorisedLab)
+        lab.folders = [
+            RunFolder(name).replicate_folder(n) for name, n in zip(task["runs"], task["replicates"], strict=True)
+        ]
         lab.store.folders, lab.checkpoints = lab.folders, Path(task["checkpoints"])
-        lab.numbers = varied.numbers_of(task["vary"])
-        self._perform(task, study, varied.with_placeholders(settings, list(task["vary"])), batch, lab)
+        lab.numbers = vectorised.stack_numbers(task["vary"])
+        self._perform(task, study, vectorised.insert_placeholders(settings, list(task["vary"])), batch, lab)
 
     def _perform(self, task: dict[str, Any], study: Any, settings: Any, batch: Any, lab: Any) -> None:
-        from core import prepared
+        from core.running import prepared
 
         replicates = task["replicates"]
         started, compiled = time.perf_counter(), self.compile_seconds
-        lab.prepared = prepared.load(task.get("prepared"))
+        lab.prepared = prepared.load_prepared(task.get("prepared"))
         study.trial(settings, batch, lab)
         cost = {
             "seconds": time.perf_counter() - started,
@@ -151,38 +155,41 @@ class Worker:
         self.events.send("finished", replicates=replicates)
 
     def _write(self, lab: Any, cost: dict[str, Any]) -> None:
-        from core import stages
-        from core.running import records
+        from core.lab import stages
+        from core.runs import measurements
 
         for position, folder in enumerate(lab.folders):
-            records.write_rows(folder / "measurements.jsonl", lab.rows[position])
+            measurements.write_rows(folder / "measurements.jsonl", lab.rows[position])
             if lab.kept:
-                stages.save(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
-            records.files.write_json(folder / "done.json", cost)
+                stages.save_tree(folder / "arrays.msgpack", {name: array[position] for name, array in lab.kept.items()})
+            measurements.files.write_json(folder / "done.json", cost)
 
     def _lab(self, task: dict[str, Any], replicates: list[int], kind: Any = None) -> Any:
         from core.data import loading
-        from core.lab import Lab
-        from core.replicas import Axis, Lifter
-        from core.running.runs import Run
+        from core.lab.lab import Lab
+        from core.lab.replicas import Lifter, ReplicateAxis
+        from core.runs.folder import RunFolder
 
-        run, axis = Run(task["run"]), Axis.choose(len(replicates), task["axis"])
-        kind, stopping = kind or Lab, self.stop.is_set
-        if task["together"]:
-            from core.running import member
+        run, axis = RunFolder(task["run"]), ReplicateAxis.choose(len(replicates), task["axis"])
+        kind, should_stop = kind or Lab, self.stop.is_set
+        if task["spread"]:
+            from core.running import distributed
 
-            kind, stopping = (member.SilentLab if task["silent"] else Lab), member.agreed(self.stop.is_set)
+            kind, should_stop = (
+                (distributed.FollowerLab if task["silent"] else Lab),
+                distributed.any_process_stopping(self.stop.is_set),
+            )
         if task["run"] != self.run:  # programs are compiled for the settings of a run
             self.run, self.lifters = task["run"], {}
         return kind(
             replicates=replicates,
-            folders=[run.replicate(number) for number in replicates],
+            folders=[run.replicate_folder(number) for number in replicates],
             checkpoints=run.checkpoints,
-            load_data=loading.load,
+            load_data=loading.load_data_set,
             axis=axis,
             alone=task["alone"],
-            advanced=self.events.advanced,
-            stopping=stopping,
+            on_progress=self.events.on_progress,
+            should_stop=should_stop,
             checkpoint_seconds=task["checkpoint_seconds"],
             lifter=self.lifters.setdefault(axis, Lifter(axis)),
         )
@@ -213,9 +220,9 @@ def main() -> None:
     import jax
 
     if start.get("hosts"):
-        from core.running import member
+        from core.running import distributed
 
-        member.join(start["hosts"])
+        distributed.join_processes(start["hosts"])
     worker.watch_compilation()
     events.send("ready", devices=[device.device_kind for device in jax.local_devices()], backend=jax.default_backend())
     tasks: list[dict[str, Any]] = []

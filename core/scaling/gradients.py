@@ -1,6 +1,6 @@
 """The gradient of a batch by the way that the settings name: in parts, rematerialised, spread over devices.
 
-A sheet gives the group `scaling: ScalingSettings` to its settings and writes
+An experiment gives the group `scaling: ScalingSettings` to its settings and writes
 
     logits = in_precision(network.apply, settings.scaling)({"params": params}, x)     # in its loss
     (value, aux), gradient = batch_gradient(loss, settings.scaling)(params, batch)    # in its step

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.settings import setting
+from core.papers.settings import setting
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from core.errors import BadInput, nearest, unknown
-from core.running.compose import Launch
-from core.running.jobs import Job
+from core.errors import BadInput, suggest, unknown_name
+from core.launch.compose import Launch
+from core.launch.jobs import Job
 
 DIRECTIONS = ("min", "max")
 FREE = ("replicate", "study", "metric", "value", "step")  # columns that a selection need not name
@@ -49,9 +49,9 @@ class Objective:
         None when a value is infinite (never reached). Bounds are None for a single replicate.
         """
         from core.judging import stats
-        from core.running import records
+        from core.runs import measurements
 
-        rows = records.assemble(job.run, job.study.name, job.numbers)
+        rows = measurements.collect_measurements(job.run, job.study.name, job.numbers)
         rows = rows[rows["metric"] == self.metric]
         for column, value in self.conditions().items():
             rows = rows[rows[column] == value] if column in rows.columns else rows[:0]
@@ -67,16 +67,16 @@ class Objective:
         return {"mean": interval.estimate, "low": low, "high": high, "n": interval.n}
 
 
-def read(values: Mapping[str, Any], launch: Launch) -> Objective | None:
+def parse_objective(values: Mapping[str, Any], launch: Launch) -> Objective | None:
     """The objective of `objective.` words, checked against what the studies of `launch` measure; None without any."""
     if not values:
         return None
     names = [chosen.study.name for chosen in launch.studies]
     study = values.get("study", names[0] if len(names) == 1 else None)
     if study is None:
-        raise BadInput(f"objective.study is missing: {nearest('', names)}")
+        raise BadInput(f"objective.study is missing: {suggest('', names)}")
     if study not in names:
-        raise unknown("study in objective.study", str(study), names)
+        raise unknown_name("study in objective.study", str(study), names)
     if "metric" not in values:
         raise BadInput("objective.metric is missing, such as objective.metric=validation_loss")
     direction = values.get("direction")
@@ -94,13 +94,13 @@ def measured(launch: Launch, study: str) -> list[tuple[str, dict[str, Any]]]:
     """Every metric that a study measures with its conditions, from shapes alone."""
     import jax
 
-    from core.abstract import AbstractLab
-    from core.running import plan
+    from core.lab.shape_lab import ShapeLab
+    from core.planning import forecasting
 
     jax.config.update("jax_platforms", "cpu")
     [chosen] = [chosen for chosen in launch.studies if chosen.study.name == study]
-    lab = AbstractLab(count_flops=False)
-    plan.follow(launch.page.slug, chosen.study, chosen.settings, lab)
+    lab = ShapeLab(count_flops=False)
+    forecasting.trace_trial(launch.config.slug, chosen.study, chosen.settings, lab)
     return lab.measured
 
 
@@ -109,18 +109,18 @@ def _check(objective: Objective, rows: list[tuple[str, dict[str, Any]]]) -> None
     metrics = {metric for metric, _ in rows if "test" not in metric.split("_")}
     conditions = [about for metric, about in rows if metric == objective.metric]
     if not conditions:
-        raise unknown("metric in objective.metric", objective.metric, metrics)
+        raise unknown_name("metric in objective.metric", objective.metric, metrics)
     for column, value in objective.conditions().items():
         if column == "step":
             continue
         columns = {name for about in conditions for name in about}
         if column not in columns:
-            raise unknown("column in objective.select", column, columns)
+            raise unknown_name("column in objective.select", column, columns)
         values = {about[column] for about in conditions if column in about}
         conditions = [about for about in conditions if about.get(column) == value]
         if not conditions:
             where = "arm" if column == "arm" else f"select.{column}"
-            raise BadInput(f"objective.{where}={value!r}: {nearest(str(value), [f'{each}' for each in values])}")
+            raise BadInput(f"objective.{where}={value!r}: {suggest(str(value), [f'{each}' for each in values])}")
     for column in sorted({name for about in conditions for name in about} - {*FREE, *objective.conditions()}):
         values = sorted({str(about.get(column)) for about in conditions})
         if len(values) > 1:

@@ -13,17 +13,18 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from core import files
 from core.errors import BadInput, EncoreError
-from core.publishing.identity import digest
-from core.sweeps import book, points
-from core.sweeps.book import Point
+from core.runs import sweep_folder
+from core.runs.identity import digest
+from core.runs.sweep_folder import SweepPoint
+from core.sweeps import sweep_command
 from core.sweeps.objective import Objective
-from core.sweeps.points import Checker, Command
+from core.sweeps.sweep_command import PointChecker, SweepCommand
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-class Source(Protocol):
+class PointSource(Protocol):
     """Where the points of a sweep come from."""
 
     def identity(self) -> str:
@@ -34,36 +35,36 @@ class Source(Protocol):
         """Values that are checked before anything runs: all points, or the corners of what is searched."""
         ...
 
-    def more(self, folder: Path) -> list[Point]:
+    def more(self, folder: Path) -> list[SweepPoint]:
         """Further points, written in the book; none when there are enough."""
         ...
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridSource:
     """All combinations; they are in the book from the start."""
 
-    command: Command
+    command: SweepCommand
 
     def identity(self) -> str:
         """12 hexadecimal digits of the set of points."""
-        return points.grid_identity(self.command)
+        return sweep_command.grid_identity(self.command)
 
     def trial_points(self) -> list[dict[str, str]]:
         """All points."""
-        return points.grid(self.command)
+        return sweep_command.expand_grid(self.command)
 
-    def more(self, folder: Path) -> list[Point]:
+    def more(self, folder: Path) -> list[SweepPoint]:
         """There are no others."""
         return []
 
 
 @dataclass(frozen=True)
-class Tpe:
+class TpeSource:
     """A search by a tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
 
-    command: Command
-    checker: Checker
+    command: SweepCommand
+    checker: PointChecker
     objective: Objective
     trials: int
     startup: int
@@ -73,7 +74,7 @@ class Tpe:
     def identity(self) -> str:
         """12 hexadecimal digits of what is searched, by what and from which seed; not of how long."""
         axes = sorted(str(override.input_line) for override in self.command.axes.values())
-        fixed = points.canonical(self.command.fixed)
+        fixed = sweep_command.canonical_words(self.command.fixed)
         return digest(["tpe", self.seed, axes, list(fixed), self.objective.plain()])[:12]
 
     def trial_points(self) -> list[dict[str, str]]:
@@ -83,26 +84,26 @@ class Tpe:
         others = [{**low, key: value} for key, values in found.items() for value in values[1:]]
         return [low, {key: values[-1] for key, values in found.items()}, *others]
 
-    def more(self, folder: Path) -> list[Point]:
+    def more(self, folder: Path) -> list[SweepPoint]:
         """Choose the next points by the objectives of those that are finished."""
-        with files.awaited_lock(folder / "search.lock", lambda: None):
-            known = book.read(folder).points
+        with files.wait_for_lock(folder / "search.lock", lambda: None):
+            known = sweep_folder.read_sweep(folder).points
             found = []
             for number in range(len(known), min(self.trials, len(known) + self.at_once)):
                 point = self._checked(number, self._ask([*known, *found]))
-                book.write_point(folder, point)
+                sweep_folder.write_point(folder, point)
                 found.append(point)
         return found
 
-    def _checked(self, number: int, values: Mapping[str, str]) -> Point:
+    def _checked(self, number: int, values: Mapping[str, str]) -> SweepPoint:
         """A point; one whose values contradict each other is a failed one."""
         try:
             return self.checker.point(number, values)
         except EncoreError as error:
             words = (*self.command.fixed, *(f"{key}={value}" for key, value in values.items()))
-            return Point(number, values, words, (), (0, 0), "failed", str(error), None, error.exit_code)
+            return SweepPoint(number, values, words, (), (0, 0), "failed", str(error), None, error.exit_code)
 
-    def _ask(self, known: Sequence[Point]) -> dict[str, str]:
+    def _ask(self, known: Sequence[SweepPoint]) -> dict[str, str]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -117,7 +118,7 @@ class Tpe:
         return {key: _text(_rounded(value, space[key])) for key, value in chosen.items()}
 
 
-def _trial(point: Point, space: Mapping[str, "BaseDistribution"]) -> Any:
+def _trial(point: SweepPoint, space: Mapping[str, "BaseDistribution"]) -> Any:
     """A point as Optuna remembers it; one without a number yet is passed over by the estimator."""
     import optuna
     from optuna.trial import TrialState
@@ -160,41 +161,45 @@ def _distribution(override: Override) -> "BaseDistribution":
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low or 0), float(high or 0), log=log)
     if isinstance(value, RangeSweep) and all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
-        last = points.texts(override)[-1]
+        last = sweep_command.value_texts(override)[-1]
         return IntDistribution(int(value.start or 0), int(last), step=int(value.step))
-    return CategoricalDistribution(points.texts(override))
+    return CategoricalDistribution(sweep_command.value_texts(override))
 
 
 def described(override: Override) -> list[str] | str:
     """An axis as the book shows it: its values, or the words of a continuous range."""
-    return points.texts(override) if override.is_discrete_sweep() else str(override.input_line).partition("=")[2]
+    return (
+        sweep_command.value_texts(override)
+        if override.is_discrete_sweep()
+        else str(override.input_line).partition("=")[2]
+    )
 
 
 def ends(override: Override) -> list[str]:
     """The ends of a continuous range, or all values of a discrete axis; BadInput where the ends make no range."""
     value = override.value()
     if not isinstance(value, IntervalSweep):
-        return points.texts(override)
+        return sweep_command.value_texts(override)
     low, high = value.start, value.end
     if low is None or high is None or not low < high or ("log" in value.tags and low <= 0):
         raise BadInput(f"'{override.input_line}': its ends must rise, and be positive on a logarithmic scale")
     return [_text(low), _text(high)]
 
 
-def source_of(
-    command: Command, checker: Checker, objective: Objective | None, options: Mapping[str, Any]
-) -> Grid | Tpe:
+def make_source(
+    command: SweepCommand, checker: PointChecker, objective: Objective | None, options: Mapping[str, Any]
+) -> GridSource | TpeSource:
     """The source of points that the words name."""
     sweeper = options["sweeper"]
     if sweeper["name"] == "grid":
-        return Grid(command)
+        return GridSource(command)
     if objective is None:
         raise BadInput("a search needs to know what is better: objective.metric=… objective.direction=min|max")
     if not command.axes:
         raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
     numbers = {key: _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))}
     at_once = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
-    return Tpe(command, checker, objective, **numbers, at_once=at_once)
+    return TpeSource(command, checker, objective, **numbers, at_once=at_once)
 
 
 def _whole(key: str, value: Any, least: int) -> int:

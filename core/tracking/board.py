@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.tracking.about import About, Verdict, newest_verdict
-from core.tracking.follower import Follower
-from core.tracking.trackers import find, trackio
+from core.tracking.mirror_process import Follower
+from core.tracking.run_info import RunInfo, RunVerdict, newest_verdict
+from core.tracking.trackers import load_tracker, trackio
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 2.0
@@ -47,7 +47,7 @@ class Board:
         return len(self._followed)
 
     def _update(self, folder: Path) -> None:
-        about = self._followed[folder].about if folder in self._followed else About(folder, trackio.asked(folder), "")
+        about = self._followed[folder].about if folder in self._followed else RunInfo(folder, trackio.asked(folder), "")
         paper = about.config["paper"]
         if self.papers and paper not in self.papers:
             return
@@ -58,17 +58,17 @@ class Board:
         verdict = newest_verdict(folder)
         changed = (verdict / "claims.json").stat().st_mtime if verdict else 0.0
         if verdict and self._verdicts.get(folder) != changed:
-            self._followed[folder].tracker.judged([], Verdict(verdict))
+            self._followed[folder].tracker.judged([], RunVerdict(verdict))
             self._verdicts[folder] = changed
 
 
 @contextlib.contextmanager
-def opened(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, Board, str | None]]:
+def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, Board, str | None]]:
     """Serve the board on loopback; gives its address, the board to be updated, and a note for the person or None.
 
     Raises BadInput when Trackio is not installed or the port is in use.
     """
-    find("trackio")
+    load_tracker("trackio")
     check_port(port)
     with databases(runs) as (folder, note):
         trackio.use(folder)
@@ -83,7 +83,7 @@ def opened(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple
                 server.close()
 
 
-def follow(board: Board, stop: threading.Event) -> None:
+def update_board(board: Board, stop: threading.Event) -> None:
     """Keep the board up to date until `stop` is set."""
     while not stop.wait(POLL_SECONDS):
         board.update()

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput, unknown
+from core.errors import BadInput, unknown_name
 from core.tracking import trackers
 
-FOLLOWER = ("-m", "core.tracking.follower")
+FOLLOWER = ("-m", "core.tracking.mirror_process")
 MODES = ("offline", "online", "disabled")
 NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
 LOG = "logs/tracking.log"  # inside the run's folder
@@ -35,7 +35,7 @@ class Mirror:
         `tracking` is the chosen tracking group: name, mode, project, entity, group, tags, notes. Unless the run is
         `computing`, there is nothing to mirror before its verdict.
         """
-        check(tracking)
+        check_tracking(tracking)
         if tracking["mode"] == "disabled":
             return cls(folder, None)
         process = _launch(folder.resolve())
@@ -61,16 +61,16 @@ class Mirror:
         return lines[-1]
 
 
-def check(tracking: Mapping[str, Any]) -> None:
+def check_tracking(tracking: Mapping[str, Any]) -> None:
     """Raise `BadInput` for settings that no mirror can work with."""
     name, mode, project = tracking["name"], tracking["mode"], tracking["project"]
     if mode not in MODES:
-        raise unknown("tracking mode", str(mode), MODES)
+        raise unknown_name("tracking mode", str(mode), MODES)
     if mode == "disabled":
         return
     if name == "none":
         raise BadInput(f"tracking=none has no mode '{mode}': choose tracking=wandb or tracking=trackio")
-    tracker = trackers.find(name)
+    tracker = trackers.load_tracker(name)
     if mode not in tracker.MODES:
         raise BadInput(f"tracking={name} has no mode '{mode}': choose from {', '.join([*tracker.MODES, 'disabled'])}")
     if project is not None and not (isinstance(project, str) and re.fullmatch(NAME, project)):

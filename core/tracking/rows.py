@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.tracking.live import SHARED, Row
+from core.runs.live import SHARED, Row
 
 CLAIM_COLUMNS = (
     "claim", "verdict", "statement", "published", "estimate", "low", "high", "units", "region", "metric", "n",
@@ -28,7 +28,7 @@ def read_rows(folder: Path, replicate: int) -> list[Row]:
     return [{"replicate": replicate} | row | {"value": float(row["value"])} for row in rows]
 
 
-def thinned(looks: Sequence[Row], most: int) -> list[Row]:
+def thin_rows(looks: Sequence[Row], most: int) -> list[Row]:
     """At most so many looks of every loop, evenly chosen, the newest among them, in their order."""
     places: dict[tuple[int, str], list[int]] = defaultdict(list)
     for place, look in enumerate(looks):
@@ -40,7 +40,7 @@ def thinned(looks: Sequence[Row], most: int) -> list[Row]:
     return [looks[place] for place in sorted(kept)]
 
 
-def tidy_looks(looks: Iterable[Row], place_of: Callable[[str], dict[str, str]]) -> list[Row]:
+def tidy_curves(looks: Iterable[Row], place_of: Callable[[str], dict[str, str]]) -> list[Row]:
     """Looks as rows of one metric each; `place_of` gives the columns (arm, stage) that a stage's name stands for."""
     found = []
     for look in looks:

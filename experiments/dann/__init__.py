@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.contract import Study
 from core.data.catalogue import describe
-from core.errors import BadInput, unknown
-from core.keys import key_for
-from core.settings import setting
+from core.errors import BadInput, unknown_name
+from core.lab.keys import key_for
+from core.papers.contract import Study
+from core.papers.settings import setting
 from experiments.dann.adversarial import Network, objective
 from experiments.dann.figures import figures as figures
 from experiments.dann.images import compare as image_trial
@@ -31,7 +31,7 @@ from experiments.dann.moons import trial as moon_trial
 from experiments.dann.reviews import trial as review_trial
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 Tree = Any
 
@@ -82,7 +82,7 @@ class ImageSettings:
             raise BadInput(f"settings.directions={list(self.directions)} goes beyond hidden={list(self.hidden)}")
         for name in self.controls:
             if name not in ("flipped", "shuffled"):
-                raise unknown("control in settings.controls:", name, ("flipped", "shuffled"))
+                raise unknown_name("control in settings.controls:", name, ("flipped", "shuffled"))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class ReviewSettings:
         for pair in self.pairs:
             for domain in pair.split("_to_"):
                 if domain not in known or pair.count("_to_") != 1:
-                    raise unknown("domain in settings.pairs:", domain, known)
+                    raise unknown_name("domain in settings.pairs:", domain, known)
         if self.shown_weight not in self.weights:
             raise BadInput(f"settings.shown_weight={self.shown_weight} is none of weights={list(self.weights)}")
         if list(self.costs) != sorted(set(self.costs)):

@@ -26,7 +26,7 @@ REACH = (3.6, 2.6)
 
 def figures(measurements: "pd.DataFrame", arrays: Arrays) -> dict[str, "Figure"]:
     """What the study at hand has to show."""
-    from core.figures import describe as caption
+    from core.figures.drawing import set_caption as caption
 
     metrics, found = set(measurements["metric"]), {}
     if "label_map_dann" in arrays:
@@ -62,7 +62,7 @@ def figures(measurements: "pd.DataFrame", arrays: Arrays) -> dict[str, "Figure"]
 
 def boundaries(arrays: Arrays) -> "Figure":
     """The paper's figure 2."""
-    from core.figures import PALETTE, label, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, small_multiples
 
     arms = ("plain", "dann")
     titles = {(kind, arm): f"{NAMES[arm]}: {kind}" for kind in ("decisions", "features") for arm in arms}
@@ -77,11 +77,11 @@ def boundaries(arrays: Arrays) -> "Figure":
         if domains.min() < domains.max():
             axes.contour(across, up, domains, levels=[0.5], colors=[PALETTE[6]], linewidths=1)
         scatter(axes, source, target, colours)
-        label(axes, "first coordinate", "second coordinate")
+        label_axes(axes, "first coordinate", "second coordinate")
         axes = panels[titles["features", arm]]
         plane = arrays[f"plane_{arm}"][0]
         scatter(axes, plane[: len(source)], plane[len(source) :], colours)
-        label(axes, "first direction", "second direction")
+        label_axes(axes, "first direction", "second direction")
     return figure
 
 
@@ -93,7 +93,7 @@ def scatter(axes: "Axes", source: np.ndarray, target: np.ndarray, colours: np.nd
 
 def features(arrays: Arrays) -> "Figure":
     """The paper's figure 5, by principal directions."""
-    from core.figures import PALETTE, label, shared_legend, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, shared_legend, small_multiples
 
     arms = ("source_only", "dann")
     titles = {(kind, arm): f"{NAMES[arm]}, by {kind}" for kind in ("domain", "class") for arm in arms}
@@ -106,14 +106,14 @@ def features(arrays: Arrays) -> "Figure":
             panels[titles["domain", arm]].scatter(shown[:, 0], shown[:, 1], s=6, c=colour, linewidths=0, label=name)
         panels[titles["class", arm]].scatter(plane[:, 0], plane[:, 1], s=6, c=labels, cmap="tab10", linewidths=0)
         for kind in ("domain", "class"):
-            label(panels[titles[kind, arm]], "first direction", "second direction")
+            label_axes(panels[titles[kind, arm]], "first direction", "second direction")
     shared_legend(figure)
     return figure
 
 
 def accuracies(measurements: "pd.DataFrame") -> "Figure":
     """Bars of the target accuracy by arm, each replicate as a point; means over the pairs of domains."""
-    from core.figures import PALETTE, label, mean_intervals, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, mean_intervals, small_multiples
 
     metric = "svm_test_accuracy" if "svm_test_accuracy" in set(measurements["metric"]) else "test_accuracy"
     frame = measurements[measurements["metric"] == metric]
@@ -146,13 +146,13 @@ def accuracies(measurements: "pd.DataFrame") -> "Figure":
         max(0, lowest - room),
         highest + room if "gap_covered" in set(measurements["metric"]) else min(100, highest + room),
     )
-    label(axes, "accuracy", "", "%")
+    label_axes(axes, "accuracy", "", "%")
     return figure
 
 
 def distances(measurements: "pd.DataFrame") -> "Figure":
     """The paper's figure 3."""
-    from core.figures import PALETTE, label, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, small_multiples
 
     frame = measurements[measurements["metric"] == "proxy_distance"]
     means = frame.groupby(["arm", "pair"])["value"].mean().unstack("arm")
@@ -163,5 +163,5 @@ def distances(measurements: "pd.DataFrame") -> "Figure":
         axes = panels[title]
         axes.plot([low, high], [low, high], color="#999999", linewidth=1)
         axes.plot(means[arm], means["dann"], "o", color=PALETTE[1])
-        label(axes, f"proxy A-distance, {NAMES[arm]}", "proxy A-distance, adversarial")
+        label_axes(axes, f"proxy A-distance, {NAMES[arm]}", "proxy A-distance, adversarial")
     return figure

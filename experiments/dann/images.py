@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from core.data.catalogue import describe
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.linear import aligned, chosen_class, linear_svm
-from core.sampling import epochs
+from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.dann import BlendedSettings, ImageSettings
 
 Tree = Any
@@ -127,7 +127,7 @@ def ordered(settings: "ImageSettings", counts: tuple[int, int], key: jax.Array) 
     """The two streams: every batch takes as many images of the source as of the target, each in its own order."""
     keys = jax.random.split(key)
     sizes = zip(("source", "target"), keys, counts, strict=True)
-    return {name: epochs(k, count, settings.batch, settings.steps) for name, k, count in sizes}
+    return {name: epoch_batches(k, count, settings.batch, settings.steps) for name, k, count in sizes}
 
 
 def finish(training: Training, compared: int, state: State, *given: Tree) -> Tree:

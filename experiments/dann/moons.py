@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.keys import named_keys
-from core.sampling import epochs
+from core.lab.keys import named_keys
+from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.dann import MoonSettings
 
 Tree = Any
@@ -62,7 +62,9 @@ def ordered(settings: "MoonSettings", key: jax.Array) -> dict[str, jax.Array]:
     """One source and one target example at a time."""
     steps = settings.epochs * settings.points
     keys = jax.random.split(key)
-    return {name: epochs(k, settings.points, 1, steps) for name, k in zip(("source", "target"), keys, strict=True)}
+    return {
+        name: epoch_batches(k, settings.points, 1, steps) for name, k in zip(("source", "target"), keys, strict=True)
+    }
 
 
 def finish(training: Training, state: State, *given: Tree) -> Tree:

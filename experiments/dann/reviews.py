@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from core.keys import key_for, named_keys
+from core.lab.keys import key_for, named_keys
 from core.models.linear import marginalised_denoising, proxy_distance, svm_path, with_bias
-from core.sampling import epochs
+from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, begin, initial, outputs, step
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.dann import ReviewSettings
 
 Tree = Any
@@ -79,7 +79,7 @@ def backwards(data: Tree, guessed: jax.Array, guessed_held: jax.Array) -> Tree:
 def ordered(settings: "ReviewSettings", counts: tuple[int, int], key: jax.Array) -> dict[str, jax.Array]:
     """The two streams, each in an order of its own."""
     sizes = zip(("source", "target"), jax.random.split(key), counts, strict=True)
-    return {name: epochs(k, count, settings.batch, settings.steps) for name, k, count in sizes}
+    return {name: epoch_batches(k, count, settings.batch, settings.steps) for name, k, count in sizes}
 
 
 # --- networks -----------------------------------------------------------------------------------------------------
@@ -151,8 +151,8 @@ class Pair(NamedTuple):
                 lab.map(partial(ordered, self.settings, counts), named_keys(lab, self.keys, f"{self.name} order")),
                 given,
             ),
-            every=self.settings.evaluate_every,
-            watch=partial(keep_best, training),
+            evaluate_every=self.settings.evaluate_every,
+            evaluate=partial(keep_best, training),
             finish=finish,
         ).result
 

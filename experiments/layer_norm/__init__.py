@@ -11,7 +11,7 @@ training and test.
 The recurrent cells are those of the supplement: an LSTM normalises W_h h, W_x x (each over all its gates together) and
 the cell; a GRU W_h h and W_x x (both gates together), and W x and U h of its candidate. Table 1 is in `invariances`,
 section 6.6 in `perceptrons`, stand-ins for sections 6.1 to 6.3 and 6.5 in `sequences`, section 6.4 in `drawing`. What
-is shrunk or replaced against the paper stands on the page.
+is shrunk or replaced against the paper stands in the config.
 """
 
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from core.contract import Study
 from core.data.catalogue import describe
 from core.errors import BadInput
-from core.settings import setting
+from core.papers.contract import Study
+from core.papers.settings import setting
 from experiments.layer_norm import drawing, perceptrons, sequences
 from experiments.layer_norm.figures import figures as figures
 from experiments.layer_norm.invariances import numerics_trial
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import numpy as np
 import optax
 
 from core.data.catalogue import describe
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.norms import layer_norm
 from core.models.recurrent import lstm
-from core.sampling import epochs
+from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import Task, Training, kind_of, train
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.layer_norm import DrawSettings, RateSettings
 
 Tree = Any
@@ -141,7 +141,7 @@ def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tu
     images = describe(settings.dataset).arrays["train_images"][0][0]
     chosen = jax.random.permutation(split, images).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
-    rows = own[epochs(order, settings.examples, settings.batch, settings.steps)]
+    rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
     return rows, {"validation": held_out, "test": jnp.arange(settings.test)}
 
 

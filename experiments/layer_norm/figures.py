@@ -29,31 +29,31 @@ NEVER = 1e-17  # drawn in the place of a change of exactly 0
 
 def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "Figure"]:
     """What the study at hand has rows for."""
-    from core.figures import describe
+    from core.figures.drawing import set_caption
 
     metrics, found = set(measurements["metric"]), {}
     if "rate" in measurements:
         return {}
     if "relative_change" in metrics:
         found["invariances"] = invariances(measurements)
-        describe(
+        set_caption(
             found["invariances"],
             "Table 1 as measured: the largest change of a layer's output, by its largest value, in double precision. "
             "Filled cells are invariances.",
         )
     elif "batch" in measurements:
         found["batch-sizes"] = batch_sizes(measurements)
-        describe(
+        set_caption(
             found["batch-sizes"],
             "The paper's figure 6: training loss and validation error in batches of 128 and of 4 against epochs; means "
             "and 95 % intervals over replicates.",
         )
     elif "validation_loss" in metrics:
         found["validation"] = validation(measurements)
-        describe(found["validation"], "Validation loss during training; means and 95 % intervals over replicates.")
+        set_caption(found["validation"], "Validation loss during training; means and 95 % intervals over replicates.")
     if "gradient_norm" in metrics:
         found["gradients"] = gradients(measurements)
-        describe(
+        set_caption(
             found["gradients"],
             "Norm of the gradient of the loss with respect to the input of every time step, of fresh networks, by that "
             "of the last step; means and 95 % intervals over replicates.",
@@ -63,7 +63,7 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def invariances(measurements: "pd.DataFrame") -> "Figure":
     """A cell for every norm and transformation."""
-    from core.figures import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, small_multiples
 
     arms = ["layer_norm", "batch_norm", "weight_norm", "batch_axis", "uncentred", "whole_matrix"]
     rows = measurements[measurements["metric"] == "relative_change"]
@@ -88,7 +88,7 @@ def invariances(measurements: "pd.DataFrame") -> "Figure":
 
 def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
     """The paper's figure 6: a column for every batch size."""
-    from core.figures import interval_band, label, shared_legend, small_multiples
+    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
 
     batches = sorted(measurements["batch"].unique(), reverse=True)
     shown = {"train_loss": ("training loss", "nats"), "validation_error": ("validation error", "%")}
@@ -102,7 +102,7 @@ def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if metric == "validation_error" else "")
-        label(axes, "images seen", shown[metric][0], "thousands", shown[metric][1])
+        label_axes(axes, "images seen", shown[metric][0], "thousands", shown[metric][1])
     for metric in shown:  # one scale for both batch sizes
         both = [axes for (name, _), axes in zip(titles, panels.values(), strict=True) if name == metric]
         low, high = min(axes.get_ylim()[0] for axes in both), max(axes.get_ylim()[1] for axes in both)
@@ -114,7 +114,7 @@ def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
 
 def validation(measurements: "pd.DataFrame") -> "Figure":
     """Validation curves: a panel for every regime or initial gain, or a single one."""
-    from core.figures import interval_band, label, shared_legend, small_multiples
+    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
 
     rows = measurements[(measurements["metric"] == "validation_loss") & measurements["arm"].isin(ORDER)]
     unit = "bits per letter" if set(rows["study"]) == {"chars"} else "nats"
@@ -131,14 +131,14 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
         )
         for line in axes.get_lines():
             line.set_markersize(2.5)
-        label(axes, "training", "validation loss", "steps", unit)
+        label_axes(axes, "training", "validation loss", "steps", unit)
     shared_legend(figure)
     return figure
 
 
 def gradients(measurements: "pd.DataFrame") -> "Figure":
     """How far back gradients reach in a fresh network."""
-    from core.figures import interval_band, label, shared_legend, small_multiples
+    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
 
     rows = measurements[measurements["metric"] == "gradient_norm"]
     figure, panels = small_multiples(["norm of the gradient, by that of the last step"], columns=1)
@@ -146,6 +146,6 @@ def gradients(measurements: "pd.DataFrame") -> "Figure":
     (axes,) = panels.values()
     interval_band(axes, rows.assign(time=rows["time"].astype(float)), "time", "value", "arm", order=ORDER, names=NAMES)
     axes.set_yscale("log")
-    label(axes, "time step of the input", "relative norm")
+    label_axes(axes, "time step of the input", "relative norm")
     shared_legend(figure)
     return figure

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.norms import batch_moments, batch_norm, layer_norm, weight_norm
 from experiments.layer_norm.perceptrons import Perceptron
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.layer_norm import NumericsSettings
 
 Tree = Any

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core.keys import named_keys
+from core.lab.keys import named_keys
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 Tree = Any
 
@@ -106,8 +106,8 @@ def train(
         steps=training.steps,
         each=(training.order, training.parts),
         shared=(np.float32(rate), *training.arrays),
-        every=training.every,
-        watch=partial(watch, task.look),
+        evaluate_every=training.every,
+        evaluate=partial(watch, task.look),
         finish=partial(finish, task.look),
     )
     lab.measure(result, **conditions)

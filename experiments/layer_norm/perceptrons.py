@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from core.data.catalogue import describe
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.norms import BatchNorm, LayerNorm
-from core.sampling import epochs
+from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import Task, Training, cross_entropy, percent_wrong, train
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.layer_norm import PerceptronSettings, RateSettings
 
 Tree = Any
@@ -118,7 +118,7 @@ def arranged(settings: "PerceptronSettings", batch: int, key: jax.Array, test: i
     own, held_out = rows[: settings.examples], rows[settings.examples :]
     steps = settings.seen // batch
     parts = {"train": own[: settings.watched], "validation": held_out, "test": jnp.arange(test)}
-    return own[epochs(order, settings.examples, batch, steps)], parts
+    return own[epoch_batches(order, settings.examples, batch, steps)], parts
 
 
 def compare(

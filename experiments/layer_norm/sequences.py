@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core import timing
 from core.data.catalogue import describe
-from core.keys import named_keys
+from core.lab import timing
+from core.lab.keys import named_keys
 from core.models.recurrent import Recurrent
-from core.sampling import epochs
+from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import (
     State,
     Task,
@@ -26,7 +26,7 @@ from experiments.layer_norm.learning import (
 )
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.layer_norm import ImageSettings, RateSettings, SecondsSettings, TextSettings
 
 Tree = Any
@@ -229,7 +229,7 @@ def arranged_images(settings: "ImageSettings", split: jax.Array, order: jax.Arra
     arrays = describe(settings.dataset).arrays
     chosen = jax.random.permutation(split, arrays["train_images"][0][0]).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
-    rows = own[epochs(order, settings.examples, settings.batch, settings.steps)]
+    rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
     return rows, {"validation": held_out, "test": jnp.arange(arrays["test_images"][0][0])}
 
 
@@ -317,7 +317,7 @@ def measure_seconds(settings: "SecondsSettings", keys: jax.Array, lab: "Lab", ar
             calls[arm] = partial(taken, jax.random.key(0), np.float32(own.rates.of(kind)), rows, *arrays)
         seconds = lab.time(calls, settings.rounds)
         for arm in arms:
-            cost, *_ = timing.ratio(seconds, arm, arms[0])
+            cost, *_ = timing.median_ratio(seconds, arm, arms[0])
             milliseconds = 1000 * float(np.median(seconds[arm])) / settings.steps
             found = {"step_milliseconds": milliseconds, "step_ratio": cost}
             lab.measure({key: np.full(keys.shape, value) for key, value in found.items()}, arm=arm, task=name)

@@ -12,7 +12,7 @@ Tickets are found by iterative magnitude pruning with resetting:
             reset the survivors to θ0
 
 Pruning is layer by layer, the output layer at half the rate, or global over all convolutions. P_m is the share of
-prunable weights that survive; biases are never pruned. What is shrunk against the paper stands on the page.
+prunable weights that survive; biases are never pruned. What is shrunk against the paper stands in the config.
 """
 
 from collections.abc import Mapping
@@ -26,18 +26,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core.contract import Study
 from core.data.catalogue import describe
 from core.errors import BadInput
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input, augmented
 from core.optim.named import optimizer
 from core.optim.settings import OptimizerSettings
-from core.settings import setting
+from core.papers.contract import Study
+from core.papers.settings import setting
 from experiments.lottery_ticket.figures import figures as figures
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 Tree = Any
 EVALUATED_AT_ONCE = 500
@@ -333,8 +333,8 @@ class Comparison:
             steps=settings.iterations,
             each=(*self.given, mask),
             shared=self.data,
-            every=settings.evaluate_every,
-            watch=partial(look, settings),
+            evaluate_every=settings.evaluate_every,
+            evaluate=partial(look, settings),
             finish=partial(finish, settings),
         )
         conditions: dict[str, Any] = {

@@ -19,7 +19,7 @@ TICKS = (100, 51.3, 21.1, 13.5, 7.0, 3.6, 1.9, 1.2)
 
 def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "Figure"]:
     """The paper's figures 3 and 4 as small multiples, and the validation losses behind them."""
-    from core.figures import describe as caption
+    from core.figures.drawing import set_caption as caption
 
     if "test_accuracy" not in set(measurements["metric"]) or "rate" in measurements:
         return {}
@@ -35,7 +35,7 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def against_density(measurements: "pd.DataFrame") -> "Figure":
     """Accuracy and early-stop iteration of tickets and of what they are compared with, from dense to sparse."""
-    from core.figures import label, shared_legend, small_multiples
+    from core.figures.drawing import label_axes, shared_legend, small_multiples
 
     present = set(measurements["arm"])
     others = [arm for arm in ("reinit", "one_shot", "random") if arm in present]
@@ -47,7 +47,7 @@ def against_density(measurements: "pd.DataFrame") -> "Figure":
         for arm in others:
             axes = panels[titles[arm, metric]]
             density_panel(axes, frame, arm)
-            label(axes, "weights left", text, "%", unit)
+            label_axes(axes, "weights left", text, "%", unit)
             if metric == "early_stop_iteration":
                 ring_capped(axes, frame[frame["arm"].isin(["ticket", arm])], measurements["step"].max())
     shared_legend(figure)
@@ -56,7 +56,7 @@ def against_density(measurements: "pd.DataFrame") -> "Figure":
 
 def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
     """One metric of tickets and one other arm, on the scale of all arms; the dense network as a line."""
-    from core.figures import PALETTE, interval_band
+    from core.figures.drawing import PALETTE, interval_band
 
     drawn = frame[frame["arm"].isin(["ticket", arm])]
     interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
@@ -73,7 +73,7 @@ def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
 
 def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
     """A ring around every mean that includes a censored iteration: the network was still improving at the cap."""
-    from core.figures import mean_intervals
+    from core.figures.drawing import mean_intervals
 
     for _, rows in frame.groupby("arm"):
         densities = rows[rows["value"] >= cap]["density"].unique()
@@ -83,7 +83,7 @@ def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
 
 def loss_curves(measurements: "pd.DataFrame") -> "Figure":
     """Validation loss against iterations at the densities where tickets were re-initialised."""
-    from core.figures import interval_band, label, shared_legend, small_multiples
+    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
 
     frame = measurements[measurements["metric"] == "validation_loss"]
     frame = frame.assign(step=frame["step"].astype(float))
@@ -95,6 +95,6 @@ def loss_curves(measurements: "pd.DataFrame") -> "Figure":
         rows = frame[(frame["density"] == density) | (frame["arm"] == "dense")]
         interval_band(axes, rows, "step", "value", "arm", order=list(SHOWN), names=SHOWN)
         axes.set_yscale("log")
-        label(axes, "training", "validation loss", "iterations", "nats")
+        label_axes(axes, "training", "validation loss", "iterations", "nats")
     shared_legend(figure)
     return figure

@@ -9,7 +9,7 @@ follows a linear differential equation, and the trained networks have a Gaussian
 
 X are the N training points, y their targets; L counts the affine maps and is called `depth`; s is ReLU. Eigenvalues λ_i
 and kernel principal components f^(i), of unit mean square over X, are those of Θ∞(X, X)/N. What is shrunk against the
-paper stands on the page.
+paper stands in the config.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.contract import Study
 from core.data.catalogue import describe
 from core.errors import BadInput
 from core.kernels import duals
 from core.kernels.dynamics import Flow, check_learning_rate
 from core.kernels.infinite import Kernels, fully_connected
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.ntk import NTKNetwork
-from core.settings import setting
+from core.papers.contract import Study
+from core.papers.settings import setting
 from experiments.ntk.components import component_trial
 from experiments.ntk.figures import figures as figures
 from experiments.ntk.networks import (
@@ -46,7 +46,7 @@ from experiments.ntk.networks import (
 )
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 Tree = Any
 SHOWN = 10  # trained networks of an ensemble that are kept for the figure, as many as the paper draws
@@ -278,8 +278,8 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
                 state,
                 steps=steps,
                 each=(data["x"], data["y"], before),
-                every=settings.every,
-                watch=partial(look, settings, net),
+                evaluate_every=settings.every,
+                evaluate=partial(look, settings, net),
                 finish=rows,
             )
             lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)
@@ -338,7 +338,7 @@ def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
             named_keys(lab, keys, f"ensemble/{width}"),
             {"outputs": jnp.zeros((*keys.shape, settings.networks, settings.grid))},
             steps=settings.networks,
-            every=min(SHOWN, settings.networks),
+            evaluate_every=min(SHOWN, settings.networks),
         )
         for arm, (mean, sd) in laws.items():
             lab.measure(lab.map(against, run.result["outputs"], shared=(mean, sd)), arm=arm, width=width)

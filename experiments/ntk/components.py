@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.kernels.solvers import kernel_pca
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from core.models.ntk import NTKNetwork
 from experiments.ntk.networks import check_rate, descend, limit, network, value
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.ntk import ComponentSettings
 
 Tree = Any
@@ -148,8 +148,8 @@ def follow(
         state,
         steps=course.steps,
         each=(data["x"], target, along),
-        every=course.every,
-        watch=partial(look_along, net),
+        evaluate_every=course.every,
+        evaluate=partial(look_along, net),
         finish=nothing,
     )
     curves, about = [run.curves[f"g{i}"] for i in range(len(course.numbers))], {"arm": arm, "width": course.width}

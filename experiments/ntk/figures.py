@@ -74,14 +74,14 @@ def training_widths(measurements: "pd.DataFrame") -> "Figure":
 
 def panels_of(titles: Any) -> tuple["Figure", dict[str, "Axes"]]:
     """Panels beside each other."""
-    from core.figures import small_multiples
+    from core.figures.drawing import small_multiples
 
     return small_multiples(list(titles), columns=len(titles))
 
 
 def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, ...]) -> None:
     """One metric over the width, both on logarithmic scales, with a guide that falls as 1/√width from the first arm."""
-    from core.figures import interval_band, mean_intervals
+    from core.figures.drawing import interval_band, mean_intervals
 
     interval_band(axes, frame, "width", "value", "arm", order=arms, names=NAMES)
     means = mean_intervals(frame[frame["arm"] == arms[0]], "width", "value")["mean"]
@@ -94,18 +94,18 @@ def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, ...]) ->
 
 def finished(figure: "Figure", panels: dict[str, "Axes"], y: str, text: str, x: str = "width") -> "Figure":
     """Labels, one legend and a caption."""
-    from core.figures import describe, label, shared_legend
+    from core.figures.drawing import label_axes, set_caption, shared_legend
 
     for axes in panels.values():
-        label(axes, x, y)
+        label_axes(axes, x, y)
     shared_legend(figure)
-    describe(figure, text)
+    set_caption(figure, text)
     return figure
 
 
 def kernel_rows(arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 1: Θ(x0, x) around the circle at a narrow and at the largest width, before and after."""
-    from core.figures import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, small_multiples
 
     widths = sorted(int(name.removeprefix("rows_")) for name in arrays if name.startswith("rows_"))
     shown = [widths[min(1, len(widths) - 1)], widths[-1]]
@@ -140,7 +140,7 @@ def around(axes: "Axes", curves: np.ndarray, name: str, color: str, **style: Any
 
 def percentiles(arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 2: percentiles of the law, and trained networks of the first ensemble."""
-    from core.figures import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, small_multiples
 
     widths = sorted(int(name.removeprefix("outputs_")) for name in arrays if name.startswith("outputs_"))
     figure, panels = small_multiples([f"width {width:,}" for width in widths], columns=len(widths), share_y=True)
@@ -164,7 +164,7 @@ def percentiles(arrays: dict[str, Any]) -> "Figure":
 
 def along_component(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 3: what is left to learn along a component, and the deviation from the line."""
-    from core.figures import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, small_multiples
 
     titles = {"left": "left along the component", "across": "deviation from the line"}
     figure, panels = small_multiples(list(titles.values()), columns=2)
@@ -200,7 +200,7 @@ def along_component(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> "Fi
 
 def speed(measurements: "pd.DataFrame") -> "Figure":
     """Time to learn half of a component against its eigenvalue."""
-    from core.figures import MARKERS, PALETTE
+    from core.figures.drawing import MARKERS, PALETTE
 
     title = "components learnt together"
     figure, panels = panels_of([title])

@@ -9,15 +9,15 @@ divergence of q_θ(· | x, D) from p(· | x, D), up to a constant (corollary 1.1
 pass without a gradient, where MLE-II, variational inference and MCMC start anew for every data set.
 
 The network, its bars, priors and training are in `core.amortised`; the posteriors that it is held against in
-`core.bayes`. What is shrunk against the paper stands on the page.
+`core.bayes`. What is shrunk against the paper stands in the config.
 """
 
 from dataclasses import dataclass
 
-from core.contract import Study
 from core.data.catalogue import describe
-from core.errors import BadInput, unknown
-from core.settings import setting
+from core.errors import BadInput, unknown_name
+from core.papers.contract import Study
+from core.papers.settings import setting
 from experiments.pfn.bnn import bnn_prepare, bnn_trial
 from experiments.pfn.figures import figures as figures
 from experiments.pfn.hyper import hyper_prepare, hyper_trial
@@ -199,7 +199,7 @@ class TableSettings(NetworkSettings):
             known = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
             for table in tables:
                 if table not in known:
-                    raise unknown(f"table of {dataset}", table, known)
+                    raise unknown_name(f"table of {dataset}", table, known)
                 width = arrays[f"{table}_features"][0][1]
                 if width > self.features:
                     raise BadInput(f"table {table} has {width} features, settings.features={self.features}")

@@ -14,13 +14,13 @@ from core.amortised.priors import linear_network
 from core.amortised.training import Recipe
 from core.bayes import chains, network, variational
 from core.bayes.network import TwoLayers
-from core.keys import key_for, named_keys
+from core.lab.keys import key_for, named_keys
 from experiments.pfn import rivals
 from experiments.pfn.networks import Training, recipe_of
 from experiments.pfn.rivals import Target
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.pfn import BNNPreparedSettings, BNNSettings
 
 Tree = Any

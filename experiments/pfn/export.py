@@ -18,18 +18,18 @@ from jax.flatten_util import ravel_pytree
 from core.amortised.encoder import Encoder, initial
 from core.amortised.weights import Trained, write
 from core.errors import BadInput, EncoreError
-from core.pages import load_page
-from core.roots import results_folder
+from core.papers.config import load_config
+from core.paths import results_folder
 
 
 def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> Trained:
-    """The network whose parameters stand in one row, (parameters,), by the settings of the page."""
-    values = load_page("pfn").studies["gp"].values(scale)
+    """The network whose parameters stand in one row, (parameters,), by the settings of the config."""
+    values = load_config("pfn").studies["gp"].values(scale)
     sizes: Any = [values[name] for name in ("features", "width", "layers", "heads", "hidden", "bars")]
     network, points = Encoder(*sizes), int(str(values["points"]))
     flat, unravel = ravel_pytree(initial(network, jax.random.key(0)))
     if np.shape(row) != flat.shape:
-        raise BadInput(f"the page's network has {flat.size} parameters, not {np.size(row)}")
+        raise BadInput(f"the config's network has {flat.size} parameters, not {np.size(row)}")
     return Trained(network, unravel(jnp.asarray(row)), "regression", points - 1, borders)
 
 

@@ -44,7 +44,7 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def posteriors(arrays: dict[str, Any]) -> "Figure":
     """Mean and 95 % band of the first network beside the exact posterior, after several numbers of points."""
-    from core.figures import PALETTE, describe, label, shared_legend, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, set_caption, shared_legend, small_multiples
 
     sizes = sorted(int(name.removeprefix("posterior_")) for name in arrays if name.startswith("posterior_"))
     figure, panels = small_multiples([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
@@ -58,9 +58,9 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
                 axes.plot(grid, side, color=color, linestyle=line, linewidth=0.8)
         axes.fill_between(grid, network[1], network[2], color=PALETTE[0], alpha=0.15, linewidth=0)
         axes.plot(x[:n], y[:n], "o", color=PALETTE[1], label="context", zorder=3)
-        label(axes, "x", "y")
+        label_axes(axes, "x", "y")
     shared_legend(figure)
-    describe(
+    set_caption(
         figure,
         "Posterior predictive mean and 95 % band of the first network and of the exact Gaussian process, on the first "
         "held-out data set.",
@@ -70,17 +70,17 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
 
 def gaps(measurements: "pd.DataFrame") -> "Figure":
     """Gap to the exact posterior against the context size and against the number of data sets trained on."""
-    from core.figures import describe, label, shared_legend, small_multiples
+    from core.figures.drawing import label_axes, set_caption, shared_legend, small_multiples
 
     titles = ("by context size", "by data sets trained on")
     figure, panels = small_multiples(titles, columns=2, share_x=False)
     rows = measurements[measurements["metric"] == "gap"]
     by_network(panels[titles[0]], rows, "context", ("pfn", "blind", "wrong_prior", "coarse"))
     by_network(panels[titles[1]], measurements[measurements["metric"] == "mean_gap"], "times", ("pfn",))
-    label(panels[titles[0]], "context size n", "gap", None, "nats")
-    label(panels[titles[1]], "data sets, in those of the shortest training", "gap", None, "nats")
+    label_axes(panels[titles[0]], "context size n", "gap", None, "nats")
+    label_axes(panels[titles[1]], "data sets, in those of the shortest training", "gap", None, "nats")
     shared_legend(figure)
-    describe(
+    set_caption(
         figure,
         "Mean of log p - log q over held-out data sets: how far a network's predictive density is from the exact one. "
         "One line for each network.",
@@ -90,7 +90,7 @@ def gaps(measurements: "pd.DataFrame") -> "Figure":
 
 def by_network(axes: "Axes", rows: "pd.DataFrame", column: str, arms: tuple[str, ...]) -> None:
     """Mean over data sets for every network of every arm, on logarithmic scales."""
-    from core.figures import MARKERS, PALETTE
+    from core.figures.drawing import MARKERS, PALETTE
 
     for place, arm in enumerate(arms):
         own = rows[rows["arm"] == arm]
@@ -112,7 +112,7 @@ def logarithmic(axes: "Axes") -> None:
 
 def ranks(measurements: "pd.DataFrame") -> "Figure":
     """Mean rank, AUC and calibration error of every method over the tables."""
-    from core.figures import MARKERS, PALETTE, describe, label, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, small_multiples
 
     metrics = {"rank": "rank by AUC", "auc": "area under the ROC curve", "ece": "calibration error"}
     figure, panels = small_multiples(list(metrics.values()), columns=3, share_x=False)
@@ -127,14 +127,14 @@ def ranks(measurements: "pd.DataFrame") -> "Figure":
             axes.plot(means.mean(), place, MARKERS[0], color=color)
         axes.set_yticks(range(len(order)), labels=[NAMES[arm] for arm in order] if metric == "rank" else [])
         axes.invert_yaxis()
-        label(axes, title, "")
-    describe(figure, "Small dots are tables (means over replicates), large ones the mean over all of them.")
+        label_axes(axes, title, "")
+    set_caption(figure, "Small dots are tables (means over replicates), large ones the mean over all of them.")
     return figure
 
 
 def heads(measurements: "pd.DataFrame") -> "Figure":
     """Loss of every replicate by head."""
-    from core.figures import MARKERS, PALETTE, describe, label, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, small_multiples
 
     title = "loss on held-out data sets"
     figure, panels = small_multiples([title], columns=1)
@@ -144,14 +144,14 @@ def heads(measurements: "pd.DataFrame") -> "Figure":
         values = frame.set_index("arm")["value"].reindex(list(arms))
         axes.plot(range(3), values, color=PALETTE[number % len(PALETTE)], marker=MARKERS[0], linewidth=0.8)
     axes.set_xticks(range(3), labels=[NAMES[arm] for arm in arms])
-    label(axes, "head", "negative log density", None, "nats")
-    describe(figure, "One line for each replicate: the same encoder, data sets and order, with three heads.")
+    label_axes(axes, "head", "negative log density", None, "nats")
+    set_caption(figure, "One line for each replicate: the same encoder, data sets and order, with three heads.")
     return figure
 
 
 def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
     """Loss against seconds per data set for every method and budget, in both styles, on logarithmic scales."""
-    from core.figures import MARKERS, PALETTE, describe, label, shared_legend, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, shared_legend, small_multiples
 
     mean, truth = mean_losses(measurements)
     taken = measurements[measurements["metric"] == "seconds"]
@@ -165,9 +165,9 @@ def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
         axes.axhline(truth, color=PALETTE[6], linestyle="--", linewidth=0.9, label=NAMES["long"])
         logarithmic(axes)
         plain_ticks(axes)
-        label(axes, "time for a data set", "negative log density", "seconds", "nats")
+        label_axes(axes, "time for a data set", "negative log density", "seconds", "nats")
     shared_legend(figure)
-    describe(
+    set_caption(
         figure,
         "Mean loss over the data sets that the long chains answered, against seconds per data set on one core, without "
         "compilation and, for the network, without its training. Of SVI and NUTS, one point for each budget.",

@@ -9,14 +9,14 @@ import jax
 from core.amortised.training import Recipe
 from core.bayes import evidence, gaussian_process
 from core.bayes.gaussian_process import matern52
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from experiments.pfn import rivals
 from experiments.pfn.networks import Training, borders_of, recipe_of
 from experiments.pfn.processes import hyper_prior, matern_process
 from experiments.pfn.rivals import Target
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.pfn import HyperSettings, LawSettings
 
 Tree = Any

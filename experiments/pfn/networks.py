@@ -12,10 +12,10 @@ from core.amortised.encoder import Encoder
 from core.amortised.training import Recipe, begin, finish, prior_targets, schedule, step
 from core.bayes import gaussian_process
 from core.bayes.gaussian_process import Hyper
-from core.keys import named_keys
+from core.lab.keys import named_keys
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.pfn import NetworkSettings
 
 Tree = Any
@@ -88,7 +88,7 @@ class Training(NamedTuple):
             steps=end - start,
             each=(self.borders,),
             shared=(given,),
-            every=min(self.settings.every, end - start),
+            evaluate_every=min(self.settings.every, end - start),
             finish=finish if ends else None,
         ).result
 

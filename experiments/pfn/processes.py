@@ -13,11 +13,11 @@ from core.amortised.priors import hyper_process, process
 from core.amortised.training import Recipe
 from core.bayes.evidence import Gamma, HyperPrior
 from core.bayes.gaussian_process import Hyper, matern52, predictive, rbf
-from core.keys import named_keys
+from core.lab.keys import named_keys
 from experiments.pfn.networks import Training, borders_of, exact, held_against, recipe_of
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.pfn import GPSettings, HeadSettings, LawSettings
 
 Tree = Any

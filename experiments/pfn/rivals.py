@@ -16,11 +16,11 @@ import numpy as np
 
 from core.amortised.training import Recipe, begin, schedule, step
 from core.bayes import chains
-from core.keys import key_for
-from core.replicas import identity_of
+from core.lab.keys import key_for
+from core.lab.replicas import function_key
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
 
 Tree = Any
 LOST = 20.0  # nats for a query whose log density is no number
@@ -121,7 +121,7 @@ PROGRAMS: dict[Any, Callable] = {}  # compiled once, for losses and seconds
 
 def program(function: Callable) -> Callable:
     """The compiled function; equal ones have one program."""
-    return PROGRAMS.setdefault(identity_of(function), jax.jit(function))
+    return PROGRAMS.setdefault(function_key(function), jax.jit(function))
 
 
 def network_way(function: Callable, trained: Tree, x: Any, y: Any, sets: int, size: int) -> Way:

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core import scores, tabular
 from core.amortised import heads
 from core.amortised.priors import TabularLaw, tabular_network
 from core.amortised.training import Recipe
-from core.keys import key_for, named_keys
-from core.models.tabular import probabilities
+from core.lab.keys import key_for, named_keys
+from core.tabular import sampling, scores
+from core.tabular.baselines import tuned_probabilities
 from experiments.pfn.networks import Training, recipe_of
 
 if TYPE_CHECKING:
-    from core.lab import Lab
+    from core.lab.lab import Lab
     from experiments.pfn import TableSettings
 
 Tree = Any
@@ -40,7 +40,9 @@ def problems_of(settings: "TableSettings", lab: "Lab", keys: jax.Array, dataset:
     arrays, found = lab.data(dataset), []
     features, labels = (np.asarray(arrays[f"{table}_{part}"]) for part in ("features", "labels"))
     for key in keys:
-        cut = tabular.problems(features, labels, key_for(key, table), settings.subsets, settings.rows, settings.context)
+        cut = sampling.sample_problems(
+            features, labels, key_for(key, table), settings.subsets, settings.rows, settings.context
+        )
         x = np.concatenate([cut.train_x, cut.test_x], 1)
         # unused features are 0, and those in use scaled by F over their number, as in the prior
         padded = np.zeros((*x.shape[:2], settings.features), np.float32)
@@ -53,10 +55,10 @@ def problems_of(settings: "TableSettings", lab: "Lab", keys: jax.Array, dataset:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
 
-def answer(settings: "TableSettings", method: str, cut: tabular.Problems, k: int) -> np.ndarray:
+def answer(settings: "TableSettings", method: str, cut: sampling.Problems, k: int) -> np.ndarray:
     """p(1) of the test rows of one subset."""
     train, test = (cut.train_x[k], cut.train_y[k]), cut.test_x[k]
-    return probabilities(method, *train, test, settings.folds, settings.configurations).astype(np.float32)
+    return tuned_probabilities(method, *train, test, settings.folds, settings.configurations).astype(np.float32)
 
 
 def problem_shapes(settings: "TableSettings") -> Tree:

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.abstract import AbstractLab, operations, size_in_bytes
-from core.contract import load_sheet, studies_of
 from core.errors import BadInput
-from core.keys import replicate_keys
-from core.lab import Lab
-from core.pages import load_page
-from core.replicas import Axis
-from core.running.plan import shapes_of
+from core.lab.keys import replicate_keys
+from core.lab.lab import Lab
+from core.lab.replicas import ReplicateAxis
+from core.lab.shape_lab import ShapeLab, count_operations, size_in_bytes
+from core.papers.config import load_config
+from core.papers.contract import experiment_studies, load_experiment
+from core.planning.forecasting import count_cost
 
 
 def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -30,11 +30,11 @@ def matmul(state, key, i, x):
 
 
 def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_root, tmp_path):
-    page = load_page("toy").studies["fit"]
-    settings, study = page.build(page.values("smoke")), studies_of(load_sheet("toy"))["fit"]
-    real = Lab([0], [tmp_path / "0"], tmp_path / "checkpoints", lambda name: {}, Axis(1, "loop"))
+    config = load_config("toy").studies["fit"]
+    settings, study = config.build(config.values("smoke")), experiment_studies(load_experiment("toy"))["fit"]
+    real = Lab([0], [tmp_path / "0"], tmp_path / "checkpoints", lambda name: {}, ReplicateAxis(1, "loop"))
     study.trial(settings, replicate_keys("toy", "fit", [0]), real)
-    abstract = AbstractLab()
+    abstract = ShapeLab()
     study.trial(settings, KEYS, abstract)
 
     stored = {path.stem for path in (tmp_path / "0" / "stages").iterdir()}
@@ -46,21 +46,21 @@ def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_roo
 
 
 def test_the_toy_is_counted_from_its_page(toy_root):
-    study = load_page("toy").studies["fit"]
-    found = shapes_of("toy", study, study.build(study.values("laptop")))
+    study = load_config("toy").studies["fit"]
+    found = count_cost("toy", study, study.build(study.values("laptop")))
     assert (found["steps"], found["measured"], found["parameters"]) == (90, 6, 3)
-    prepared = load_page("toy").studies["ready"]
-    assert shapes_of("toy", prepared, prepared.build(prepared.values("laptop")))["steps"] == 0
+    prepared = load_config("toy").studies["ready"]
+    assert count_cost("toy", prepared, prepared.build(prepared.values("laptop")))["steps"] == 0
 
 
 def test_operations_of_a_matrix_product_are_those_of_a_hand_count():
-    lab = AbstractLab()
+    lab = ShapeLab()
     lab.map(lambda a, b: a @ b, shape(1, 20, 30), shared=(shape(30, 40),))
     assert lab.cost.flops == 2 * 20 * 30 * 40
 
 
 def test_a_loop_counts_its_steps_looks_and_end():
-    lab = AbstractLab()
+    lab = ShapeLab()
     x = shape(1, 8, 8)
     found = lab.iterate(
         "loop",
@@ -69,8 +69,8 @@ def test_a_loop_counts_its_steps_looks_and_end():
         {"w": shape(1, 8, 4)},
         steps=10,
         each=(x,),
-        every=4,
-        watch=lambda state, i, x: (state, {"product": (x @ x)[0, 0]}),
+        evaluate_every=4,
+        evaluate=lambda state, i, x: (state, {"product": (x @ x)[0, 0]}),
         finish=lambda state, x: {"end": x @ x @ x},
     )
     square = 2 * 8 * 8 * 8
@@ -81,7 +81,7 @@ def test_a_loop_counts_its_steps_looks_and_end():
 
 
 def test_memory_is_that_of_data_arguments_and_two_states():
-    lab = AbstractLab(count_flops=False)
+    lab = ShapeLab(count_flops=False)
     data = lab.data("digits")
     digits = 1437 * 64 + 1437 * data["train_labels"].dtype.itemsize
     digits += 360 * 64 + 360 * data["test_labels"].dtype.itemsize
@@ -91,7 +91,7 @@ def test_memory_is_that_of_data_arguments_and_two_states():
 
 
 def test_nothing_of_the_size_is_allocated():
-    lab, many = AbstractLab(), 10**6
+    lab, many = ShapeLab(), 10**6
     found = lab.map(lambda a, b: a @ b, shape(1, many, many), shared=(shape(many, many),))
     assert found.shape == (1, many, many) and lab.cost.flops == pytest.approx(2e18)
 
@@ -101,20 +101,22 @@ def test_plain_numbers_and_arrays_can_be_shared_as_in_the_real_lab(tmp_path):
         return {"y": x * factor + names["offset"]}
 
     shared = (2.0, {"offset": np.float32(1)})
-    abstract = AbstractLab().map(scaled, shape(1, 3), shared=shared)
-    real = Lab([0], [tmp_path], Path(), lambda name: {}, Axis(1, "loop")).map(scaled, jnp.ones((1, 3)), shared=shared)
+    abstract = ShapeLab().map(scaled, shape(1, 3), shared=shared)
+    real = Lab([0], [tmp_path], Path(), lambda name: {}, ReplicateAxis(1, "loop")).map(
+        scaled, jnp.ones((1, 3)), shared=shared
+    )
     assert (abstract["y"].shape, abstract["y"].dtype) == (real["y"].shape, real["y"].dtype)
 
 
 def test_a_step_that_changes_shapes_is_refused():
     with pytest.raises(ValueError, match="loop 'loop': a step changes the shapes or dtypes of its state"):
-        AbstractLab().iterate("loop", matmul, KEYS, {"w": shape(1, 8, 4)}, steps=2, each=(shape(1, 9, 8),))
+        ShapeLab().iterate("loop", matmul, KEYS, {"w": shape(1, 8, 4)}, steps=2, each=(shape(1, 9, 8),))
     with pytest.raises(ValueError, match="changes the shapes or dtypes"):
-        AbstractLab().iterate("loop", lambda s, k, i: s.astype(jnp.bfloat16), KEYS, shape(1, 2), steps=2)
+        ShapeLab().iterate("loop", lambda s, k, i: s.astype(jnp.bfloat16), KEYS, shape(1, 2), steps=2)
 
 
 def test_measurements_of_the_wrong_shape_are_refused():
-    lab = AbstractLab()
+    lab = ShapeLab()
     lab.measure({"m": shape(1, 3)}, along={"step": [1, 2, 3]}, arm="a")
     assert lab.measured == [("m", {"arm": "a"})]
     with pytest.raises(ValueError, match="metric 'm' has shape"):
@@ -122,7 +124,7 @@ def test_measurements_of_the_wrong_shape_are_refused():
 
 
 def test_names_of_stages_are_checked_as_in_the_real_lab():
-    lab = AbstractLab()
+    lab = ShapeLab()
     lab.stage("once", lambda: {"x": jnp.ones((1, 2))})
     with pytest.raises(BadInput, match="two stages of a trial are called 'once'"):
         lab.stage("once", lambda: {"x": jnp.ones((1, 2))})
@@ -131,7 +133,7 @@ def test_names_of_stages_are_checked_as_in_the_real_lab():
 
 
 def test_stages_seconds_and_kept_arrays_need_no_computing():
-    lab = AbstractLab()
+    lab = ShapeLab()
     assert lab.stage("s", lambda: {"x": jnp.ones((1, 2))})["x"] == shape(1, 2)
     lab.keep("x", shape(1, 2))
     assert lab.time({"a": lambda: pytest.fail("called")}, rounds=2) == {"a": [1.0, 1.0]}
@@ -141,13 +143,13 @@ def test_a_stage_on_the_host_says_what_it_returns(tmp_path):
     def solved(x):
         return {"root": np.roots(np.asarray(x)[0])[None]}
 
-    lab, like = AbstractLab(), {"root": jax.ShapeDtypeStruct((2,), jnp.float64)}
+    lab, like = ShapeLab(), {"root": jax.ShapeDtypeStruct((2,), jnp.float64)}
     x = shape(1, 3)
     assert lab.stage("solve", lambda: solved(x), like=like)["root"].shape == (1, 2)
     assert (lab.cost.stages, lab.cost.uncounted) == (["solve"], ["solve"])
     with pytest.raises(BadInput, match=r"stage 'again' cannot be followed by shapes alone .*give lab.stage"):
         lab.stage("again", lambda: solved(x))
-    real = Lab([0], [tmp_path], Path(), lambda name: {}, Axis(1, "loop"))
+    real = Lab([0], [tmp_path], Path(), lambda name: {}, ReplicateAxis(1, "loop"))
     roots = real.stage("solve", lambda: solved(jnp.array([[1.0, -3.0, 2.0]])), like=like)
     assert sorted(roots["root"][0].tolist()) == [1.0, 2.0]
 
@@ -162,7 +164,7 @@ def test_a_scan_counts_as_often_as_it_runs():
         return jax.lax.scan(lambda c, _: (jax.jit(inner)(c) @ c, None), x, None, length=3)[0]
 
     product, x = 2 * 8**3, jax.ShapeDtypeStruct((8, 8), jnp.float32)
-    assert operations(inner, x) == pytest.approx(5 * product, rel=0.05)
-    assert operations(outer, x) == pytest.approx(3 * (5 + 1) * product, rel=0.05)
-    assert operations(jax.grad(lambda x: inner(x).sum()), x) == pytest.approx(15 * product, rel=0.2)
-    assert operations(jnp.matmul, x, x) == product
+    assert count_operations(inner, x) == pytest.approx(5 * product, rel=0.05)
+    assert count_operations(outer, x) == pytest.approx(3 * (5 + 1) * product, rel=0.05)
+    assert count_operations(jax.grad(lambda x: inner(x).sum()), x) == pytest.approx(15 * product, rel=0.2)
+    assert count_operations(jnp.matmul, x, x) == product

@@ -19,7 +19,7 @@ from core.bayes.evidence import Gamma, HyperPrior
 from core.bayes.gaussian_process import Hyper
 from core.bayes.network import TwoLayers
 from core.errors import BadInput
-from core.training import Progress, block
+from core.lab.loops import LoopState, scan_block
 
 BORDERS = np.array([-2.0, -1.1, -0.3, 0.4, 0.5, 1.7], np.float32)
 
@@ -283,8 +283,8 @@ def test_training_lowers_the_loss_and_shows_the_context() -> None:
     x, y = recipe.prior(jax.random.key(77), (400, 8, 1), lengthscale=0.3)
     for sees in (0.0, 1.0):
         (borders, have), state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
-        advance = block(partial(training.step, recipe), 400, 1)
-        state = jax.jit(advance)(Progress(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
+        advance = scan_block(partial(training.step, recipe), 400, 1)
+        state = jax.jit(advance)(LoopState(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
         found = training.log_densities(recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7)
         losses[sees] = -float(found.mean())
     entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)

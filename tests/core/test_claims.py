@@ -1,4 +1,4 @@
-"""Verdicts by hand and by simulation, controls, and pages that must be refused."""
+"""Verdicts by hand and by simulation, controls, and configs that must be refused."""
 
 import copy
 import json
@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 from core.errors import BadInput
-from core.judging import claims, stats
+from core.judging import judge, stats
 from core.judging.clauses import parse_clause
-from core.judging.synthetic import planted_table
+from core.judging.synthetic import synthetic_measurements
 
 PAGE = yaml.safe_load(Path(__file__).with_name("claims_page.yaml").read_text(encoding="utf-8"))
 IDS = list(PAGE["claims"])
 
 
 def claim_of(name, **changes):
-    return claims.parse_claim(name, copy.deepcopy(PAGE["claims"][name]) | changes)
+    return judge.parse_claim(name, copy.deepcopy(PAGE["claims"][name]) | changes)
 
 
 def simple(number_of_clauses=1, join="all", **changes):
@@ -49,8 +49,8 @@ def rows_of(effects, task=0, **arms):
 
 
 def judged(effects, scale="laptop", table=None, **changes):
-    claim = claims.parse_claim("T1", simple(**changes))
-    found = claims.judge(claim, rows_of(effects) if table is None else table, scale)
+    claim = judge.parse_claim("T1", simple(**changes))
+    found = judge.judge_claim(claim, rows_of(effects) if table is None else table, scale)
     json.dumps(found, allow_nan=False)
     return found
 
@@ -85,9 +85,9 @@ def test_superiority(mean, half_width, verdict, note):
 @pytest.mark.parametrize(("mean", "half_width", "verdict", "note"), DECISIONS)
 @pytest.mark.parametrize("matters", [1, -1])
 def test_superiority_downwards_is_its_mirror(mean, half_width, verdict, note, matters):
-    page = simple()
-    page["all"][0] |= {"in": ["-inf", 0], "matters": matters}
-    found = claims.judge(claims.parse_claim("T1", page), rows_of(-effects_of(mean, half_width)), "laptop")
+    config = simple()
+    config["all"][0] |= {"in": ["-inf", 0], "matters": matters}
+    found = judge.judge_claim(judge.parse_claim("T1", config), rows_of(-effects_of(mean, half_width)), "laptop")
     assert (found["verdict"], found["note"]) == (verdict, note)
 
 
@@ -104,10 +104,10 @@ REGIONS = [
 
 @pytest.mark.parametrize(("region", "mean", "half_width", "verdict"), REGIONS)
 def test_regions(region, mean, half_width, verdict):
-    page = simple()
-    del page["all"][0]["matters"]
-    page["all"][0]["in"] = region
-    found = claims.judge(claims.parse_claim("T1", page), rows_of(effects_of(mean, half_width)), "laptop")
+    config = simple()
+    del config["all"][0]["matters"]
+    config["all"][0]["in"] = region
+    found = judge.judge_claim(judge.parse_claim("T1", config), rows_of(effects_of(mean, half_width)), "laptop")
     assert found["verdict"] == verdict
     assert ("more replicate" in found["note"]) == (verdict == "undecided")
 
@@ -125,7 +125,7 @@ def test_regions(region, mean, half_width, verdict):
 def test_how_many_more(region, matters, estimate, low, high, cleared):
     clause = parse_clause({"metric": "m", "over": "replicate", "in": region, "matters": matters}, "clause", "main")
     interval = stats.Interval(estimate, low, high, 0.95, 6, "t")
-    more = claims.more_units(clause, interval)
+    more = judge.more_units_needed(clause, interval)
     assert more == stats.units_needed(interval, cleared) and more is not None
 
 
@@ -147,11 +147,11 @@ def test_how_many_more(region, matters, estimate, low, high, cleared):
 def test_joins(join, verdicts, expected):
     wanted = {"h": (5.0, 1.0), "f": (-5.0, 1.0), "u": (0.5, 3.0)}
     table = pd.concat([rows_of(effects_of(*wanted[verdict]), task=i) for i, verdict in enumerate(verdicts)])
-    page = simple(len(verdicts), "all")
+    config = simple(len(verdicts), "all")
     if join != "all":
-        listed = page.pop("all")
-        page |= {"any": listed} if join == "any" else {"at_least": {"k": 2, "of": listed}}
-    found = claims.judge(claims.parse_claim("T1", page), table, "laptop")
+        listed = config.pop("all")
+        config |= {"any": listed} if join == "any" else {"at_least": {"k": 2, "of": listed}}
+    found = judge.judge_claim(judge.parse_claim("T1", config), table, "laptop")
     assert found["verdict"] == expected
     level = 0.95 if join == "all" else 1 - 0.05 / len(verdicts)
     assert [clause["level"] for clause in found["clauses"]] == pytest.approx([level] * len(verdicts))
@@ -170,7 +170,7 @@ def test_false_holds_and_power():
     clause = parse_clause({"metric": "m", "over": "replicate", "in": [0, "inf"], "matters": 0.1}, "clause", "main")
     noise = np.random.default_rng(0).normal(size=(5000, 6))
     share = {
-        effect: np.mean([claims.decide(clause, stats.mean_interval(row + effect))[0] == "holds" for row in noise])
+        effect: np.mean([judge.decide_clause(clause, stats.mean_interval(row + effect))[0] == "holds" for row in noise])
         for effect in (0.0, 1.5)
     }
     assert share[0.0] == pytest.approx(0.025, abs=0.007) and share[1.5] == pytest.approx(0.83, abs=0.02)
@@ -213,16 +213,16 @@ def test_control_by_selection():
 
 
 def test_exact_claim_and_its_control():
-    page = {
+    config = {
         "says": "the ladder is the printed one",
         "study": "main",
         "printed": {"value": 51.3, "unit": "percent", "where": "table 1"},
         "all": [{"metric": "m", "select": {"arm": "a"}, "in": [0, 0.05]}],
         "control": {"name": "broken", "swap": {"a": "b"}},
     }
-    claim = claims.parse_claim("S0", page)
+    claim = judge.parse_claim("S0", config)
     table = pd.DataFrame({"study": "main", "replicate": 0, "arm": ["a", "b"], "metric": "m", "value": [0.05, 0.3]})
-    found = claims.judge(claim, table, "laptop")
+    found = judge.judge_claim(claim, table, "laptop")
     assert (found["kind"], found["verdict"], found["note"]) == ("exact", "holds", "")
     assert found["clauses"] == [
         {"metric": "m", "unit_of_value": "percent", "estimate": 0.05, "low": None, "high": None, "level": None}
@@ -235,7 +235,7 @@ def test_exact_claim_and_its_control():
         "passes": True,
     }
     table["value"] = [0.051, 0.01]
-    found = claims.judge(claim, table, "laptop")
+    found = judge.judge_claim(claim, table, "laptop")
     assert (found["verdict"], found["control"]["passes"]) == ("fails", False)
 
 
@@ -248,12 +248,12 @@ def test_not_testable_needs_no_rows():
 
 
 def test_notes_on_what_was_never_reached_and_on_divergence():
-    page = simple()
-    page["all"][0] |= {"summary": "median", "number": [{"log_ratio": {"arm": ["a", "b"]}}]}
+    config = simple()
+    config["all"][0] |= {"summary": "median", "number": [{"log_ratio": {"arm": ["a", "b"]}}]}
     table = rows_of(np.array([5.0, 6.0, math.inf, math.inf, math.inf, math.inf]))
     flag = {"study": "main", "replicate": 4, "stage": "train a", "metric": "diverged", "value": 0.0}
     table = pd.concat([table, pd.DataFrame([flag])], ignore_index=True)
-    found = claims.judge(claims.parse_claim("T1", page | {"note": "see figure 4"}), table, "laptop")
+    found = judge.judge_claim(judge.parse_claim("T1", config | {"note": "see figure 4"}), table, "laptop")
     assert found["note"] == "never reached in 4 of 12; 1 of 6 replicates diverged; see figure 4"
     assert (found["verdict"], found["clauses"][0]["estimate"], found["clauses"][0]["high"]) == ("holds", None, None)
     json.dumps(found, allow_nan=False)
@@ -270,8 +270,8 @@ def test_infinite_values_under_a_mean_decide_nothing():
 def test_judge_all_takes_measured_studies_and_the_deviations_that_bear_on_a_claim():
     deviations = [{"what": "length", "bears_on": ["T2"]}, {"what": "data"}]
     studies = {"main": {"arms": {"a": "", "b": ""}, "deviations": deviations}, "deep": {"arms": {"a": "", "b": ""}}}
-    page = {"T1": simple(), "T2": simple(), "T3": simple(study="deep")}
-    found = claims.judge_all(page, rows_of(effects_of(3.0, 1.0)), "laptop", studies)
+    config = {"T1": simple(), "T2": simple(), "T3": simple(study="deep")}
+    found = judge.judge_claims(config, rows_of(effects_of(3.0, 1.0)), "laptop", studies)
     assert [(one["id"], [each["what"] for each in one["deviations"]]) for one in found] == [
         ("T1", ["data"]),
         ("T2", ["length", "data"]),
@@ -279,7 +279,7 @@ def test_judge_all_takes_measured_studies_and_the_deviations_that_bear_on_a_clai
 
 
 def test_the_names_of_a_verdict_are_those_that_other_tools_read():
-    found = claims.judge(claim_of("C1"), planted_table(claim_of("C1"), "planted"), "laptop")
+    found = judge.judge_claim(claim_of("C1"), synthetic_measurements(claim_of("C1"), "planted"), "laptop")
     assert [*found] == [
         *("id", "study", "kind", "statement", "published", "source", "verdict", "note", "join"),
         *("clauses", "deviations", "control"),
@@ -294,7 +294,7 @@ def test_the_names_of_a_verdict_are_those_that_other_tools_read():
 @pytest.mark.parametrize("effect", ["planted", "none", "swapped"])
 def test_claims_tell_an_effect_from_none(name, effect):
     claim = claim_of(name)
-    found = claims.judge(claim, planted_table(claim, effect), "laptop")
+    found = judge.judge_claim(claim, synthetic_measurements(claim, effect), "laptop")
     json.dumps(found, allow_nan=False)
     assert (found["verdict"] == "holds") == (effect != "none")
     if claim.control and effect != "none":
@@ -305,16 +305,20 @@ def test_claims_tell_an_effect_from_none(name, effect):
 @pytest.mark.parametrize("name", ["rank", "share step"])
 def test_synthetic_rows_that_cannot_be_made_are_refused(name):
     step = {"rank": {"rank": {"arm": "a"}}, "share step": {"share": {"along": "t", "above": 0}}}[name]
-    page = {"says": "s", "study": "main", "all": [{"metric": "m", "number": [step], "over": "replicate", "in": [0, 1]}]}
+    config = {
+        "says": "s",
+        "study": "main",
+        "all": [{"metric": "m", "number": [step], "over": "replicate", "in": [0, 1]}],
+    }
     with pytest.raises(NotImplementedError, match="no synthetic rows for the step"):
-        planted_table(claims.parse_claim("T1", page), "planted")
+        synthetic_measurements(judge.parse_claim("T1", config), "planted")
 
 
 def test_synthetic_rows_that_contradict_each_other_are_refused():
-    page = simple(2)
-    page["all"][1] |= {"select": {"task": 0}, "number": [{"minus": {"arm": ["b", "a"]}}]}
+    config = simple(2)
+    config["all"][1] |= {"select": {"task": 0}, "number": [{"minus": {"arm": ["b", "a"]}}]}
     with pytest.raises(NotImplementedError, match="cannot meet all of them"):
-        planted_table(claims.parse_claim("T1", page), "planted")
+        synthetic_measurements(judge.parse_claim("T1", config), "planted")
 
 
 WRONG = [
@@ -338,23 +342,23 @@ WRONG = [
 @pytest.mark.parametrize(("changes", "message"), WRONG)
 def test_wrong_claims_are_refused(changes, message):
     with pytest.raises(BadInput, match=message) as error:
-        claims.parse_claim("T1", simple(**changes))
+        judge.parse_claim("T1", simple(**changes))
     assert "\n" not in str(error.value)
 
 
 def test_at_least_more_than_there_are_is_refused():
-    page = simple()
-    page = {"says": "x", "study": "main", "at_least": {"k": 2, "of": page["all"]}}
+    config = simple()
+    config = {"says": "x", "study": "main", "at_least": {"k": 2, "of": config["all"]}}
     with pytest.raises(BadInput, match="at_least 2 of 1 clauses can never hold"):
-        claims.parse_claim("T1", page)
+        judge.parse_claim("T1", config)
 
 
 def test_names_are_held_against_the_studies():
     arms = {"arms": {"a": "", "b": "", "dense": ""}}
     with pytest.raises(BadInput, match=r"unknown study of claim T1, clause 1: 'main': did you mean 'mainly'"):
-        claims.parse_claims({"T1": simple()}, {"mainly": arms})
+        judge.parse_claims({"T1": simple()}, {"mainly": arms})
     control = {"name": "x", "swap": {"a": "dens"}}
     with pytest.raises(BadInput, match=r"unknown arm in claim T1, clause 1, control: 'dens': did you mean 'dense'"):
-        claims.parse_claims({"T1": simple(control=control)}, {"main": arms})
+        judge.parse_claims({"T1": simple(control=control)}, {"main": arms})
     with pytest.raises(BadInput, match=r"unknown claim in the deviations of study main: 'T9'"):
-        claims.parse_claims({"T1": simple()}, {"main": arms | {"deviations": [{"what": "x", "bears_on": ["T9"]}]}})
+        judge.parse_claims({"T1": simple()}, {"main": arms | {"deviations": [{"what": "x", "bears_on": ["T9"]}]}})

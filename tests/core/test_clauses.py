@@ -1,4 +1,4 @@
-"""The clause algebra by hand, and pages it must refuse."""
+"""The clause algebra by hand, and configs it must refuse."""
 
 import math
 from itertools import product
@@ -8,23 +8,23 @@ import pandas as pd
 import pytest
 
 from core.errors import BadInput
-from core.judging import algebra
+from core.judging import clause_values
 from core.judging.clauses import parse_clause
 
 PLACE = "claim C1, clause 1"
 
 
-def clause_of(**page):
-    return parse_clause({"metric": "m", "in": [0, math.inf]} | page, PLACE, "main")
+def clause_of(**config):
+    return parse_clause({"metric": "m", "in": [0, math.inf]} | config, PLACE, "main")
 
 
 def table_of(rows, **fixed):
     return pd.DataFrame([{"study": "main", "replicate": 0, "metric": "m"} | fixed | row for row in rows])
 
 
-def number_of(rows, *steps, **page):
+def number_of(rows, *steps, **config):
     """The one number of an exact clause."""
-    values = algebra.evaluate(clause_of(number=list(steps), **page), table_of(rows)).values
+    values = clause_values.clause_values(clause_of(number=list(steps), **config), table_of(rows)).values
     assert values.shape == (1, 1)
     return values[0, 0]
 
@@ -108,7 +108,7 @@ def test_difference_of_differences_per_replicate():
         number=[{"minus": {"arm": ["a", "b"]}}, {"minus": {"density": [3.6, 51.3]}}],
         over="replicate",
     )
-    numbers = algebra.evaluate(clause, table_of(rows).sample(frac=1, random_state=0))
+    numbers = clause_values.clause_values(clause, table_of(rows).sample(frac=1, random_state=0))
     assert numbers.values[:, 0].tolist() == [4.0, 5.0, 6.0] and numbers.units["replicate"].tolist() == [0, 1, 2]
 
 
@@ -127,7 +127,7 @@ def test_mean_over_draws_that_only_one_arm_has():
     clause = clause_of(
         select={"density": 21.1}, number=[{"mean": "draw"}, {"minus": {"arm": ["ticket", "reinit"]}}], over="replicate"
     )
-    assert algebra.evaluate(clause, table_of(lottery_rows())).values[:, 0].tolist() == [0.0, 1.0, 2.0]
+    assert clause_values.clause_values(clause, table_of(lottery_rows())).values[:, 0].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_log_ratio_of_first_crossings_over_draws():
@@ -146,7 +146,7 @@ def test_log_ratio_of_first_crossings_over_draws():
         {"median": "draw"},
         {"log_ratio": {"arm": ["reinit", "ticket"]}},
     ]
-    numbers = algebra.evaluate(clause_of(number=steps, over="replicate", summary="median"), table)
+    numbers = clause_values.clause_values(clause_of(number=steps, over="replicate", summary="median"), table)
     assert numbers.values[:, 0] == pytest.approx([math.log(4)] * 2)
     assert (numbers.infinite, numbers.of) == (2, 8)
 
@@ -156,7 +156,7 @@ def test_steps_measured_without_steps_beside_curves():
     rows = [{"arm": arm, "replicate": r, "value": float(r)} for arm in "ab" for r in range(2)]
     table = pd.concat([table_of(rows), table_of([{"metric": "loss", "step": 3, "value": 1.0}])], ignore_index=True)
     table = table.astype({"step": "Int64"})
-    numbers = algebra.evaluate(clause_of(number=[{"minus": {"arm": ["a", "b"]}}], over="replicate"), table)
+    numbers = clause_values.clause_values(clause_of(number=[{"minus": {"arm": ["a", "b"]}}], over="replicate"), table)
     assert numbers.values[:, 0].tolist() == [0.0, 0.0]
 
 
@@ -166,11 +166,13 @@ def test_two_crossed_units():
         for r, q, arm in product(range(2), range(3), "ab")
     ]
     clause = clause_of(number=[{"minus": {"arm": ["a", "b"]}}], over=["replicate", "query"])
-    numbers = algebra.evaluate(clause, table_of(rows))
-    found = algebra.interval(clause, numbers, 0.95)
+    numbers = clause_values.clause_values(clause, table_of(rows))
+    found = clause_values.clause_interval(clause, numbers, 0.95)
     assert (found.estimate, found.low, found.high, found.n) == (1.0, 1.0, 1.0, 2)
     with pytest.raises(BadInput, match=r"replicate 1 lacks some query"):
-        algebra.interval(clause, algebra.Numbers(numbers.units[:5], numbers.values[:5], 0, 0), 0.95)
+        clause_values.clause_interval(
+            clause, clause_values.UnitValues(numbers.units[:5], numbers.values[:5], 0, 0), 0.95
+        )
 
 
 def test_paired_summary_relates_two_metrics():
@@ -179,9 +181,9 @@ def test_paired_summary_relates_two_metrics():
         for i in range(12)
         for metric, value in (("predicted", i), ("observed", 3 * i + 1))
     ]
-    page = {"metric": ["predicted", "observed"], "over": "item"}
-    slope = clause_of(**page, summary={"slope": {"metric": ["predicted", "observed"]}})
-    found = algebra.interval(slope, algebra.evaluate(slope, table_of(rows)), 0.95)
+    config = {"metric": ["predicted", "observed"], "over": "item"}
+    slope = clause_of(**config, summary={"slope": {"metric": ["predicted", "observed"]}})
+    found = clause_values.clause_interval(slope, clause_values.clause_values(slope, table_of(rows)), 0.95)
     assert (found.estimate, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
     assert slope.metric == "predicted, observed"
 
@@ -192,7 +194,10 @@ def test_paired_summary_relates_two_metrics():
 def test_share_summary(summary, share):
     clause = clause_of(over="replicate", summary=summary, **{"in": [0.4, 1]})
     rows = [{"replicate": r, "value": v} for r, v in enumerate([0.0, 2.0, 3.0, -1.0])]
-    assert algebra.interval(clause, algebra.evaluate(clause, table_of(rows)), 0.95).estimate == share
+    assert (
+        clause_values.clause_interval(clause, clause_values.clause_values(clause, table_of(rows)), 0.95).estimate
+        == share
+    )
 
 
 def test_numbers_of_the_page_meet_numbers_of_the_table():
@@ -234,17 +239,17 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("page", "rows", "message"), MISSING)
-def test_absent_rows_are_named(page, rows, message):
-    clause = clause_of(**({"over": "replicate"} | page))
+@pytest.mark.parametrize(("config", "rows", "message"), MISSING)
+def test_absent_rows_are_named(config, rows, message):
+    clause = clause_of(**({"over": "replicate"} | config))
     with pytest.raises(BadInput, match=message) as error:
-        algebra.evaluate(clause, table_of(rows))
+        clause_values.clause_values(clause, table_of(rows))
     assert PLACE in str(error.value) and "\n" not in str(error.value)
 
 
 def test_an_exact_clause_is_one_number():
     with pytest.raises(BadInput, match="'replicate' still has 3 values"):
-        algebra.evaluate(clause_of(select={"arm": "ticket"}), table_of(lottery_rows()))
+        clause_values.clause_values(clause_of(select={"arm": "ticket"}), table_of(lottery_rows()))
 
 
 @pytest.mark.parametrize("step", [{"log_ratio": {"t": [0, 1]}}, {"loglog_slope": "t"}])
@@ -289,10 +294,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("page", "message"), WRONG)
-def test_wrong_clauses_are_refused(page, message):
+@pytest.mark.parametrize(("config", "message"), WRONG)
+def test_wrong_clauses_are_refused(config, message):
     with pytest.raises(BadInput, match=message) as error:
-        clause_of(**page)
+        clause_of(**config)
     assert PLACE in str(error.value) and "\n" not in str(error.value)
 
 
@@ -305,12 +310,12 @@ def test_paired_interval_of_a_resampled_summary():
     values = np.random.default_rng(0).normal(size=40)
     clause = clause_of(over="replicate", summary="sd")
     effect, control = (
-        algebra.evaluate(clause, table_of([{"replicate": r, "value": k * v} for r, v in enumerate(values)]))
+        clause_values.clause_values(clause, table_of([{"replicate": r, "value": k * v} for r, v in enumerate(values)]))
         for k in (2, 1)
     )
-    found = algebra.paired_interval(clause, effect, control, 0.95)
-    alone = algebra.interval(clause, control, 0.95)
+    found = clause_values.paired_clause_interval(clause, effect, control, 0.95)
+    alone = clause_values.clause_interval(clause, control, 0.95)
     assert (found.estimate, found.low, found.high) == pytest.approx((alone.estimate, alone.low, alone.high))
-    fewer = algebra.Numbers(control.units[1:], control.values[1:], 0, 0)
+    fewer = clause_values.UnitValues(control.units[1:], control.values[1:], 0, 0)
     with pytest.raises(BadInput, match="not measured on the same replicates"):
-        algebra.paired_interval(clause, effect, fewer, 0.95)
+        clause_values.paired_clause_interval(clause, effect, fewer, 0.95)

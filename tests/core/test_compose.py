@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from core.errors import BadInput
+from core.launch.compose import Launch, compose_launch, default_launch
+from core.launch.jobs import make_job
 from core.optim.settings import OptimizerSettings
-from core.pages import load_page
-from core.running.compose import Launch, as_written, prepare_launch
-from core.running.jobs import job_of
+from core.papers.config import load_config
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def root(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def launch(*words: str) -> Launch:
-    return prepare_launch(["paper=toy", *words])
+    return compose_launch(["paper=toy", *words])
 
 
 def settings(*words: str, study: str = "fit") -> Any:
@@ -32,14 +32,14 @@ def settings(*words: str, study: str = "fit") -> Any:
 
 def refusal(*words: str) -> str:
     with pytest.raises(BadInput) as caught:
-        prepare_launch(words)
+        compose_launch(words)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_defaults():
     found = launch()
-    assert found.page.slug == "toy" and found.scale == "laptop" and found.first_replicate == 0
+    assert found.config.slug == "toy" and found.scale == "laptop" and found.first_replicate == 0
     assert [(chosen.study.name, chosen.replicates, chosen.overridden) for chosen in found.studies] == [
         ("fit", 4, ()),
         ("ready", 2, ()),
@@ -240,8 +240,8 @@ def test_final_settings_are_printed_as_yaml_that_says_it_all():
 
 
 def test_a_page_with_a_wrong_value_is_refused_like_a_wrong_word(root):
-    page = root / "configs" / "paper" / "toy.yaml"
-    page.write_text(page.read_text().replace("rate: 0.1, widths", "rate: 11.0, widths"))
+    config = root / "configs" / "paper" / "toy.yaml"
+    config.write_text(config.read_text().replace("rate: 0.1, widths", "rate: 11.0, widths"))
     assert "settings.rate=11.0 is out of range" in refusal("paper=toy")
     assert settings("settings.rate=1").rate == 1.0
 
@@ -254,6 +254,6 @@ def test_a_broken_page_is_one_line(root):
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_what_a_page_says_alone_is_what_composing_it_gives(scale: str) -> None:
     for name in ("fit", "ready", "drift"):
-        composed, written = launch(f"study={name}", f"scale={scale}"), as_written(load_page("toy"), scale, name)
-        one, other = job_of(composed, composed.studies[0]), job_of(written, written.studies[0])
+        composed, written = launch(f"study={name}", f"scale={scale}"), default_launch(load_config("toy"), scale, name)
+        one, other = make_job(composed, composed.studies[0]), make_job(written, written.studies[0])
         assert (one.identity, one.numbers) == (other.identity, other.numbers)

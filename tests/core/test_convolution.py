@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from core.lab.loops import has_convolution
 from core.models.convolution import ValidConv, patches
-from core.training import has_convolution
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 9, 7, 3), 5), ((3, 5, 5, 1), 3), ((1, 5, 6, 2), 5)])

@@ -7,30 +7,30 @@ import pytest
 
 from core import files
 from core.cli.main import main
+from core.launch.compose import compose_launch
+from core.launch.jobs import Job, make_job
+from core.paths import project_root
+from core.planning import accelerators, budget, cost_ledger, estimate, forecasting, machine
+from core.planning.accelerators import STEP_SECONDS, Accelerator, Fleet
+from core.planning.budget import RunOption
+from core.planning.cost_ledger import CostEntry
+from core.planning.forecasting import Forecast
 from core.report import cost_table
-from core.roots import project_root
-from core.running import accelerators, budget, costs, flow, plan, survey
-from core.running.accelerators import STEP_SECONDS, Accelerator, Fleet
-from core.running.budget import Offer
-from core.running.compose import prepare_launch
-from core.running.costs import Measured
-from core.running.jobs import Job, job_of
-from core.running.plan import Forecast
 
-LINE = Measured(
+LINE = CostEntry(
     paper="toy", study="fit", scale="smoke", identity="toy-fit-smoke-x", replicates=4, workers=2, minutes=1.0,
     seconds_per_replicate=25.0, peak_gib=0.5, steps=90, gflops=40.0, flops=1e11, forecast=0.5, source="",
     date="2026-01-01",
 )  # fmt: skip
 
 
-def another(**changes: object) -> Measured:
-    return Measured(**{**LINE.__dict__, **changes})
+def another(**changes: object) -> CostEntry:
+    return CostEntry(**{**LINE.__dict__, **changes})
 
 
 def job(*words: str) -> Job:
-    launch = prepare_launch(["paper=toy", "study=fit", "tracking=none", *words])
-    return job_of(launch, launch.studies[0])
+    launch = compose_launch(["paper=toy", "study=fit", "tracking=none", *words])
+    return make_job(launch, launch.studies[0])
 
 
 # The ledger
@@ -44,51 +44,54 @@ def test_a_line_by_hand():
 
 def test_the_nearest_lines_are_those_of_the_study_then_of_the_paper_then_all():
     others = [another(study="drift"), another(paper="net", study="net"), another(flops=None)]
-    assert costs.nearest("toy", "fit", [*others, LINE]) == ([LINE], "runs of fit here")
-    assert costs.nearest("toy", "fit", others) == ([others[0]], "runs of toy here")
-    assert costs.nearest("toy", "fit", others[1:]) == ([others[1]], "runs here")
-    assert costs.nearest("toy", "fit", others[2:]) == ([], "")
+    assert cost_ledger.similar_entries("toy", "fit", [*others, LINE]) == ([LINE], "runs of fit here")
+    assert cost_ledger.similar_entries("toy", "fit", others) == ([others[0]], "runs of toy here")
+    assert cost_ledger.similar_entries("toy", "fit", others[1:]) == ([others[1]], "runs here")
+    assert cost_ledger.similar_entries("toy", "fit", others[2:]) == ([], "")
     small = another(flops=1e8)
-    assert costs.nearest("toy", "fit", [small, others[0]], flops=1e11) == ([others[0]], "runs of toy here")
-    assert costs.nearest("toy", "fit", [small, others[0]], flops=1e10) == ([small], "runs of fit here")
+    assert cost_ledger.similar_entries("toy", "fit", [small, others[0]], flops=1e11) == (
+        [others[0]],
+        "runs of toy here",
+    )
+    assert cost_ledger.similar_entries("toy", "fit", [small, others[0]], flops=1e10) == ([small], "runs of fit here")
 
 
 def test_factors_between_forecast_and_what_happened():
     lines = [LINE, another(forecast=2.0), another(forecast=0.0), another(minutes=0.0)]
-    assert costs.accuracy(lines) == [(lines[0], 2.0), (lines[1], 2.0)]
+    assert cost_ledger.forecast_errors(lines) == [(lines[0], 2.0), (lines[1], 2.0)]
 
 
 def noted(asked: Job, seconds: float, minutes: float, flops: float | None = None) -> None:
     """As if the replicates of a job had been computed, one second of each for compiling."""
     cost = {"seconds": seconds + 1, "compile_seconds": 1.0, "batch": 1, "peak_gib": 0.5, "steps": 90}
     for number in asked.numbers:
-        files.write_json(asked.run.replicate(number) / "done.json", cost)
+        files.write_json(asked.run.replicate_folder(number) / "done.json", cost)
     forecast = Forecast(0.5, 1.0, 2, "counted operations", 90, flops)
-    costs.note(asked, asked.numbers, forecast, minutes, gflops=40.0)
+    cost_ledger.append_entry(asked, asked.numbers, forecast, minutes, gflops=40.0)
 
 
 def test_what_was_run_here_before_comes_first_in_a_forecast(toy_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(flow, "cores", lambda: [0, 1])
-    monkeypatch.setattr(plan, "memory_gib", lambda: 64.0)
-    assert costs.read() == []
+    monkeypatch.setattr(forecasting, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: 64.0)
+    assert cost_ledger.read_entries() == []
     noted(job(), seconds=30.0, minutes=1.2)
-    with costs.ledger().open("a") as file:
+    with cost_ledger.ledger_path().open("a") as file:
         file.write('{"half": \n[]\n')
-    [line] = costs.read()
+    [line] = cost_ledger.read_entries()
     assert (line.replicates, line.seconds_per_replicate, line.forecast, line.identity) == (
         4, 30.0, 0.5, job().identity.name,
     )  # fmt: skip
-    found = flow.forecast_of(job("first_replicate=1000", "replicates=6"), 20.0)
+    found = forecasting.forecast_job(job("first_replicate=1000", "replicates=6"), 20.0)
     assert found == Forecast((12 + 3 * 60) / 60, 1.0, 2, "this run before", 90)
 
 
 def test_other_settings_are_foreseen_at_the_speed_that_the_study_reached(toy_root, monkeypatch):
-    monkeypatch.setattr(flow, "cores", lambda: [0, 1])
-    monkeypatch.setattr(plan, "memory_gib", lambda: 64.0)
-    unknown = flow.forecast_of(job("settings.steps=60"), 40.0)
+    monkeypatch.setattr(forecasting, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: 64.0)
+    unknown = forecasting.forecast_job(job("settings.steps=60"), 40.0)
     assert unknown.source == "counted operations" and unknown.flops
     noted(job(), seconds=30.0, minutes=1.2, flops=unknown.flops / 2)
-    found = flow.forecast_of(job("settings.steps=60"), 40.0)
+    found = forecasting.forecast_job(job("settings.steps=60"), 40.0)
     assert found.source == "operations, runs of fit here"
     assert found.minutes == pytest.approx((12 + 2 * 60) / 60)  # twice the operations, two rounds
 
@@ -96,7 +99,7 @@ def test_other_settings_are_foreseen_at_the_speed_that_the_study_reached(toy_roo
 def test_forecasts_are_held_against_what_happened(toy_root, capsys):
     assert main(["plan", "--check"]) == 2 and "the ledger of costs is empty" in capsys.readouterr().err
     assert main(["run", "paper=toy", "study=ready", "tracking=none", "replicates=1"]) == 0
-    [line] = costs.read()
+    [line] = cost_ledger.read_entries()
     assert line.minutes > 0 and line.forecast > 0 and line.study == "ready"
     capsys.readouterr()
     assert main(["plan", "--check"]) == 0
@@ -128,9 +131,9 @@ def test_small_steps_take_the_time_of_launching_them():
 @pytest.mark.parametrize("seed", range(20))
 def test_the_choice_is_that_of_brute_force(seed):
     rng = random.Random(seed)
-    offers = [Offer(str(n), rng.choice([0.0, 0.5, 3.0, rng.random() * 30]), rng.randrange(5)) for n in range(9)]
+    offers = [RunOption(str(n), rng.choice([0.0, 0.5, 3.0, rng.random() * 30]), rng.randrange(5)) for n in range(9)]
     minutes = rng.random() * 60
-    chosen = budget.best(offers, minutes)
+    chosen = budget.choose_runs(offers, minutes)
     subsets = itertools.chain.from_iterable(itertools.combinations(offers, size) for size in range(len(offers) + 1))
     fitting = [subset for subset in subsets if sum(offer.minutes for offer in subset) <= minutes]
     most = max(sum(offer.claims for offer in subset) for subset in fitting)
@@ -155,13 +158,13 @@ def test_several_papers_and_sweeps_are_planned_together(toy_root, capsys):
 
 
 def test_claims_that_a_study_can_decide(toy_root):
-    page = prepare_launch(["paper=toy", "tracking=none"]).page
-    assert [survey.decidable(page, name, "laptop") for name in page.studies] == [1, 1, 0]
-    assert [survey.decidable(page, name, "smoke") for name in page.studies] == [0, 1, 0]
+    config = compose_launch(["paper=toy", "tracking=none"]).config
+    assert [estimate.count_decidable_claims(config, name, "laptop") for name in config.studies] == [1, 1, 0]
+    assert [estimate.count_decidable_claims(config, name, "smoke") for name in config.studies] == [0, 1, 0]
 
 
 def test_a_budget_refuses_a_plan_or_picks_from_it(toy_root, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "OVERHEAD_SECONDS", 120.0)
+    monkeypatch.setattr(forecasting, "OVERHEAD_SECONDS", 120.0)
     assert main(["plan", "paper=toy", "budget.minutes=3"]) == 3
     assert "forecast 4 min, budget 3 min: --within 3 picks" in capsys.readouterr().err
     assert main(["plan", "paper=toy", "budget.minutes=5"]) == 0
@@ -195,13 +198,13 @@ def test_bad_plans_are_one_line(toy_root, tmp_path, capsys, words, message):
 
 def test_the_table_of_costs_is_that_of_the_pages():
     text = (project_root() / cost_table.FILE).read_text(encoding="utf-8")
-    assert cost_table.current(text), "run `encore plan --document`"
+    assert cost_table.is_current(text), "run `encore plan --document`"
 
 
 def test_the_table_of_costs_of_the_toy(toy_root):
-    text = cost_table.written()
+    text = cost_table.render_cost_table()
     [line] = [line for line in text.splitlines() if line.startswith("| toy/fit ")]
     steps, replicates = 900, 6
     assert line.startswith(f"| toy/fit | {replicates} | {steps} | 0.0 | 0.0 / 0.0 / 0.0 |")
-    assert "| **all** |" in text and "495 TFLOP/s" in text and cost_table.current(text)
-    assert accelerators.named("H100").gib == 80
+    assert "| **all** |" in text and "495 TFLOP/s" in text and cost_table.is_current(text)
+    assert accelerators.find_accelerator("H100").gib == 80

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from core.data import catalogue, idx, load
+from core.data import catalogue, idx
+from core.data.loading import load_data_set
 from core.data.sets import cifar, mnist
 from core.errors import BadInput, DataMissing
 
@@ -30,15 +31,15 @@ def test_the_catalogue_answers_without_numpy_or_network_code():
 
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(BadInput, match=r"unknown data set 'minst': did you mean 'mnist'\?"):
-        load("minst")
+        load_data_set("minst")
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", catalogue.data_set_names())
 def test_each_description_is_complete(name):
     data = catalogue.describe(name)
     assert len({file.name for file in data.files}) == len(data.files)
     assert all(len(file.sha256) == 64 and int(file.sha256, 16) and file.bytes > 0 for file in data.files)
-    assert set(data.alternatives) <= set(catalogue.names()) - {name}
+    assert set(data.alternatives) <= set(catalogue.data_set_names()) - {name}
     assert data.arrays and data.licence and data.title
     for array, (shape, dtype) in data.arrays.items():
         if array.endswith(("_labels", "_categorical")):
@@ -88,7 +89,7 @@ def test_the_error_names_the_forms_that_can_be_placed_by_hand(monkeypatch, tmp_p
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(DataMissing) as caught:
-        load(name, say=lambda line: None)
+        load_data_set(name, notify=lambda line: None)
     assert forms in str(caught.value)
 
 
@@ -96,7 +97,7 @@ def test_the_error_names_the_forms_that_can_be_placed_by_hand(monkeypatch, tmp_p
 
 
 def test_digits_are_scikit_learns_rows_split_once_by_class():
-    arrays, bunch = load("digits"), load_digits()
+    arrays, bunch = load_data_set("digits"), load_digits()
     declared = catalogue.describe("digits").arrays
     assert {name: (array.shape, str(array.dtype)) for name, array in arrays.items()} == dict(declared)
     grey = np.floor(bunch.images * 255 / 16 + 0.5).astype(np.uint8)
@@ -119,7 +120,7 @@ def test_digits_need_no_cache(monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ENCORE_DATA", raising=False)
-    assert len(load("digits")["train_images"]) == 1437
+    assert len(load_data_set("digits")["train_images"]) == 1437
 
 
 def test_idx_reads_a_file_written_by_hand():

@@ -11,8 +11,9 @@ from PIL import Image
 from scipy.io import savemat
 from sklearn.datasets import load_digits
 
-from core.data import catalogue, load
+from core.data import catalogue
 from core.data.jpegs import decoded
+from core.data.loading import load_data_set
 from core.data.sets import photographs, reviews, svhn
 
 
@@ -75,13 +76,13 @@ def test_other_photographs_than_the_declared_reach_no_decoder(
 
 @pytest.mark.parametrize("name", ["sample_photographs", "ink_counts"])
 def test_bundled_sets_have_the_declared_shapes(name: str) -> None:
-    arrays = load(name)
+    arrays = load_data_set(name)
     declared = catalogue.describe(name).arrays
     assert {key: (array.shape, str(array.dtype)) for key, array in arrays.items()} == dict(declared)
 
 
 def test_ink_counts_are_the_digits_pair_by_pair() -> None:
-    arrays, bunch = load("ink_counts"), load_digits()
+    arrays, bunch = load_data_set("ink_counts"), load_digits()
     for number, domain in enumerate(reviews.DOMAINS):
         rows = {image.tobytes(): label for image, label in zip(bunch.data.astype(np.uint8), bunch.target, strict=True)}
         for part in ("train", "test"):

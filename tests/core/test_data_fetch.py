@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 
 from core import files
-from core.data import catalogue, fetch, load, sources
+from core.data import catalogue, sources
 from core.data.dataset import DataSet, File, Source
+from core.data.loading import fetch_data_set, load_data_set
 from core.errors import DataMissing
 
 PARTS = {"images": bytes(range(200)) * 50, "labels": b"\x01\x02\x03" * 7}
@@ -121,7 +122,7 @@ def put(folder: Path, contents: dict[str, bytes]) -> Path:
 def refusal(name: str = "toy") -> str:
     """The one line of a fetch that must fail."""
     with pytest.raises(DataMissing) as caught:
-        fetch(name, say=lambda line: None)
+        fetch_data_set(name, notify=lambda line: None)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -137,8 +138,8 @@ def test_a_cached_set_is_verified_and_asks_no_source(toy, places):
     toy(NPM)
     folder = put(places / "cache/data/toy", PARTS)
     said = []
-    assert is_toy(load("toy", said.append)) and said == []
-    assert fetch("toy", said.append) == folder
+    assert is_toy(load_data_set("toy", said.append)) and said == []
+    assert fetch_data_set("toy", said.append) == folder
     assert said == [f"toy: 2 files, 0.0 MB, verified in {folder}"]
 
 
@@ -146,8 +147,8 @@ def test_a_cached_set_is_verified_and_asks_no_source(toy, places):
 def test_files_placed_by_hand_serve_where_they_lie(toy, places, below):
     toy(NPM)
     folder = put(places / "placed" / below, {"images": PARTS["images"], "labels.gz": gzip.compress(PARTS["labels"])})
-    assert is_toy(load("toy"))
-    assert fetch("toy", print).samefile(folder)
+    assert is_toy(load_data_set("toy"))
+    assert fetch_data_set("toy", print).samefile(folder)
     assert not (places / "cache").exists()
 
 
@@ -165,7 +166,7 @@ def test_a_damaged_file_in_the_cache_is_set_aside_and_fetched_again(toy, places,
     put(served, PARTS)
     cache = put(places / "cache/data/toy", {**PARTS, "images": broken})
     said = []
-    assert is_toy(load("toy", said.append))
+    assert is_toy(load_data_set("toy", said.append))
     assert said[0].startswith(f"toy: {cache / 'images'} is not the declared file")
     assert (cache / "images.corrupt").read_bytes() == broken
     assert files.sha256_file(cache / "images") == hashlib.sha256(PARTS["images"]).hexdigest()
@@ -193,7 +194,7 @@ def test_a_public_address_serves_plain_and_compressed_files(toy, places, server)
     address, served = server
     toy(Source("web", address, {"images": "images.gz", "labels": "labels"}))
     put(served, {"images.gz": gzip.compress(PARTS["images"]), "labels": PARTS["labels"]})
-    assert fetch("toy") == places / "cache/data/toy"
+    assert fetch_data_set("toy") == places / "cache/data/toy"
     assert {path.name: path.read_bytes() for path in (places / "cache/data/toy").iterdir()} == PARTS
 
 
@@ -201,11 +202,11 @@ def test_an_archive_comes_from_its_address_or_from_the_users_folder(toy, places,
     address, served = server
     toy(Source("archive", f"{address}/toy.tar.gz", MEMBERS))
     tar(served / "toy.tar.gz", packed())
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
     shutil.rmtree(places / "cache")
     put(places / "placed/toy", {"toy.tar.gz": (served / "toy.tar.gz").read_bytes()})
     (served / "toy.tar.gz").unlink()
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
 
 
 def test_placed_files_of_another_form_are_converted_and_verified(toy, places):
@@ -215,7 +216,7 @@ def test_placed_files_of_another_form_are_converted_and_verified(toy, places):
     toy(Source("placed", "images.backwards, labels.backwards", convert=convert))
     assert "hand-placed images.backwards, labels.backwards: not found" in refusal()
     folder = put(places / "placed/toy", {f"{name}.backwards": part[::-1] for name, part in PARTS.items()})
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
     shutil.rmtree(places / "cache")
     (folder / "labels.backwards").write_bytes(b"other")
     assert "labels has another sha256 than declared" in refusal()
@@ -225,7 +226,7 @@ def test_an_npm_package_is_packed_without_scripts_and_with_bounds(toy, places, c
     toy(Source("npm", "toy-data@1.2.3", MEMBERS))
     tar(places / "toy.tgz", packed())
     clients("npm", f'echo "$@" > "{places}/arguments"; cp "{places}/toy.tgz" toy-data-1.2.3.tgz')
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
     arguments = (places / "arguments").read_text().split()
     assert arguments[:3] == ["pack", "toy-data@1.2.3", "--ignore-scripts"]
     assert {"--fetch-retries=0", f"--fetch-timeout={sources.STALL_SECONDS * 1000:.0f}"} <= set(arguments)
@@ -253,7 +254,7 @@ def test_a_wheel_is_downloaded_by_pip_and_never_installed(toy, places, clients, 
     else:
         monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
         clients("pip", f'cp "{wheel}" .')
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
 
 
 def test_a_debian_package_is_unpacked_by_its_own_tools(toy, places, clients):
@@ -262,7 +263,7 @@ def test_a_debian_package_is_unpacked_by_its_own_tools(toy, places, clients):
     tar(places / "content.tar", content, "w")
     clients("apt-get", 'for last; do :; done; test "$last" = toy-data && echo package > toy-data_1_all.deb')
     clients("dpkg-deb", f'test "$(cat "$2")" = package && cat "{places}/content.tar"')
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
@@ -273,7 +274,7 @@ def test_a_real_debian_package_is_read(toy, places, clients):
     put(places / "deb/DEBIAN", {"control": control})
     subprocess.run(["dpkg-deb", "-b", places / "deb", places / "toy.deb"], check=True, capture_output=True, timeout=60)
     clients("apt-get", f'cp "{places}/toy.deb" toy-data_1_all.deb')
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
 
 
 def test_sources_are_asked_in_order_until_one_delivers(toy, places, server, clients):
@@ -283,7 +284,7 @@ def test_sources_are_asked_in_order_until_one_delivers(toy, places, server, clie
     tar(places / "toy.tgz", packed())
     clients("npm", f'cp "{places}/toy.tgz" .')
     said = []
-    fetch("toy", said.append)
+    fetch_data_set("toy", said.append)
     assert said[:3] == [
         f"toy: trying {address}",
         "  labels has another sha256 than declared",
@@ -299,7 +300,7 @@ def test_members_with_evil_names_are_never_written(toy, places, clients):
     evil = {"../../evil": b"1", f"{places}/evil": b"2", "package/../../evil": b"3", "package/data": "/etc"}
     tar(places / "toy.tgz", packed(evil))
     clients("npm", f'cp "{places}/toy.tgz" .')
-    assert is_toy(load("toy"))
+    assert is_toy(load_data_set("toy"))
     assert [path for path in places.rglob("*") if "evil" in path.name] == []
 
 
@@ -476,16 +477,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(toy, places, se
 
 FETCHING = """
 import hashlib, sys
-import numpy as np
-from core.data import catalogue, load
+from core.data.catalogue import data_sets
 from core.data.dataset import DataSet, File, Source
+from core.data.loading import load_data_set
 address, *declared = sys.argv[1:]
 files = tuple(File(*entry.split(":")[:2], int(entry.split(":")[2])) for entry in declared)
 source = Source("web", address, {file.name: file.name for file in files})
-read = lambda contents: contents
-catalogue.data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, read, (source,))
+data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, lambda contents: contents, (source,))
 for _ in range(5):
-    assert {file.name for file in files} == set(load("toy", lambda line: None))
+    assert {file.name for file in files} == set(load_data_set("toy", lambda line: None))
 """
 
 

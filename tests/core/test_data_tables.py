@@ -11,18 +11,19 @@ from sklearn import datasets as sklearn_datasets
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
-from core.data import describe, load
+from core.data.catalogue import describe
+from core.data.loading import load_data_set
 from core.data.pickles import plain
 from core.data.sets import tables
 from core.errors import BadInput
-from core.models import tabular
-from core.tabular import problems, standardised, two_classes
+from core.tabular import baselines
+from core.tabular.sampling import sample_problems, standardise, two_classes
 
 KEY = jax.random.key(0)
 
 
 def test_tables_of_scikit_learn_are_what_its_own_loaders_give():
-    found = load("sklearn_tables")
+    found = load_data_set("sklearn_tables")
     for name in ("breast_cancer", "wine", "iris", "digits"):
         x, y = getattr(sklearn_datasets, f"load_{name}")(return_X_y=True)
         np.testing.assert_allclose(found[f"{name}_features"], x, rtol=1e-6)
@@ -157,7 +158,7 @@ def table(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
 
 def test_problems_are_balanced_disjoint_shuffled_and_standardised_by_their_context():
     x, y = table()
-    found = problems(x, y, KEY, count=6, rows=40, context=10)
+    found = sample_problems(x, y, KEY, count=6, rows=40, context=10)
     assert found.train_x.shape == (6, 10, 4) and found.test_x.shape == (6, 30, 4)
     assert (found.train_y.sum(1) == 5).all() and (found.test_y.sum(1) == 15).all()
     np.testing.assert_allclose(found.train_x.mean(1), 0, atol=1e-5)
@@ -170,23 +171,23 @@ def test_problems_are_balanced_disjoint_shuffled_and_standardised_by_their_conte
         assert numbers[0] == pytest.approx(1)
     orders = {tuple(row) for row in found.train_y.tolist()}
     assert len(orders) > 3, "classes come in random order"
-    again = problems(x, y, KEY, count=6, rows=40, context=10)
+    again = sample_problems(x, y, KEY, count=6, rows=40, context=10)
     np.testing.assert_array_equal(found.test_x, again.test_x)
-    other = problems(x, y, jax.random.key(1), count=6, rows=40, context=10)
+    other = sample_problems(x, y, jax.random.key(1), count=6, rows=40, context=10)
     assert not np.array_equal(found.test_x, other.test_x)
 
 
 def test_features_keep_their_labels_through_the_shuffling():
     x = np.repeat([[1.0], [5.0]], 60, axis=0)
     y = np.repeat([0, 1], 60)
-    found = problems(x, y, KEY, count=2, rows=40, context=10)
+    found = sample_problems(x, y, KEY, count=2, rows=40, context=10)
     np.testing.assert_array_equal(found.train_x[..., 0] > 0, found.train_y == 1)
     np.testing.assert_array_equal(found.test_x[..., 0] > 0, found.test_y == 1)
 
 
 def test_standardising_uses_training_rows_only_and_bounds_the_rest():
     train = np.array([[0.0, 3], [2, 3]])
-    found, tests = standardised(train, np.array([[1.0, 7], [100, 3]]))
+    found, tests = standardise(train, np.array([[1.0, 7], [100, 3]]))
     assert found.tolist() == [[-1, 0], [1, 0]] and tests.tolist() == [[0, 0], [10, 0]]
 
 
@@ -203,32 +204,32 @@ def test_what_cannot_be_cut_is_refused(change, line):
     x, y = table()
     arguments = {"features": x, "labels": y, "rows": 40, "context": 10} | change
     with pytest.raises(BadInput, match=line):
-        problems(key=KEY, **arguments)
+        sample_problems(key=KEY, **arguments)
 
 
-@pytest.mark.parametrize("method", tabular.METHODS)
+@pytest.mark.parametrize("method", baselines.METHODS)
 def test_every_method_separates_what_can_be_separated(method):
-    assert len(tabular.METHODS[method](4)) == tabular.CONFIGURATIONS
+    assert len(baselines.METHODS[method](4)) == baselines.CONFIGURATIONS
     random = np.random.default_rng(0)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 3)) + 3 * y[:, None]
     tests = random.normal(size=(40, 3)) + 3 * (np.arange(40) % 2)[:, None]
-    p = tabular.probabilities(method, x, y, tests, folds=2, configurations=2)
+    p = baselines.tuned_probabilities(method, x, y, tests, folds=2, configurations=2)
     assert p.shape == (40,) and ((p >= 0) & (p <= 1)).all()
     assert metrics.roc_auc_score(np.arange(40) % 2, p) > 0.9
-    flipped = tabular.probabilities(method, x, 1 - y, tests, folds=2, configurations=2)
+    flipped = baselines.tuned_probabilities(method, x, 1 - y, tests, folds=2, configurations=2)
     assert metrics.roc_auc_score(np.arange(40) % 2, flipped) < 0.1
-    assert (tabular.probabilities(method, x, np.ones(30, int), tests) == 1).all()
+    assert (baselines.tuned_probabilities(method, x, np.ones(30, int), tests) == 1).all()
 
 
 def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
     random = np.random.default_rng(1)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 8)) + 0.4 * y[:, None]
-    fold = tabular.stratified(y, 5)
+    fold = baselines.stratified_folds(y, 5)
     assert all(np.bincount(y[fold == k]).tolist() == [3, 3] for k in range(5))
-    tried = tabular.logistic_regression(8)
-    losses = tabular.choice_losses(tried, x, y, 5)
+    tried = baselines.logistic_regression(8)
+    losses = baselines.cross_validated_losses(tried, x, y, 5)
     # Independent: scikit-learn's folds of classes dealt out in turn, and its own score.
     expected = []
     for model in tried:
@@ -236,18 +237,18 @@ def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
         for k in range(5):
             oracle = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8).fit(x[fold != k], y[fold != k])
             p[fold == k] = oracle.predict_proba(x[fold == k])[:, 1]
-        p = np.clip(p, tabular.LEAST, 1 - tabular.LEAST)
+        p = np.clip(p, baselines.LEAST, 1 - baselines.LEAST)
         expected.append(-np.mean(np.log(np.where(y == 1, p, 1 - p))))
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
-    chosen = tabular.probabilities("logistic_regression", x, y, x)
+    chosen = baselines.tuned_probabilities("logistic_regression", x, y, x)
     best = tried[int(np.argmin(expected))]
     np.testing.assert_allclose(chosen, best.fit(x, y).predict_proba(x)[:, 1], rtol=1e-6)
 
 
 def test_unknown_methods_and_bad_rows_are_refused():
     with pytest.raises(BadInput, match="did you mean 'boosted_trees'"):
-        tabular.probabilities("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tuned_probabilities("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="finite"):
-        tabular.probabilities("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tuned_probabilities("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="rows of one width"):
-        tabular.probabilities("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))
+        baselines.tuned_probabilities("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))

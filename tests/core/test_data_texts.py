@@ -6,7 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from core.data import catalogue, load
+from core.data import catalogue
+from core.data.loading import load_data_set
 from core.data.sets import texts
 
 
@@ -56,7 +57,7 @@ def test_novels_are_joined_line_by_line() -> None:
 
 
 def test_the_bundled_text_has_its_declared_shapes_and_can_be_read_back() -> None:
-    arrays, data = load("sample_text"), catalogue.describe("sample_text")
+    arrays, data = load_data_set("sample_text"), catalogue.describe("sample_text")
     assert {key: (array.shape, str(array.dtype)) for key, array in arrays.items()} == dict(data.arrays)
     assert "".join(data.classes[code] for code in arrays["train_text"][:300]).count("breast_cancer") > 0
     assert max(np.max(array) for array in arrays.values()) < len(data.classes)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from core import figures
+from core.figures import drawing
 
 
 def example() -> pd.DataFrame:
@@ -25,7 +25,7 @@ def example() -> pd.DataFrame:
 
 def test_interval_is_the_t_interval_over_replicates() -> None:
     frame = example().query("arm == 'dense'")
-    table = figures.mean_intervals(frame, "density", "value")
+    table = drawing.mean_intervals(frame, "density", "value")
     values = frame.query("density == 21.1")["value"]
     expected = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
     np.testing.assert_allclose(table.loc[21.1, ["low", "high"]], expected, rtol=1e-12)
@@ -35,29 +35,29 @@ def test_interval_is_the_t_interval_over_replicates() -> None:
 
 def test_draws_of_one_replicate_count_once() -> None:
     frame = pd.DataFrame({"density": 1.0, "replicate": [0, 0, 0, 1], "value": [1.0, 2.0, 3.0, 6.0]})
-    row = figures.mean_intervals(frame, "density", "value").loc[1.0]
+    row = drawing.mean_intervals(frame, "density", "value").loc[1.0]
     assert row["mean"] == pytest.approx(4.0)
     assert row["n"] == 2
 
 
 def test_single_replicate_has_a_line_and_no_width() -> None:
     frame = pd.DataFrame({"density": [1.0, 2.0], "replicate": 0, "value": [1.0, 2.0]})
-    table = figures.mean_intervals(frame, "density", "value")
+    table = drawing.mean_intervals(frame, "density", "value")
     np.testing.assert_array_equal(table["low"], table["high"])
 
 
 def test_infinite_values_are_refused() -> None:
     frame = pd.DataFrame({"density": [1.0, 1.0], "replicate": [0, 1], "value": [1.0, np.inf]})
     with pytest.raises(ValueError, match="not finite"):
-        figures.mean_intervals(frame, "density", "value")
+        drawing.mean_intervals(frame, "density", "value")
 
 
 def drawn() -> plt.Figure:
-    figure, panels = figures.small_multiples(["accuracy", "again"], columns=2)
+    figure, panels = drawing.small_multiples(["accuracy", "again"], columns=2)
     for axes in panels.values():
-        figures.interval_band(axes, example(), "density", "value", "arm", order=["ticket", "dense"])
-        figures.label(axes, "weights remaining", "test accuracy", "%", "%")
-    figures.shared_legend(figure)
+        drawing.interval_band(axes, example(), "density", "value", "arm", order=["ticket", "dense"])
+        drawing.label_axes(axes, "weights remaining", "test accuracy", "%", "%")
+    drawing.shared_legend(figure)
     return figure
 
 
@@ -66,7 +66,7 @@ def test_bands_hold_means_and_keep_colours_by_order() -> None:
     axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.get_lines()}
     expected = example().groupby(["arm", "density"])["value"].mean()
-    for arm, color in (("ticket", figures.PALETTE[0]), ("dense", figures.PALETTE[1])):
+    for arm, color in (("ticket", drawing.PALETTE[0]), ("dense", drawing.PALETTE[1])):
         np.testing.assert_allclose(lines[arm].get_ydata(), expected[arm], rtol=1e-12)
         assert lines[arm].get_color() == color
     assert axes.get_xlabel() == "weights remaining (%)"
@@ -75,8 +75,8 @@ def test_bands_hold_means_and_keep_colours_by_order() -> None:
 
 
 def test_files_are_the_same_every_time_and_figures_are_closed(tmp_path: Path) -> None:
-    [first] = figures.save({"accuracy": drawn()}, tmp_path / "first")
-    [second] = figures.save({"accuracy": drawn()}, tmp_path / "second")
+    [first] = drawing.save_figures({"accuracy": drawn()}, tmp_path / "first")
+    [second] = drawing.save_figures({"accuracy": drawn()}, tmp_path / "second")
     assert first == tmp_path / "first" / "accuracy.svg"
     assert first.read_bytes() == second.read_bytes()
     assert ElementTree.fromstring(first.read_text()).tag.endswith("svg")
@@ -86,15 +86,15 @@ def test_files_are_the_same_every_time_and_figures_are_closed(tmp_path: Path) ->
 
 def test_description_is_kept_in_the_file(tmp_path: Path) -> None:
     figure = drawn()
-    figures.describe(figure, "Tickets stay level & the dense network too.")
-    [path] = figures.save({"accuracy": figure}, tmp_path)
+    drawing.set_caption(figure, "Tickets stay level & the dense network too.")
+    [path] = drawing.save_figures({"accuracy": figure}, tmp_path)
     description = ElementTree.fromstring(path.read_text()).find(".//{http://purl.org/dc/elements/1.1/}description")
     assert description is not None
     assert description.text == "Tickets stay level & the dense network too."
 
 
 def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
-    figure, panels = figures.small_multiples(["a", "b", "c", "d"], columns=3)
+    figure, panels = drawing.small_multiples(["a", "b", "c", "d"], columns=3)
     assert list(panels) == ["a", "b", "c", "d"]
     assert len(figure.axes) == 4
     plt.close(figure)
@@ -102,6 +102,6 @@ def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
 
 def test_style_does_not_leak() -> None:
     before = plt.rcParams["axes.grid"]
-    figures.draw(lambda: {"one": drawn()})
+    drawing.call_in_style(lambda: {"one": drawn()})
     plt.close("all")
     assert plt.rcParams["axes.grid"] == before

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.pages import slugs
-from core.publishing import identity, syntax
-from core.roots import sheet_path
-from core.settings import read_studies
+from core.papers.config import slugs
+from core.papers.settings import read_studies
+from core.paths import experiment_path
+from core.runs import identity, syntax
 
 ROOTS = ("Settings", "trial")
 SHEET = '''
@@ -21,8 +21,8 @@ SHEET = '''
 
 import numpy as np
 
-from core import training
-from core.lab import Lab
+from core.lab import loops as training
+from core.lab.lab import Lab
 from core.models.mlp import Mlp
 
 
@@ -61,21 +61,22 @@ def figures(measurements, arrays):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A repository in small: a sheet, the modules it uses, and some that it must not depend on."""
+    """A repository in small: an experiment, the modules it uses, and some that it must not depend on."""
     files = {
         "core/__init__.py": "",
-        "core/lab.py": "from typing import TYPE_CHECKING\nfrom core.keys import key_for\n"
-        "if TYPE_CHECKING:\n    from core.running.plan import Plan\n",
-        "core/keys.py": "def key_for(key):\n    return key\n",
-        "core/running/plan.py": "BUDGET = 1\n",
-        "core/training.py": "from . import keys\n\ndef step(x):\n    return x\n",
+        "core/lab/lab.py": "from typing import TYPE_CHECKING\nfrom core.lab.keys import key_for\n"
+        "if TYPE_CHECKING:\n    from core.planning.forecasting import Plan\n",
+        "core/lab/keys.py": "def key_for(key):\n    return key\n",
+        "core/planning/forecasting.py": "BUDGET = 1\n",
+        "core/lab/__init__.py": "",
+        "core/lab/loops.py": "from . import keys\n\ndef step(x):\n    return x\n",
         "core/models/__init__.py": "",
         "core/models/mlp.py": "Mlp = 1\n",
         "core/models/conv.py": "Conv = 1\n",
         "core/optim/__init__.py": "",
         "core/optim/sgd.py": "RATE = 1\n",
-        "core/figures.py": "def style(x):\n    return x\n",
-        "core/judging/claims.py": "from core.judging.stats import mean\n",
+        "core/figures/drawing.py": "def style(x):\n    return x\n",
+        "core/judging/judge.py": "from core.judging.stats import mean\n",
         "core/judging/stats.py": "def mean(x):\n    return x\n",
         "experiments/demo.py": SHEET,
     }
@@ -98,7 +99,9 @@ def fingerprint(tree: Path) -> str:
 
 
 def test_the_closure_is_what_the_trial_imports_and_what_that_imports(tree):
-    expected = "core core.lab core.keys core.training core.models core.models.mlp core.optim core.optim.sgd"
+    expected = (
+        "core core.lab core.lab.lab core.lab.keys core.lab.loops core.models core.models.mlp core.optim core.optim.sgd"
+    )
     assert identity.closure(tree / "experiments" / "demo.py", ROOTS) == set(expected.split())
 
 
@@ -111,10 +114,10 @@ def test_the_closure_is_what_the_trial_imports_and_what_that_imports(tree):
         ("experiments/demo.py", "return style(x)", "return style(2 * x)"),
         ("experiments/demo.py", "return drawn(measurements)", "return drawn(arrays)"),
         ("experiments/demo.py", '"""A paper."""', "UNUSED = 3"),
-        ("core/training.py", "    return x", '    """Step."""\n\n    return x  # as it is'),
+        ("core/lab/loops.py", "    return x", '    """Step."""\n\n    return x  # as it is'),
         ("core/models/conv.py", "Conv = 1", "Conv = 2"),
-        ("core/figures.py", "return x", "return -x"),
-        ("core/running/plan.py", "1", "2"),
+        ("core/figures/drawing.py", "return x", "return -x"),
+        ("core/planning/forecasting.py", "1", "2"),
         ("core/judging/stats.py", "return x", "return -x"),
     ],
 )
@@ -134,8 +137,8 @@ def test_what_a_trial_does_not_reach_keeps_its_fingerprint(tree, name, old, new)
         ("experiments/demo.py", "SCALE * x", "SCALE / x"),
         ("experiments/demo.py", "import numpy as np", "import jax.numpy as np"),
         ("experiments/demo.py", '"""A paper."""', "print(1)"),
-        ("core/training.py", "return x", "return -x"),
-        ("core/keys.py", "return key", "return None"),
+        ("core/lab/loops.py", "return x", "return -x"),
+        ("core/lab/keys.py", "return key", "return None"),
         ("core/optim/sgd.py", "1", "2"),
         ("core/models/__init__.py", "", "import os"),
     ],
@@ -150,33 +153,33 @@ def test_what_a_trial_reaches_changes_its_fingerprint(tree, name, old, new):
 
 
 def test_verdicts_and_figures_have_identities_of_their_own(tree):
-    sheet = tree / "experiments" / "demo.py"
+    experiment = tree / "experiments" / "demo.py"
     claims = {"C1": {"says": "a sentence"}}
-    verdicts, drawings = identity.verdict_identity(claims, tree), identity.figures_identity(sheet)
+    verdicts, drawings = identity.verdict_identity(claims, tree), identity.figures_identity(experiment)
     assert identity.verdict_identity({"C1": {"says": "another"}}, tree) != verdicts
     edit(tree, "experiments/demo.py", "return style(x)", "return style(2 * x)")
     assert identity.verdict_identity(claims, tree) == verdicts
-    restyled = identity.figures_identity(sheet)
+    restyled = identity.figures_identity(experiment)
     assert restyled != drawings
-    edit(tree, "core/figures.py", "return x", "return -x")
-    assert identity.figures_identity(sheet) != restyled
+    edit(tree, "core/figures/drawing.py", "return x", "return -x")
+    assert identity.figures_identity(experiment) != restyled
     edit(tree, "core/judging/stats.py", "return x", "return -x")
     assert identity.verdict_identity(claims, tree) != verdicts
 
 
 def test_a_sheet_without_figures_depends_on_the_style_alone(tree):
-    sheet = tree / "experiments" / "plain.py"
-    sheet.write_text("def trial():\n    return 1\n")
-    before = identity.figures_identity(sheet)
-    sheet.write_text("def trial():\n    return 2\n")
-    assert identity.figures_identity(sheet) == before
+    experiment = tree / "experiments" / "plain.py"
+    experiment.write_text("def trial():\n    return 1\n")
+    before = identity.figures_identity(experiment)
+    experiment.write_text("def trial():\n    return 2\n")
+    assert identity.figures_identity(experiment) == before
 
 
 def test_a_sheet_may_be_a_folder_whose_modules_import_each_other(tree):
     folder = tree / "experiments" / "large"
     folder.mkdir()
-    sheet = "from .model import net\nfrom . import drawing\n\ndef trial():\n    return net()\n\n"
-    (folder / "__init__.py").write_text(sheet + "def figures():\n    return drawing.draw()\n")
+    experiment = "from .model import net\nfrom . import drawing\n\ndef trial():\n    return net()\n\n"
+    (folder / "__init__.py").write_text(experiment + "def figures():\n    return drawing.draw()\n")
     (folder / "model.py").write_text("from .layers import layer\n\ndef net():\n    return layer\n")
     (folder / "layers.py").write_text("layer = 1\n")
     (folder / "drawing.py").write_text("def draw():\n    return 1\n")
@@ -186,25 +189,25 @@ def test_a_sheet_may_be_a_folder_whose_modules_import_each_other(tree):
         "experiments.large.layers",
     }
     before = identity.code_fingerprint(folder, ["trial"])
-    (folder / "__init__.py").write_text(sheet + "def figures():\n    return 2\n")
+    (folder / "__init__.py").write_text(experiment + "def figures():\n    return 2\n")
     assert identity.code_fingerprint(folder, ["trial"]) == before
     (folder / "layers.py").write_text("layer = 2\n")
     assert identity.code_fingerprint(folder, ["trial"]) != before
 
 
 def test_what_does_not_exist_is_named(tree):
-    sheet = tree / "experiments" / "demo.py"
+    experiment = tree / "experiments" / "demo.py"
     with pytest.raises(BadInput, match="demo does not define 'prepare'"):
-        identity.code(sheet, [*ROOTS, "prepare"])
-    edit(tree, "core/training.py", "from . import keys", "from core.absent import keys")
+        identity.code(experiment, [*ROOTS, "prepare"])
+    edit(tree, "core/lab/loops.py", "from . import keys", "from core.absent import keys")
     with pytest.raises(BadInput, match=r"no module core\.absent"):
-        identity.code(sheet, ROOTS)
+        identity.code(experiment, ROOTS)
 
 
 def test_messages_and_places_are_not_part_of_a_result(tree):
     before = fingerprint(tree)
     (tree / "core" / "errors.py").write_text("class BadInput(Exception):\n    pass\n")
-    edit(tree, "core/lab.py", "from core.keys", "from core.errors import BadInput\nfrom core.keys")
+    edit(tree, "core/lab/lab.py", "from core.lab.keys", "from core.errors import BadInput\nfrom core.lab.keys")
     imported = fingerprint(tree)
     assert imported != before
     edit(tree, "core/errors.py", "Exception", "ValueError")
@@ -212,18 +215,21 @@ def test_messages_and_places_are_not_part_of_a_result(tree):
 
 
 def test_modules_that_work_for_a_trial_unseen_can_be_named(tree):
-    sheet = tree / "experiments" / "demo.py"
+    experiment = tree / "experiments" / "demo.py"
     (tree / "core" / "readers.py").write_text("import PIL\nfrom core.models import conv\n")
     also = ["core.readers"]
-    assert identity.closure(sheet, ROOTS, also) - identity.closure(sheet, ROOTS) == {"core.readers", "core.models.conv"}
-    assert "pillow" in identity.code(sheet, ROOTS, also).distributions
-    before = identity.code_fingerprint(sheet, ROOTS, also)
+    assert identity.closure(experiment, ROOTS, also) - identity.closure(experiment, ROOTS) == {
+        "core.readers",
+        "core.models.conv",
+    }
+    assert "pillow" in identity.code(experiment, ROOTS, also).distributions
+    before = identity.code_fingerprint(experiment, ROOTS, also)
     edit(tree, "core/models/conv.py", "1", "2")
-    assert identity.code_fingerprint(sheet, ROOTS, also) != before
+    assert identity.code_fingerprint(experiment, ROOTS, also) != before
 
 
 def test_distributions_come_from_the_sheet_and_not_from_the_machinery(tree):
-    edit(tree, "core/lab.py", "from core.keys", "import pandas\nfrom core.keys")
+    edit(tree, "core/lab/lab.py", "from core.lab.keys", "import pandas\nfrom core.lab.keys")
     edit(tree, "core/models/mlp.py", "Mlp = 1", "import sklearn.svm\nimport hydra\nimport math\nMlp = 1")
     edit(tree, "experiments/demo.py", "from core.figures", "import matplotlib\n    from core.figures")
     found = identity.code(tree / "experiments" / "demo.py", ROOTS).distributions
@@ -256,10 +262,10 @@ def test_a_run_is_named_after_its_parts():
 
 def test_differences_name_the_parts():
     before = sample().parts
-    assert identity.differences(before, before) == []
-    assert identity.differences(before, sample(code="x", settings={}).parts) == ["code", "settings"]
+    assert identity.identity_differences(before, before) == []
+    assert identity.identity_differences(before, sample(code="x", settings={}).parts) == ["code", "settings"]
     now = sample(data={"mnist": "cd"}, libraries={"jax": "1.1", "scipy": "1.0", "numpy": "2.0"}).parts
-    assert identity.differences(before, now) == ["data mnist", "jax 1.0 -> 1.1", "scipy unused -> 1.0"]
+    assert identity.identity_differences(before, now) == ["data mnist", "jax 1.0 -> 1.1", "scipy unused -> 1.0"]
 
 
 def test_other_processes_agree(tree):
@@ -267,7 +273,7 @@ def test_other_processes_agree(tree):
         """
         import sys
         from pathlib import Path
-        from core.publishing import identity
+        from core.runs import identity
         print(identity.code_fingerprint(Path(sys.argv[1]), ["Settings", "trial"]))
         print(identity.run_identity("s", "t", "u", {"a": 0.1, "b": {"c": 1}}, "x", {}, {}).name)
         assert "jax" not in sys.modules and "numpy" not in sys.modules
@@ -321,11 +327,11 @@ def test_different_programs_have_different_texts(one, other):
 
 
 def test_no_presentation_is_in_the_identity_of_a_trial():
-    sheets = [sheet_path(slug) for slug in slugs()]
-    assert sheets
+    experiments = [experiment_path(slug) for slug in slugs()]
+    assert experiments
     outside = {"cli", "figures", "judging", "publishing", "report", "running", "tracking"}
-    for sheet in sheets:
-        for names in read_studies(sheet).values():
+    for experiment in experiments:
+        for names in read_studies(experiment).values():
             roots = [name for name in (names.settings, names.trial, names.prepare) if name]
-            words = {word for name in identity.closure(sheet, roots) for word in name.split(".")}
-            assert not words & outside, sheet
+            words = {word for name in identity.closure(experiment, roots) for word in name.split(".")}
+            assert not words & outside, experiment

@@ -6,13 +6,13 @@ import sys
 import jax
 import numpy as np
 
-from core.keys import key_for, named_keys, replicate_keys
-from core.lab import Lab
-from core.replicas import Axis
+from core.lab.keys import key_for, named_keys, replicate_keys
+from core.lab.lab import Lab
+from core.lab.replicas import ReplicateAxis
 
 PRINTED = """
 import jax
-from core.keys import key_for, replicate_keys
+from core.lab.keys import key_for, replicate_keys
 print(jax.random.key_data(key_for(replicate_keys("toy", "fit", [3])[0], "init")).tolist())
 """
 
@@ -23,7 +23,7 @@ def data(keys: jax.Array) -> np.ndarray:
 
 def lab(numbers, folder) -> Lab:
     folders = [folder / str(number) for number in numbers]
-    return Lab(numbers, folders, folder / "checkpoints", lambda name: {}, Axis(len(numbers), "loop"))
+    return Lab(numbers, folders, folder / "checkpoints", lambda name: {}, ReplicateAxis(len(numbers), "loop"))
 
 
 def test_a_key_depends_on_paper_study_and_number_alone():

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput, Interrupted
-from core.keys import named_keys, replicate_keys
-from core.lab import Lab, watched_steps
-from core.replicas import Axis
-from core.running import records
-from core.training import has_convolution
+from core.lab.keys import named_keys, replicate_keys
+from core.lab.lab import Lab, evaluation_steps
+from core.lab.loops import has_convolution
+from core.lab.replicas import ReplicateAxis
+from core.runs import measurements
 
 STEPS, EVERY = 10, 4
 MARKS = [4, 8, 10]
@@ -22,7 +22,7 @@ MARKS = [4, 8, 10]
 
 def lab(folder: Path, numbers=(0, 1, 2), how="loop", **options: Any) -> Lab:
     folders = [folder / "replicates" / str(number) for number in numbers]
-    axis = Axis.choose(len(numbers), how)
+    axis = ReplicateAxis.choose(len(numbers), how)
     return Lab(numbers, folders, folder / "checkpoints", lambda name: {"x": np.arange(4.0)}, axis, **options)
 
 
@@ -50,10 +50,10 @@ def run(one: Lab, **changes: Any):
     own = jnp.asarray(one.replicates, jnp.float32)
     given: dict[str, Any] = {
         "steps": STEPS,
-        "every": EVERY,
+        "evaluate_every": EVERY,
         "each": (own,),
         "shared": (jnp.float32(0.5),),
-        "watch": look,
+        "evaluate": look,
         "finish": finish,
         **changes,
     }
@@ -64,7 +64,7 @@ def by_hand(number: int) -> tuple[dict, list[float]]:
     """The same loop as plain Python, one operation after the other."""
     key = replicate_keys("toy", "fit", [number])[0]
     state, distances = (
-        start(named_keys(Lab([number], [Path()], Path(), dict, Axis(1, "loop")), key[None], "init")[0]),
+        start(named_keys(Lab([number], [Path()], Path(), dict, ReplicateAxis(1, "loop")), key[None], "init")[0]),
         [],
     )
     for i in range(STEPS):
@@ -94,17 +94,17 @@ def test_a_loop_equals_plain_python(tmp_path, how):
     [(10, 4, [4, 8, 10]), (10, 5, [5, 10]), (10, 10, [10]), (3, 7, [3]), (1, 1, [1]), (3, 1, [1, 2, 3])],
 )
 def test_looks_fall_on_every_so_many_steps_and_the_end(steps, every, marks):
-    assert watched_steps(steps, every).tolist() == marks
+    assert evaluation_steps(steps, every).tolist() == marks
 
 
 @pytest.mark.parametrize(("steps", "every"), [(0, 5), (5, 0), (-1, 1)])
 def test_loops_without_steps_are_refused(steps, every):
     with pytest.raises(BadInput, match="must be 1 or more"):
-        watched_steps(steps, every)
+        evaluation_steps(steps, every)
 
 
 def test_a_loop_without_looks_returns_its_state(tmp_path):
-    found = run(lab(tmp_path), watch=None, finish=None, every=None)
+    found = run(lab(tmp_path), evaluate=None, finish=None, evaluate_every=None)
     assert found.curves == {} and found.steps.tolist() == [STEPS]
     assert set(found.result) == {"x", "best", "n"}
     np.testing.assert_allclose(found.result["x"][1], by_hand(1)[0]["x"], rtol=1e-5, atol=1e-6)
@@ -126,7 +126,7 @@ def test_convolutions_on_a_cpu_are_stepped_one_by_one_with_the_same_result(tmp_p
     numbers, own = (0, 1, 2), jnp.arange(3.0)
     keys = replicate_keys("toy", "fit", numbers)
     state = {"x": jnp.stack([jnp.arange(25.0).reshape(5, 5)] * 3)}
-    given: dict[str, Any] = {"steps": 5, "every": 3, "each": (own,), "shared": (0.0,)}
+    given: dict[str, Any] = {"steps": 5, "evaluate_every": 3, "each": (own,), "shared": (0.0,)}
 
     stepped = lab(tmp_path / "stepped", numbers, how)
     found = stepped.iterate("loop", blurred, keys, state, **given)
@@ -164,9 +164,9 @@ def test_what_diverges_is_frozen_and_flagged_while_the_others_go_on(tmp_path, ho
         keys,
         {"x": jnp.zeros(3)},
         steps=9,
-        every=3,
+        evaluate_every=3,
         each=(limits,),
-        watch=lambda state, i, limit: (state, {"x": state["x"]}),
+        evaluate=lambda state, i, limit: (state, {"x": state["x"]}),
     )
     assert np.asarray(found.result["x"]).tolist() == [9, 3, 0]
     assert np.asarray(found.curves["x"]).tolist() == [[3, 6, 9], [3, 3, 3], [0, 0, 0]]
@@ -187,7 +187,7 @@ def everything(one: Lab) -> None:
     squares = one.stage("squares", lambda: {"x": np.asarray(found.result["x"]) ** 2})
     keys = replicate_keys("toy", "fit", one.replicates)
     state = {"x": jnp.asarray(squares["x"]), "k": jax.random.split(jax.random.key(0), len(keys))}
-    again = one.iterate("again", redraw, keys, state, steps=6, every=2, finish=lambda state: {"x": state["x"]})
+    again = one.iterate("again", redraw, keys, state, steps=6, evaluate_every=2, finish=lambda state: {"x": state["x"]})
     one.measure({"end": np.asarray(again.result["x"]).sum(1)}, arm="b")
     one.keep("end", again.result["x"])
 
@@ -201,8 +201,8 @@ def redraw(state, key, i):
 def left_by(one: Lab, folder: Path) -> dict[str, bytes]:
     """All that a trial leaves, as bytes."""
     for number, rows in zip(one.replicates, one.rows, strict=True):
-        records.write_rows(folder / f"rows-{number}.jsonl", rows)
-    records.write_arrays(folder / "kept.npz", one.kept)
+        measurements.write_rows(folder / f"rows-{number}.jsonl", rows)
+    measurements.write_arrays(folder / "kept.npz", one.kept)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -214,7 +214,7 @@ def test_interrupted_at_every_block_and_resumed_gives_the_same_bytes(tmp_path, h
 
     one, interrupted = whole, 0
     for _ in range(blocks + 1):
-        one = lab(tmp_path / "pieces", how=how, stopping=lambda: True, lifter=one.lifter)
+        one = lab(tmp_path / "pieces", how=how, should_stop=lambda: True, lifter=one.lifter)
         try:
             everything(one)
         except Interrupted:
@@ -234,11 +234,11 @@ def test_checkpoints_are_kept_from_time_to_time_and_removed_in_the_end(tmp_path)
 
     blocks: list[int] = []
     with pytest.raises(Killed):
-        run(lab(tmp_path, [5], advanced=killed, checkpoint_seconds=0.0))
+        run(lab(tmp_path, [5], on_progress=killed, checkpoint_seconds=0.0))
     assert blocks == [4, 4, 2]
     assert [path.name for path in (tmp_path / "checkpoints" / "000005").iterdir()] == ["loop.msgpack"]
     resumed: list[int] = []
-    found = run(lab(tmp_path, [5], advanced=resumed.append))
+    found = run(lab(tmp_path, [5], on_progress=resumed.append))
     assert resumed == [2]
     assert not list((tmp_path / "checkpoints" / "000005").iterdir())
     assert np.array_equal(found.curves["distance"], run(lab(tmp_path / "whole", [5])).curves["distance"])
@@ -253,7 +253,7 @@ def test_every_look_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
             for number, each in zip(replicates, np.reshape(value, -1), strict=True):
                 seen[stage, name, number, step] = each
 
-    found = run(lab(tmp_path, [2, 7, 5], how, watched=watched))
+    found = run(lab(tmp_path, [2, 7, 5], how, on_evaluate=watched))
     expected = {
         ("loop", name, number, mark): found.curves[name][r, m]
         for name in ("distance", "done")
@@ -261,12 +261,12 @@ def test_every_look_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
         for m, mark in enumerate(MARKS)
     }
     assert seen == expected
-    run(lab(tmp_path, [2, 7, 5], how, watched=lambda *look: pytest.fail("nothing is computed again")))
+    run(lab(tmp_path, [2, 7, 5], how, on_evaluate=lambda *look: pytest.fail("nothing is computed again")))
 
 
 def test_a_checkpoint_of_other_replicates_is_not_taken(tmp_path):
     with pytest.raises(Interrupted):
-        run(lab(tmp_path, [0, 2], "vmap", stopping=lambda: True))
+        run(lab(tmp_path, [0, 2], "vmap", should_stop=lambda: True))
     found, expected = run(lab(tmp_path, [0, 3], "vmap")), run(lab(tmp_path / "fresh", [0, 3], "vmap"))
     assert np.array_equal(found.result["x"], expected.result["x"])
 
@@ -277,10 +277,10 @@ def test_a_checkpoint_of_other_replicates_is_not_taken(tmp_path):
 def test_stages_are_kept_per_replicate_and_used_by_other_batches(tmp_path):
     first = run(lab(tmp_path, [0, 1, 2]))
     advanced: list[int] = []
-    second = run(lab(tmp_path, [2, 3], advanced=advanced.append))
+    second = run(lab(tmp_path, [2, 3], on_progress=advanced.append))
     assert advanced and np.array_equal(second.result["x"][0], first.result["x"][2])
     advanced.clear()
-    third = run(lab(tmp_path, [3, 1, 2], advanced=advanced.append))
+    third = run(lab(tmp_path, [3, 1, 2], on_progress=advanced.append))
     assert not advanced
     for name in ("distance", "done"):
         assert np.array_equal(third.curves[name][1:], first.curves[name][1:])
@@ -313,7 +313,7 @@ def test_data_arrives_once_on_the_device(tmp_path):
         loaded.append(name)
         return {"x": np.arange(3, dtype=np.uint8)}
 
-    one = Lab([0], [tmp_path], tmp_path, load, Axis(1, "loop"))
+    one = Lab([0], [tmp_path], tmp_path, load, ReplicateAxis(1, "loop"))
     assert one.data("digits") is one.data("digits") and loaded == ["digits"]
     assert isinstance(one.data("digits")["x"], jax.Array) and one.data("digits")["x"].dtype == jnp.uint8
 
@@ -350,7 +350,7 @@ def test_further_axes_become_columns(tmp_path):
         ("r", 10, 10.0),
         ("r", 15, 11.0),
     ]
-    records.write_rows(tmp_path / "rows.jsonl", one.rows[1])
+    measurements.write_rows(tmp_path / "rows.jsonl", one.rows[1])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pages: which keys they may have, scales laid over settings, and the choice of studies."""
+"""Configs: which keys they may have, scales laid over settings, and the choice of studies."""
 
 import copy
 from typing import Any
@@ -7,20 +7,20 @@ import pytest
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from core import yaml_pages
 from core.errors import BadInput
-from core.pages import checked_page, load_page, overlaid, slugs
-from core.roots import pages_folder
+from core.papers import yaml_reader
+from core.papers.config import load_config, merge_values, parse_config, slugs
+from core.paths import configs_folder
 
 
 @pytest.fixture
 def data(toy_root) -> dict[str, Any]:
-    return copy.deepcopy(dict(load_page("toy").data))
+    return copy.deepcopy(dict(load_config("toy").data))
 
 
 def refusal(data: dict[str, Any]) -> str:
     with pytest.raises(BadInput) as caught:
-        checked_page("toy", data)
+        parse_config("toy", data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -70,32 +70,32 @@ def test_parts_that_are_no_groups_are_named(data, place, said, value):
 
 
 def test_a_page_that_is_no_yaml_is_one_line(toy_root):
-    page = toy_root / "configs" / "paper" / "broken.yaml"
-    page.write_text("paper: {title: [unclosed\n")
+    config = toy_root / "configs" / "paper" / "broken.yaml"
+    config.write_text("paper: {title: [unclosed\n")
     with pytest.raises(BadInput, match=r"configs/paper/broken\.yaml"):
-        load_page("broken")
-    page.write_text("- a list\n")
-    with pytest.raises(BadInput, match=r"configs/paper/broken\.yaml is not a page"):
-        load_page("broken")
+        load_config("broken")
+    config.write_text("- a list\n")
+    with pytest.raises(BadInput, match=r"configs/paper/broken\.yaml is not a config"):
+        load_config("broken")
 
 
 def test_an_unknown_paper_is_answered_with_the_nearest(toy_root):
     assert slugs() == ["toy"]
     with pytest.raises(BadInput, match="unknown paper 'tojy': did you mean 'toy'"):
-        load_page("tojy")
+        load_config("tojy")
 
 
 def test_a_study_without_code_is_refused(data):
     data["studies"]["fitt"] = data["studies"].pop("fit")
-    with pytest.raises(BadInput, match="the sheet has no study 'fitt' in STUDIES; did you mean 'fit'"):
-        checked_page("toy", data).studies  # noqa: B018
+    with pytest.raises(BadInput, match="the experiment has no study 'fitt' in STUDIES; did you mean 'fit'"):
+        parse_config("toy", data).studies  # noqa: B018
 
 
 def test_choosing_studies(toy_root):
-    page = load_page("toy")
+    config = load_config("toy")
 
     def chosen(wanted: Any) -> list[str]:
-        return [study.name for study in page.select(wanted)]
+        return [study.name for study in config.select(wanted)]
 
     assert chosen(None) == ["fit", "ready"]
     assert chosen("all") == ["fit", "ready", "drift"]
@@ -117,11 +117,11 @@ def test_choosing_studies(toy_root):
 )
 def test_choosing_what_is_no_study(toy_root, wanted, said):
     with pytest.raises(BadInput, match=said):
-        load_page("toy").select(wanted)
+        load_config("toy").select(wanted)
 
 
 def test_a_scale_is_laid_over_the_settings_group_by_group(toy_root):
-    study = load_page("toy").studies["fit"]
+    study = load_config("toy").studies["fit"]
     assert study.values("laptop") == study.data["settings"]
     assert study.values("smoke") == {**study.data["settings"], "steps": 7, "every": 3}
     assert study.values("paper")["optimizer"] == {"name": "adam", "learning_rate": 0.1}
@@ -130,19 +130,19 @@ def test_a_scale_is_laid_over_the_settings_group_by_group(toy_root):
 
 def test_laying_over_replaces_lists_and_changes_neither_side():
     base, over = {"a": {"b": 1, "c": [1, 2]}, "d": 4}, {"a": {"c": [3]}, "d": {"e": 5}}
-    assert overlaid(base, over) == {"a": {"b": 1, "c": [3]}, "d": {"e": 5}}
+    assert merge_values(base, over) == {"a": {"b": 1, "c": [3]}, "d": {"e": 5}}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4} and over == {"a": {"c": [3]}, "d": {"e": 5}}
 
 
 def test_planned_replicates(toy_root):
-    studies = load_page("toy").studies
+    studies = load_config("toy").studies
     fit, drift = studies["fit"], studies["drift"]
     assert [fit.replicates(scale) for scale in ("smoke", "laptop", "paper")] == [2, 4, 6]
     assert [drift.replicates(scale) for scale in ("smoke", "laptop", "paper")] == [1, 1, 1]
 
 
 def test_pages_are_read_as_hydra_reads_them(tmp_path):
-    path = tmp_path / "page.yaml"
+    path = tmp_path / "config.yaml"
     path.write_text(
         "# @package _global_\n"
         "a: &a {x: 1e-3, y: 1.2e-3, z: 1e5, i: 10, u: 1_000, h: 0x1f, n: null, t: yes, f: .inf, g: -.5}\n"
@@ -150,13 +150,13 @@ def test_pages_are_read_as_hydra_reads_them(tmp_path):
         "c: [2001-01-01, '1e-3', 1.5, -2, 3., +1e+2, e5, 1e, .e3]\n"
         "d: >\n  folded\n  text\n"
     )
-    assert yaml_pages.read(path) == OmegaConf.to_container(OmegaConf.load(path))
+    assert yaml_reader.read_yaml(path) == OmegaConf.to_container(OmegaConf.load(path))
     for slug in slugs():
-        page = pages_folder() / f"{slug}.yaml"
-        assert yaml_pages.read(page) == OmegaConf.to_container(OmegaConf.load(page))
+        config = configs_folder() / f"{slug}.yaml"
+        assert yaml_reader.read_yaml(config) == OmegaConf.to_container(OmegaConf.load(config))
     path.write_text("a: 1\na: 2\n")
     with pytest.raises(YAMLError, match="duplicate key a"):
-        yaml_pages.read(path)
+        yaml_reader.read_yaml(path)
     path.write_text("deviation: {laptop: 20,000, why: time}\n")
     with pytest.raises(YAMLError, match="the key 000 is no text: quote it, or the comma"):
-        yaml_pages.read(path)
+        yaml_reader.read_yaml(path)

@@ -7,61 +7,69 @@ import pytest
 
 from core import files
 from core.errors import OverBudget
-from core.running import flow, plan
-from core.running.compose import prepare_launch
-from core.running.jobs import Job, job_of
-from core.running.plan import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
-from core.running.runs import Run
+from core.launch.compose import compose_launch
+from core.launch.jobs import Job, make_job
+from core.planning import forecasting, machine
+from core.planning.forecasting import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
+from core.running import execute
+from core.runs.folder import RunFolder
 
 COST = {"seconds_per_replicate": 30.0, "calibration_gflops": 40.0, "peak_gib": 0.5, "steps": 1000}
 SHAPES = {"flops": 4.8e11, "peak_bytes": 2**29, "steps": 70}
 
 
 def job(*words: str) -> Job:
-    launch = prepare_launch(["paper=toy", "study=fit", "tracking=none", *words])
-    return job_of(launch, launch.studies[0])
+    launch = compose_launch(["paper=toy", "study=fit", "tracking=none", *words])
+    return make_job(launch, launch.studies[0])
 
 
 @pytest.mark.parametrize(("replicates", "workers", "rounds"), [(6, 2, 3), (5, 2, 3), (1, 1, 1), (6, 6, 1), (7, 3, 3)])
 def test_minutes_from_a_recorded_cost_scale_with_speed_and_rounds(replicates, workers, rounds):
-    found = plan.forecast(replicates, workers, 20.0, COST, None)
+    found = forecasting.make_forecast(replicates, workers, 20.0, COST, None)
     expected = (OVERHEAD_SECONDS + rounds * 60) / 60
     assert found == Forecast(pytest.approx(expected), workers * 0.5, workers, "the published run", 1000)
 
 
 def test_minutes_from_counted_operations():
-    found = plan.forecast(4, 2, 10.0, None, SHAPES, "counted operations")
-    expected = OVERHEAD_SECONDS + 2 * (4.8e11 / (plan.TYPICAL_EFFICIENCY * 1e10))
+    found = forecasting.make_forecast(4, 2, 10.0, None, SHAPES, "counted operations")
+    expected = OVERHEAD_SECONDS + 2 * (4.8e11 / (forecasting.TYPICAL_EFFICIENCY * 1e10))
     assert found.minutes == pytest.approx(expected / 60) and not found.floor
-    assert plan.forecast(4, 2, 10.0, None, {**SHAPES, "uncounted": ["solve"]}).floor
+    assert forecasting.make_forecast(4, 2, 10.0, None, {**SHAPES, "uncounted": ["solve"]}).floor
     assert found.gib == pytest.approx(2 * (BYTES_PER_WORKER / 2**30 + 0.5))
     assert (found.steps, found.source, found.workers) == (70, "counted operations", 2)
 
 
 def test_batches():
-    assert plan.batches([3, 5, 6], accelerator=False) == [[3], [5], [6]]
-    assert plan.batches([3, 5, 6], accelerator=True) == [[3, 5, 6]]
-    assert plan.batches([], accelerator=True) == plan.batches([], accelerator=False) == []
+    assert forecasting.replicate_batches([3, 5, 6], accelerator=False) == [[3], [5], [6]]
+    assert forecasting.replicate_batches([3, 5, 6], accelerator=True) == [[3, 5, 6]]
+    assert (
+        forecasting.replicate_batches([], accelerator=True)
+        == forecasting.replicate_batches([], accelerator=False)
+        == []
+    )
 
 
 def test_free_memory_is_less_than_there_is():
     there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    assert 0 < plan.memory_gib() < there_is
+    assert 0 < machine.free_memory_gib() < there_is
 
 
 def test_the_speed_of_this_machine_is_plausible():
-    assert 0.5 < plan.calibrate() < 5000
+    assert 0.5 < machine.measure_gflops() < 5000
 
 
 def test_a_recorded_cost_is_read_from_the_published_run(tmp_path, monkeypatch):
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path))
     path = tmp_path / "toy" / "laptop" / "provenance.json"
-    assert plan.recorded("toy", "laptop", "fit") is None
+    assert forecasting.published_cost("toy", "laptop", "fit") is None
     files.write_json(path, {"studies": {"fit": {"cost": COST}, "ready": {}}})
-    assert plan.recorded("toy", "laptop", "fit") == COST
-    assert plan.recorded("toy", "laptop", "ready") is None and plan.recorded("toy", "smoke", "fit") is None
+    assert forecasting.published_cost("toy", "laptop", "fit") == COST
+    assert (
+        forecasting.published_cost("toy", "laptop", "ready") is None
+        and forecasting.published_cost("toy", "smoke", "fit") is None
+    )
     path.write_text("{")
-    assert plan.recorded("toy", "laptop", "fit") is None
+    assert forecasting.published_cost("toy", "laptop", "fit") is None
 
 
 @pytest.mark.parametrize(
@@ -78,54 +86,54 @@ def test_a_recorded_cost_is_read_from_the_published_run(tmp_path, monkeypatch):
     ],
 )
 def test_workers_last_as_far_as_cores_memory_and_work(toy_root, monkeypatch, words, cores, free, peak, workers):
-    monkeypatch.setattr(flow, "cores", lambda: list(range(cores)))
-    monkeypatch.setattr(plan, "memory_gib", lambda: free)
-    assert flow.workers_for(job(*words), peak) == workers
+    monkeypatch.setattr(forecasting, "available_cores", lambda: list(range(cores)))
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: free)
+    assert forecasting.worker_count(job(*words), peak) == workers
 
 
 def test_a_forecast_prefers_the_published_run_unless_settings_were_overridden(toy_root, tmp_path, monkeypatch):
     files.write_json(tmp_path / "results" / "toy" / "laptop" / "provenance.json", {"studies": {"fit": {"cost": COST}}})
-    monkeypatch.setattr(flow, "cores", lambda: [0, 1])
-    monkeypatch.setattr(plan, "memory_gib", lambda: 64.0)
-    found = flow.forecast_of(job(), 40.0)
+    monkeypatch.setattr(forecasting, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: 64.0)
+    found = forecasting.forecast_job(job(), 40.0)
     assert found == Forecast((OVERHEAD_SECONDS + 2 * 30) / 60, 1.0, 2, "the published run", 1000)
-    assert flow.forecast_of(job("settings.steps=20"), 40.0).source == "operations, the published run"
-    assert flow.forecast_of(job("settings.steps=20"), 40.0).steps == 60
+    assert forecasting.forecast_job(job("settings.steps=20"), 40.0).source == "operations, the published run"
+    assert forecasting.forecast_job(job("settings.steps=20"), 40.0).steps == 60
 
 
 def test_what_is_finished_costs_nothing(toy_root):
     asked = job("replicates=2")
     for number in (0, 1):
-        files.write_json(asked.run.replicate(number) / "done.json", {"seconds": 1.0})
-    assert flow.forecast_of(asked, 40.0) == Forecast(0.0, 0.0, 0, "finished before", 0)
+        files.write_json(asked.run.replicate_folder(number) / "done.json", {"seconds": 1.0})
+    assert forecasting.forecast_job(asked, 40.0) == Forecast(0.0, 0.0, 0, "finished before", 0)
     assert job("replicates=3").missing == [2]
 
 
 def test_a_budget_refuses_before_anything_starts(toy_root, monkeypatch):
-    monkeypatch.setattr(plan, "memory_gib", lambda: 8.0)
+    monkeypatch.setattr(machine, "free_memory_gib", lambda: 8.0)
     launch = job("budget.minutes=10").launch
 
     def forecasts(minutes: float, gib: float) -> Any:
         return [Forecast(minutes / 2, gib, 1, "", 0), Forecast(minutes / 2, 1.0, 1, "", 0)]
 
-    flow.check_budget(launch, forecasts(10.0, 8.0))
+    execute.check_budget(launch, forecasts(10.0, 8.0))
     with pytest.raises(OverBudget, match=r"forecast 11 min, budget 10 min: raise it with budget\.minutes=13"):
-        flow.check_budget(launch, forecasts(11.0, 1.0))
+        execute.check_budget(launch, forecasts(11.0, 1.0))
     with pytest.raises(OverBudget, match=r"forecast 9\.0 GiB of memory, 8\.0 GiB are free"):
-        flow.check_budget(launch, forecasts(1.0, 9.0))
+        execute.check_budget(launch, forecasts(1.0, 9.0))
 
 
 def test_replicates_and_scales_of_a_run_do_not_depend_on_how_many_are_asked_for(toy_root):
     assert job("replicates=2").run == job("replicates=11").run == job("first_replicate=1000").run
     assert job("first_replicate=1000", "replicates=2").numbers == (1000, 1001)
     assert job("scale=smoke").run != job().run != job("settings.rate=0.2").run
-    assert isinstance(job().run, Run) and job().run.identity.startswith("toy-fit-laptop-")
+    assert isinstance(job().run, RunFolder) and job().run.identity.startswith("toy-fit-laptop-")
 
 
 def test_prepared_work_depends_on_its_own_settings_alone(toy_root):
     def prepared(*words: str) -> str | None:
-        launch = prepare_launch(["paper=toy", "study=ready", "tracking=none", *words])
-        return job_of(launch, launch.studies[0]).prepared
+        launch = compose_launch(["paper=toy", "study=ready", "tracking=none", *words])
+        return make_job(launch, launch.studies[0]).prepared
 
     assert prepared() == prepared("settings.extra=5") != prepared("settings.prepared.count=5")
     assert job().prepared is None

@@ -11,7 +11,7 @@ import numpy
 import pytest
 
 from core.errors import BadInput
-from core.publishing import provenance
+from core.runs import provenance
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_without_git_the_state_is_unknown(checkout, tmp_path_factory, monkeypatc
 
 def test_provenance_is_complete_and_private(checkout):
     environment = {"XLA_FLAGS": "--xla_dump_to=/data/dump --xla_cpu_a=1", "JAX_PLATFORMS": "cpu", "SECRET": "s"}
-    found = provenance.collect(
+    found = provenance.collect_provenance(
         seconds=12.345,
         peak_gib=0.5,
         accelerators=["A100"],
@@ -75,7 +75,7 @@ def test_provenance_is_complete_and_private(checkout):
     assert found["device"]["cpu"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
     assert (found["seconds"], found["peak_gib"]) == (12.3, 0.5)
-    provenance.assert_private(found)
+    provenance.assert_publishable(found)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_provenance_is_complete_and_private(checkout):
 )
 def test_absolute_paths_are_found(text):
     with pytest.raises(BadInput, match="an absolute path"):
-        provenance.assert_private({"a": [1, {"b": text}]})
+        provenance.assert_publishable({"a": [1, {"b": text}]})
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def test_absolute_paths_are_found(text):
     ],
 )
 def test_ordinary_text_is_not_a_path(text):
-    provenance.assert_private({"a": text, text: 1})
+    provenance.assert_publishable({"a": text, text: 1})
 
 
 def test_names_of_the_machine_and_its_user_are_found(monkeypatch):
     monkeypatch.setattr(platform, "node", lambda: "node-17")
     monkeypatch.setattr(getpass, "getuser", lambda: "marie")
     with pytest.raises(BadInput, match=r"device\.name holds the host name"):
-        provenance.assert_private({"device": {"name": "cpu of node-17"}})
+        provenance.assert_publishable({"device": {"name": "cpu of node-17"}})
     with pytest.raises(BadInput, match="the user name"):
-        provenance.assert_private(["marie's machine"])
-    provenance.assert_private({"text": "node-170 and mariel"})
+        provenance.assert_publishable(["marie's machine"])
+    provenance.assert_publishable({"text": "node-170 and mariel"})
     with pytest.raises(BadInput, match="hostname holds a private field"):
-        provenance.assert_private({"hostname": "x"})
+        provenance.assert_publishable({"hostname": "x"})

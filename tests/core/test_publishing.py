@@ -12,30 +12,30 @@ import pytest
 
 from core import files
 from core.errors import BadInput, Interrupted
-from core.publishing.confirm import confirm, confirmable
-from core.publishing.identity import run_identity
+from core.publishing.confirm import can_confirm, confirm_study
 from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
-    Candidate,
-    Standing,
-    check,
+    PublishableRun,
+    StudyIdentities,
+    compare_replicate,
     ledger_entries,
     publish,
     published,
-    remake,
-    spot,
+    published_states,
+    remake_verdicts,
 )
-from core.running import records
+from core.runs import measurements
+from core.runs.identity import run_identity
 
 PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> Standing:
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> StudyIdentities:
     found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
-    return Standing(found, verdicts, figures)
+    return StudyIdentities(found, verdicts, figures)
 
 
 def rows(study: str, replicates: int, **conditions: Any) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def candidate(
     overridden=(),
     dirty: bool | None = False,
     **now: str,
-) -> Candidate:
+) -> PublishableRun:
     """A finished run in the runs folder."""
     current = standing(study, **now)
     folder = results / "runs" / current.identity.name
@@ -65,16 +65,16 @@ def candidate(
     for number in range(replicates):
         files.write_json(folder / "replicates" / f"{number:06d}" / "done.json", {"seconds": 1.0})
     verdict = folder / "verdict" / f"0-{replicates}"
-    records.write_measurements(verdict / "measurements.csv.gz", rows(study, replicates, density=21.1))
-    records.write_arrays(verdict / "arrays.npz", {"mask": np.arange(3.0)})
+    measurements.write_measurements(verdict / "measurements.csv.gz", rows(study, replicates, density=21.1))
+    measurements.write_arrays(verdict / "arrays.npz", {"mask": np.arange(3.0)})
     files.write_json(verdict / "claims.json", [{"id": name, "study": study, "verdict": "holds"} for name in claims])
     files.write_bytes(verdict / "figures" / "accuracy.svg", SVG)
-    files.write_bytes(verdict / "figures" / "former.svg", SVG)  # left by an earlier version of the sheet
+    files.write_bytes(verdict / "figures" / "former.svg", SVG)  # left by an earlier version of the experiment
     logic = {"figures": ["accuracy"], "verdict_identity": current.verdicts, "figures_identity": current.figures}
     files.write_json(
         verdict / "provenance.json", {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", **logic}
     )
-    return Candidate(study, folder, replicates, current)
+    return PublishableRun(study, folder, replicates, current)
 
 
 def published_run(results: Path, **options: Any) -> Path:
@@ -86,7 +86,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def state(results: Path, **now: str) -> list[tuple[str, str, str]]:
-    return [tuple(status[1:]) for status in check(results, "demo", lambda scale, study: standing(study, **now))]
+    return [
+        tuple(status[1:]) for status in published_states(results, "demo", lambda scale, study: standing(study, **now))
+    ]
 
 
 def test_a_finished_run_is_published(tmp_path):
@@ -97,9 +99,10 @@ def test_a_finished_run_is_published(tmp_path):
         "measurements.csv.gz", "arrays.npz", "claims.json", "provenance.json", "figures/lenet-accuracy.svg",
     }  # fmt: skip
     pd.testing.assert_frame_equal(
-        records.read_measurements(folder / "measurements.csv.gz"), records.ordered(rows("lenet", 2, density=21.1))
+        measurements.read_measurements(folder / "measurements.csv.gz"),
+        measurements.sort_columns(rows("lenet", 2, density=21.1)),
     )
-    assert list(records.read_arrays(folder / "arrays.npz")) == ["lenet/mask"]
+    assert list(measurements.read_arrays(folder / "arrays.npz")) == ["lenet/mask"]
     assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1", "C2"]
     about = files.read_json(folder / "provenance.json")
     assert set(about) == {"studies", "files"}
@@ -135,7 +138,7 @@ def test_a_tree_that_is_not_committed_is_refused(tmp_path, dirty):
 def test_nothing_to_publish_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no run to publish"):
         publish("demo", "laptop", [], PAGE, tmp_path, dirty=False)
-    absent = Candidate("lenet", tmp_path / "runs" / "x", 2, standing())
+    absent = PublishableRun("lenet", tmp_path / "runs" / "x", 2, standing())
     with pytest.raises(BadInput, match=r"demo lenet: no run to publish; `encore run paper=demo study=lenet"):
         publish("demo", "laptop", [absent], PAGE, tmp_path, dirty=False)
 
@@ -168,9 +171,9 @@ def test_missing_replicates_are_refused(tmp_path):
 def test_studies_published_earlier_are_kept(tmp_path):
     published_run(tmp_path, study="conv", claims=["C3"], replicates=3)
     folder = published_run(tmp_path)
-    table = records.read_measurements(folder / "measurements.csv.gz")
+    table = measurements.read_measurements(folder / "measurements.csv.gz")
     assert table.groupby("study", sort=False).size().to_dict() == {"lenet": 4, "conv": 6}
-    assert set(records.read_arrays(folder / "arrays.npz")) == {"lenet/mask", "conv/mask"}
+    assert set(measurements.read_arrays(folder / "arrays.npz")) == {"lenet/mask", "conv/mask"}
     assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1", "C2", "C3"]
     assert {path.name for path in (folder / "figures").iterdir()} == {"lenet-accuracy.svg", "conv-accuracy.svg"}
     assert state(tmp_path) == [("lenet", CURRENT, ""), ("conv", CURRENT, "")]
@@ -181,8 +184,8 @@ def test_studies_published_earlier_are_kept(tmp_path):
 
 def test_a_study_that_left_the_page_is_dropped(tmp_path):
     published_run(tmp_path, study="conv", claims=["C3"])
-    page = {"studies": {"lenet": {}}, "claims": {"C1": {}}}
-    folder = publish("demo", "laptop", [candidate(tmp_path)], page, tmp_path, dirty=False)
+    config = {"studies": {"lenet": {}}, "claims": {"C1": {}}}
+    folder = publish("demo", "laptop", [candidate(tmp_path)], config, tmp_path, dirty=False)
     assert set(files.read_json(folder / "provenance.json")["studies"]) == {"lenet"}
     assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1"]
     assert "figures/conv-accuracy.svg" not in contents(folder)
@@ -190,9 +193,9 @@ def test_a_study_that_left_the_page_is_dropped(tmp_path):
 
 def test_conditions_of_one_study_do_not_leak_into_another(tmp_path):
     other = candidate(tmp_path, study="conv", claims=["C3"])
-    records.write_measurements(other.verdict / "measurements.csv.gz", rows("conv", 2, step=100, query="a"))
+    measurements.write_measurements(other.verdict / "measurements.csv.gz", rows("conv", 2, step=100, query="a"))
     folder = publish("demo", "laptop", [candidate(tmp_path), other], PAGE, tmp_path, dirty=False)
-    parts = published.read(folder)
+    parts = published.read_published(folder)
     assert list(parts["lenet"].table.columns) == ["study", "replicate", "arm", "density", "metric", "value"]
     assert list(parts["conv"].table.columns) == ["study", "replicate", "arm", "query", "step", "metric", "value"]
     assert parts["conv"].table["step"].tolist() == [100] * 4
@@ -228,18 +231,18 @@ def test_a_killed_publication_leaves_the_old_one_or_the_new_one(tmp_path, monkey
         except Killed:
             killed = True
     assert killed == (step < 10)  # two removals before, five files, two renames, one removal after
-    published.settle(folder)
+    published.recover_interrupted_write(folder)
     is_new = files.read_json(folder / "provenance.json")["studies"]["lenet"]["identity"]["code"] == "c2"
     assert is_new == (step >= 9)
     assert is_new or contents(folder) == old
-    assert not published.edited(folder)
+    assert not published.find_edits(folder)
     assert [path.name for path in folder.parent.iterdir()] == ["laptop"]
 
 
 def test_one_publication_at_a_time(tmp_path):
     run = candidate(tmp_path)
     lock = tmp_path / "runs" / ".demo-laptop.publishing"
-    with files.held_lock(lock, ""), pytest.raises(Interrupted, match="being published by another process"):
+    with files.try_lock(lock, ""), pytest.raises(Interrupted, match="being published by another process"):
         publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
 
 
@@ -294,9 +297,9 @@ def test_the_check_says_what_changed(tmp_path, now, expected, detail):
 
 def test_the_check_of_a_study_that_left_the_page(tmp_path):
     published_run(tmp_path)
-    (status,) = check(tmp_path, "demo", lambda scale, study: None)
-    assert status == ("laptop", "lenet", "renew (3 min)", "the page has no such study")
-    assert check(tmp_path, "other", lambda scale, study: None) == []
+    (status,) = published_states(tmp_path, "demo", lambda scale, study: None)
+    assert status == ("laptop", "lenet", "renew (3 min)", "the config has no such study")
+    assert published_states(tmp_path, "other", lambda scale, study: None) == []
 
 
 def test_runs_on_the_published_replicates_are_counted_once(tmp_path):
@@ -351,7 +354,7 @@ def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_pat
         assert list(arrays) == ["mask"]
         return {"other": SVG}
 
-    assert remake(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == ["lenet"]
+    assert remake_verdicts(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == ["lenet"]
     after = contents(folder)
     assert [claim["id"] for claim in json.loads(after["claims.json"])] == ["C2", "C3"]
     assert json.loads(after["claims.json"])[0]["n"] == 4
@@ -361,8 +364,8 @@ def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_pat
     }
     assert after["measurements.csv.gz"] == before["measurements.csv.gz"]
     assert after["arrays.npz"] == before["arrays.npz"]
-    assert [status.state for status in check(tmp_path, "demo", now)] == [CURRENT, CURRENT]
-    assert remake(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == []
+    assert [status.state for status in published_states(tmp_path, "demo", now)] == [CURRENT, CURRENT]
+    assert remake_verdicts(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == []
     assert contents(folder) == after
 
 
@@ -370,15 +373,15 @@ def test_one_replicate_can_be_compared(tmp_path):
     folder = published_run(tmp_path)
     table = rows("lenet", 2, density=21.1)
     again = table[table["replicate"] == 1]
-    assert spot(folder, "lenet", 1, again) == []
+    assert compare_replicate(folder, "lenet", 1, again) == []
     moved = again.assign(value=again["value"] * (1 + 1e-6))
-    assert spot(folder, "lenet", 1, moved) == [
+    assert compare_replicate(folder, "lenet", 1, moved) == [
         f"accuracy arm=ticket density=21.1: 91.1 published, {float(moved['value'].iloc[0])!r} now"
     ]
-    assert spot(folder, "lenet", 1, moved, tolerance=1e-5) == []
-    assert spot(folder, "lenet", 1, moved, ignored=["accuracy"]) == []
+    assert compare_replicate(folder, "lenet", 1, moved, tolerance=1e-5) == []
+    assert compare_replicate(folder, "lenet", 1, moved, ignored=["accuracy"]) == []
     renamed = again.replace({"arm": {"dense": "full"}})
-    assert spot(folder, "lenet", 1, renamed) == [
+    assert compare_replicate(folder, "lenet", 1, renamed) == [
         "accuracy arm=dense density=21.1: only published",
         "accuracy arm=full density=21.1: not published",
     ]
@@ -386,7 +389,7 @@ def test_one_replicate_can_be_compared(tmp_path):
 
 def confirmed(results: Path, again: pd.DataFrame) -> list[str]:
     about = {"commit": "cd", "date": "2025-03-04"}
-    return confirm(results, "demo", "laptop", PAGE, "lenet", standing(code="c2"), again, about)
+    return confirm_study(results, "demo", "laptop", PAGE, "lenet", standing(code="c2"), again, about)
 
 
 def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_current(tmp_path):
@@ -403,7 +406,7 @@ def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_curren
     entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2}
     entry["before"] = {"code": "c1", "libraries": {"jax": "1.0"}}
     assert about["confirmed"] == [entry]
-    assert published.edited(folder) == []
+    assert published.find_edits(folder) == []
 
 
 def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
@@ -422,5 +425,5 @@ def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
 )
 def test_code_and_libraries_can_be_confirmed_but_no_other_settings(tmp_path, now, expected):
     folder = published_run(tmp_path)
-    assert confirmable(published.provenance_of(folder)["lenet"], standing(**now)) == expected
-    assert not confirmable(published.provenance_of(folder)["lenet"], None)
+    assert can_confirm(published.read_provenance(folder)["lenet"], standing(**now)) == expected
+    assert not can_confirm(published.read_provenance(folder)["lenet"], None)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.replicas import Axis, Lifter, identity_of
+from core.lab.replicas import Lifter, ReplicateAxis, function_key
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def draw(key, x, offset, names):
     }
 
 
-def lifted(size: int, axis: Axis):
+def lifted(size: int, axis: ReplicateAxis):
     keys = jax.random.split(jax.random.key(0), size)
     xs = jax.random.normal(jax.random.key(1), (size, 4))
     names = {"w": jax.random.normal(jax.random.key(2), (4, 3))}
@@ -42,7 +42,7 @@ def lifted(size: int, axis: Axis):
 @pytest.mark.parametrize("size", [1, 3, 8, 11])
 @pytest.mark.parametrize("how", ["loop", "vmap", "pmap"])
 def test_all_forms_equal_plain_calls(how, size):
-    found, expected = lifted(size, Axis.choose(size, how))
+    found, expected = lifted(size, ReplicateAxis.choose(size, how))
     for name in ("scalar", "vector", "matrix"):
         assert found[name].shape == expected[name].shape
         np.testing.assert_allclose(found[name], expected[name], rtol=2e-6, atol=1e-6)
@@ -51,14 +51,14 @@ def test_all_forms_equal_plain_calls(how, size):
 
 @pytest.mark.parametrize("devices", [2, 3, 8])
 def test_uneven_counts_are_padded_for_any_number_of_devices(devices):
-    found, expected = lifted(7, Axis(7, "pmap", devices))
+    found, expected = lifted(7, ReplicateAxis(7, "pmap", devices))
     np.testing.assert_allclose(found["matrix"], expected["matrix"], rtol=2e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "devices"), [(4, 2), (3, 2), (5, 8)])
 def test_what_comes_from_one_spread_call_can_go_into_the_next(size, devices):
     """Keys and arrays alike, wherever the first call left them; also as an argument that all replicates share."""
-    lifter, keys = Lifter(Axis(size, "pmap", devices)), jax.random.split(jax.random.key(0), size)
+    lifter, keys = Lifter(ReplicateAxis(size, "pmap", devices)), jax.random.split(jax.random.key(0), size)
     folded = lifter.lift("fold", jax.random.fold_in, 1, 1)(keys, np.uint32(3))
     drawn = lifter.lift("draw", lambda key, x: x + jax.random.normal(key, (2,)), 2, 0)(folded, jnp.ones((size, 2)))
     again = lifter.lift("add", jnp.add, 1, 1)(drawn, drawn[0])
@@ -68,15 +68,15 @@ def test_what_comes_from_one_spread_call_can_go_into_the_next(size, devices):
 
 def test_the_choice_of_the_axis(monkeypatch):
     assert jax.local_device_count() == 8
-    assert Axis.choose(5) == Axis(5, "loop")
-    assert Axis.choose(5, "vmap") == Axis(5, "vmap")
-    assert Axis.choose(5, "pmap") == Axis(5, "pmap", 5)
-    assert Axis.choose(20, "pmap") == Axis(20, "pmap", 8)
+    assert ReplicateAxis.choose(5) == ReplicateAxis(5, "loop")
+    assert ReplicateAxis.choose(5, "vmap") == ReplicateAxis(5, "vmap")
+    assert ReplicateAxis.choose(5, "pmap") == ReplicateAxis(5, "pmap", 5)
+    assert ReplicateAxis.choose(20, "pmap") == ReplicateAxis(20, "pmap", 8)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert Axis.choose(5) == Axis(5, "pmap", 5)
-    assert Axis.choose(1) == Axis(1, "loop")
+    assert ReplicateAxis.choose(5) == ReplicateAxis(5, "pmap", 5)
+    assert ReplicateAxis.choose(1) == ReplicateAxis(1, "loop")
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
-    assert Axis.choose(5) == Axis(5, "vmap")
+    assert ReplicateAxis.choose(5) == ReplicateAxis(5, "vmap")
 
 
 def test_a_batch_of_one_keeps_its_switch():
@@ -85,12 +85,12 @@ def test_a_batch_of_one_keeps_its_switch():
     def choose(index, x):
         return jax.lax.switch(index, [jnp.sin, jnp.cos], x)
 
-    call = Lifter(Axis.choose(1)).lift("choose", choose, 2, 0)
+    call = Lifter(ReplicateAxis.choose(1)).lift("choose", choose, 2, 0)
     assert "cond" in str(jax.make_jaxpr(call)(jnp.int32(1), jnp.ones(2)))
 
 
 def test_a_function_is_compiled_once_for_equal_partials():
-    lifter, traced = Lifter(Axis(2, "vmap")), []
+    lifter, traced = Lifter(ReplicateAxis(2, "vmap")), []
 
     def power(settings, x):
         traced.append(settings)
@@ -98,10 +98,10 @@ def test_a_function_is_compiled_once_for_equal_partials():
 
     for _ in range(3):
         function = partial(power, Power(3))
-        found = lifter.lift(identity_of(function), function, 1, 0)(jnp.array([2.0, 3.0]))
+        found = lifter.lift(function_key(function), function, 1, 0)(jnp.array([2.0, 3.0]))
     assert found.tolist() == [8.0, 27.0] and len(traced) == 1
     other = partial(power, Power(2))
-    assert lifter.lift(identity_of(other), other, 1, 0)(jnp.array([2.0, 3.0])).tolist() == [4.0, 9.0]
+    assert lifter.lift(function_key(other), other, 1, 0)(jnp.array([2.0, 3.0])).tolist() == [4.0, 9.0]
 
 
 def test_equal_functions_have_equal_identities():
@@ -111,8 +111,8 @@ def test_equal_functions_have_equal_identities():
     def g(*_):
         pass
 
-    assert identity_of(partial(f, Power(1), b=2)) == identity_of(partial(f, Power(1), b=2))
-    assert identity_of(partial(partial(f, 1), 2)) == identity_of(partial(f, 1, 2))
-    assert identity_of(partial(f, partial(g, 1))) == identity_of(partial(f, partial(g, 1)))
+    assert function_key(partial(f, Power(1), b=2)) == function_key(partial(f, Power(1), b=2))
+    assert function_key(partial(partial(f, 1), 2)) == function_key(partial(f, 1, 2))
+    assert function_key(partial(f, partial(g, 1))) == function_key(partial(f, partial(g, 1)))
     others = [partial(f, 1), partial(f, 1.0), partial(f, True), partial(g, 1), partial(f, 2), partial(f, x=1), f, g]
-    assert len({identity_of(function) for function in others}) == len(others)
+    assert len({function_key(function) for function in others}) == len(others)

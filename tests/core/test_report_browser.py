@@ -16,8 +16,8 @@ from tests.results_files import (
     HOSTILE,
     SVG,
     claim,
+    config,
     measure,
-    page,
     publish,
     run_halfway,
     run_locally,
@@ -47,9 +47,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sweep(root, "a_paper")
     claims = ("C1", "C2", "C3", "C4")
     pages = [
-        page("a_paper", "Zebras in networks", claims),
-        page("b_paper", "Apples and pears", ("C1",), fields=["fruit", "sparsity"]),
-        page("c_paper", "Nothing yet", ("C1",), fields=["fruit"]),
+        config("a_paper", "Zebras in networks", claims),
+        config("b_paper", "Apples and pears", ("C1",), fields=["fruit", "sparsity"]),
+        config("c_paper", "Nothing yet", ("C1",), fields=["fruit"]),
     ]
     (root / "half" / "laptop").mkdir(parents=True)
     write_json(root / "half" / "laptop" / "claims.json", [])
@@ -281,7 +281,7 @@ def test_without_the_library_the_page_says_so(browser: Browser, site: Path, tmp_
 
 def test_a_long_run_opens_quickly_and_is_small(browser: Browser, tmp_path: Path) -> None:
     measure(publish(tmp_path, "a_paper", [claim("C1")]), table(replicates=5, steps=10_000))
-    built = build(tmp_path, [page("a_paper")], tmp_path / "report").with_name("a_paper.html")
+    built = build(tmp_path, [config("a_paper")], tmp_path / "report").with_name("a_paper.html")
     assert built.stat().st_size < 200_000
     browser.open(built)
     text = built.read_text(encoding="utf-8").split('id="curves-data">')[1].split("</script>")[0]

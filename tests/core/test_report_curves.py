@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.report import asked, curves, freshness, unfinished
+from core.report import curves, freshness, freshness_process, unfinished
 from core.report.papers import repetitions
-from core.report.results import Unfit
+from core.report.results import InvalidResult
 from core.report.site import build
 from core.report.sweeps import SweepPage
-from core.sweeps import book
-from tests.results_files import Reader, claim, measure, page, publish, run_halfway, run_locally, sweep, table
+from core.runs import sweep_folder
+from tests.results_files import Reader, claim, config, measure, publish, run_halfway, run_locally, sweep, table
 
 
 def data_of(path: Path, name: str) -> list[dict]:
@@ -127,7 +127,7 @@ def test_measurements_reach_the_page_with_the_way_to_their_file(tmp_path: Path) 
     root = tmp_path / "results"
     measure(publish(root, "a_paper", [claim("C1")]))
     measure(run_locally(root, "a_paper", [claim("C1")]), table(steps=5))
-    build(root, [page("a_paper")], root / "report")
+    build(root, [config("a_paper")], root / "report")
     reader = Reader(root / "report" / "a_paper.html")
     links = [link["href"] for link in reader.all("a") if "download" in link]
     assert links == [
@@ -158,7 +158,7 @@ def test_damaged_tables_and_missing_figures_are_said_on_the_page(tmp_path: Path)
         (folder / "measurements.csv.gz").unlink()
         if content is not None:
             (folder / "measurements.csv.gz").write_bytes(content)
-        build(tmp_path, [page("a_paper")], tmp_path / "report")
+        build(tmp_path, [config("a_paper")], tmp_path / "report")
         text = Reader(tmp_path / "report" / "a_paper.html").text
         assert said in text
         assert "results/a_paper/laptop: figures/lenet-losses.svg is missing" in text
@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_is_shown_with_its_live_rows(tmp_path: Path) -> None:
         file.write('\n{"replicate": 1, "stage": "dense", "step": 300, "loss": 9.0}\n')
     rows = unfinished.table(found)
     assert rows["value"].tolist() == [1.0, 0.5, pytest.approx(1 / 3), 9.0]
-    build(tmp_path, [page("a_paper")], tmp_path / "report")
+    build(tmp_path, [config("a_paper")], tmp_path / "report")
     [chart] = data_of(tmp_path / "report" / "a_paper.html", "curves-data")
     assert chart["name"] == "unfinished: lenet, laptop scale"
     assert chart["views"][0]["lines"][0]["y"] == [1.0, 0.5, 0.33333, 9.0]
@@ -205,13 +205,13 @@ def test_a_run_at_work_is_told_from_one_that_stopped(tmp_path: Path) -> None:
     (run / "settings.json").unlink()
     with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(Unfit, match=r"settings\.json is missing"):
+        with pytest.raises(InvalidResult, match=r"settings\.json is missing"):
             unfinished.read(tmp_path, run)
 
 
 def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
     sweep(tmp_path, "a_paper")
-    found = SweepPage(book.read_all(tmp_path / "runs")[0])
+    found = SweepPage(sweep_folder.read_sweeps(tmp_path / "runs")[0])
     chart = found.chart()
     rate, optimizer = chart["axes"]
     assert rate == {"name": "rate", "words": None, "values": [0.1, 0.1, 0.2, 0.2, 0.4, 0.4], "log": False}
@@ -221,7 +221,7 @@ def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
     assert found.objective == "test_accuracy, ticket, higher is better"
     assert found.best is not None
     assert (found.best.number, found.value(found.best), found.fresh) == (4, "1.20 [1.10, 1.30]", "1.30 [1.20, 1.40]")
-    build(tmp_path, [page("a_paper")], tmp_path / "report")
+    build(tmp_path, [config("a_paper")], tmp_path / "report")
     text = Reader(tmp_path / "report" / "sweep-abc123abc123.html").text
     assert "winner point 4: 1.20 [1.10, 1.30]; on fresh replicates 1.30 [1.20, 1.40]" in text
     assert "encore run -m paper=a_paper settings.rate=0.1,0.2,0.4 settings.optimizer.name=sgd,adam" in text
@@ -232,22 +232,24 @@ def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
 
 def test_a_sweep_over_orders_of_magnitude_has_a_logarithmic_axis(tmp_path: Path) -> None:
     sweep(tmp_path, "a_paper", rates=("1e-3", "3e-3", "1e-2"))
-    assert SweepPage(book.read_all(tmp_path / "runs")[0]).chart()["axes"][0]["log"]
+    assert SweepPage(sweep_folder.read_sweeps(tmp_path / "runs")[0]).chart()["axes"][0]["log"]
 
 
 def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
     from core.cli.publish import standing
     from core.files import sha256, write_json
-    from core.pages import load_page
-    from core.publishing.identity import digest
-    from core.running import compose, jobs
+    from core.launch import compose, jobs
+    from core.papers.config import load_config
+    from core.runs.identity import digest
 
     def state() -> list[tuple[str, str]]:
-        return [(each.study, each.state) for each in freshness.of_paper(tmp_path / "results", load_page("toy"))]
+        return [
+            (each.study, each.state) for each in freshness.paper_freshness(tmp_path / "results", load_config("toy"))
+        ]
 
     assert state() == []
-    launch = compose.prepare_launch(["paper=toy", "study=fit"])
-    now = standing(jobs.job_of(launch, launch.studies[0]))
+    launch = compose.compose_launch(["paper=toy", "study=fit"])
+    now = standing(jobs.make_job(launch, launch.studies[0]))
     studies = {"fit": {"identity": now.identity.parts, "verdict_identity": now.verdicts, "seconds": 60.0}}
     studies["fit"]["figures_identity"] = now.figures
     folder = tmp_path / "results" / "toy" / "laptop"
@@ -266,19 +268,21 @@ def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_process_answers_the_same(toy_root: Path, tmp_path: Path) -> None:
-    from core.pages import load_page
+    from core.papers.config import load_config
 
     folder = tmp_path / "results" / "toy" / "laptop"
     folder.mkdir(parents=True)
-    wanted = [freshness.Freshness("laptop", "*", asked.EDITED, "provenance.json is missing or damaged")]
-    assert freshness.of_paper(tmp_path / "results", load_page("toy")) == wanted
-    assert asked.Asked(tmp_path / "results").of(load_page("toy")) == wanted
+    wanted = [freshness.Freshness("laptop", "*", freshness_process.EDITED, "provenance.json is missing or damaged")]
+    assert freshness.paper_freshness(tmp_path / "results", load_config("toy")) == wanted
+    assert freshness_process.FreshnessProcess(tmp_path / "results").of(load_config("toy")) == wanted
 
 
 def test_a_process_without_an_answer_leaves_freshness_unknown(
     toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.pages import load_page
+    from core.papers.config import load_config
 
-    monkeypatch.setattr(asked.sys, "executable", "/bin/false")
-    assert [each.state for each in asked.Asked(tmp_path).of(load_page("toy"))] == [asked.UNKNOWN]
+    monkeypatch.setattr(freshness_process.sys, "executable", "/bin/false")
+    assert [each.state for each in freshness_process.FreshnessProcess(tmp_path).of(load_config("toy"))] == [
+        freshness_process.UNKNOWN
+    ]

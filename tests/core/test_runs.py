@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core import files
-from core.running.runs import Run, note_in_ledger
+from core.runs.folder import RunFolder, append_to_ledger
 
 
 @pytest.fixture(autouse=True)
@@ -15,21 +15,21 @@ def results(tmp_path, monkeypatch):
 
 
 def test_a_replicate_is_finished_when_it_says_so():
-    run = Run("toy-fit-laptop-0")
-    files.write_text(run.replicate(0) / "measurements.jsonl", "")
-    files.write_json(run.replicate(2) / "done.json", {"seconds": 1.5})
-    assert run.missing(range(4)) == [0, 1, 3] and run.finished(2)
-    assert run.done(2) == {"seconds": 1.5}
+    run = RunFolder("toy-fit-laptop-0")
+    files.write_text(run.replicate_folder(0) / "measurements.jsonl", "")
+    files.write_json(run.replicate_folder(2) / "done.json", {"seconds": 1.5})
+    assert run.missing(range(4)) == [0, 1, 3] and run.is_finished(2)
+    assert run.read_cost(2) == {"seconds": 1.5}
 
 
 def test_folders_do_not_depend_on_how_many_replicates_there_are(results):
-    run = Run("toy-fit-laptop-0")
-    assert run.replicate(12) == results / "runs" / "toy-fit-laptop-0" / "replicates" / "000012"
-    assert run.verdict(range(1000, 1006)) == results / "runs" / "toy-fit-laptop-0" / "verdict" / "1000-6"
+    run = RunFolder("toy-fit-laptop-0")
+    assert run.replicate_folder(12) == results / "runs" / "toy-fit-laptop-0" / "replicates" / "000012"
+    assert run.verdict_folder(range(1000, 1006)) == results / "runs" / "toy-fit-laptop-0" / "verdict" / "1000-6"
 
 
 def test_the_ledger_grows_by_lines(results):
     for count in (1, 2):
-        note_in_ledger({"identity": "x", "count": count})
+        append_to_ledger({"identity": "x", "count": count})
     lines = (results / "runs" / "ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["count"] for line in lines] == [1, 2]

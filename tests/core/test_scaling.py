@@ -12,13 +12,13 @@ import numpy as np
 import optax
 import pytest
 
-from core.contract import load_sheet, studies_of
 from core.data import loading
 from core.errors import BadInput
-from core.keys import replicate_keys
-from core.lab import Lab
-from core.pages import load_page
-from core.replicas import Axis
+from core.lab.keys import replicate_keys
+from core.lab.lab import Lab
+from core.lab.replicas import ReplicateAxis
+from core.papers.config import load_config
+from core.papers.contract import experiment_studies, load_experiment
 from core.scaling.gradients import batch_gradient, in_parts, in_precision
 from core.scaling.settings import ScalingSettings
 from tests.net import build_net
@@ -165,31 +165,31 @@ def net_root(toy_root: Path) -> Path:
     return build_net(toy_root)
 
 
-def trained(folder: Path, axis: Axis, **scaling: Any) -> np.ndarray:
+def trained(folder: Path, axis: ReplicateAxis, **scaling: Any) -> np.ndarray:
     """The biases of the last layer of some replicates of the paper `net`."""
-    study, page = studies_of(load_sheet("net"))["net"], load_page("net").studies["net"]
-    values = page.values("laptop")
-    settings = page.build({**values, "scaling": {**values["scaling"], **scaling}})
+    study, config = experiment_studies(load_experiment("net"))["net"], load_config("net").studies["net"]
+    values = config.values("laptop")
+    settings = config.build({**values, "scaling": {**values["scaling"], **scaling}})
     assert asdict(settings)["scaling"] == {**asdict(ScalingSettings()), **scaling}
     numbers = range(axis.size)
-    lab = Lab(numbers, [folder / str(n) for n in numbers], folder / "checkpoints", loading.load, axis)
+    lab = Lab(numbers, [folder / str(n) for n in numbers], folder / "checkpoints", loading.load_data_set, axis)
     study.trial(settings, replicate_keys("net", "net", numbers), lab)
     return lab.kept["bias"]
 
 
 def test_a_sheet_gives_the_same_results_by_every_way(net_root, tmp_path):
-    plain = trained(tmp_path / "plain", Axis(3, "vmap"))
+    plain = trained(tmp_path / "plain", ReplicateAxis(3, "vmap"))
     for name, axis, scaling in (
-        ("parts", Axis(1, "loop"), {"micro_batches": 4, "rematerialise": True}),
-        ("spread", Axis(1, "loop"), {"spread": True}),
-        ("devices", Axis(3, "pmap", 2), {"micro_batches": 2}),
+        ("parts", ReplicateAxis(1, "loop"), {"micro_batches": 4, "rematerialise": True}),
+        ("spread", ReplicateAxis(1, "loop"), {"spread": True}),
+        ("devices", ReplicateAxis(3, "pmap", 2), {"micro_batches": 2}),
     ):
         found = trained(tmp_path / name, axis, **scaling)
         np.testing.assert_allclose(found, plain[: axis.size], atol=2e-4, err_msg=name)
-    low = trained(tmp_path / "low", Axis(1, "loop"), precision="bfloat16")
+    low = trained(tmp_path / "low", ReplicateAxis(1, "loop"), precision="bfloat16")
     assert 1e-6 < np.abs(low - plain[:1]).max() < 0.05
 
 
 def test_devices_are_spread_over_replicates_or_over_batches(net_root, tmp_path):
     with pytest.raises(BadInput, match="add axis=loop to spread batches instead"):
-        trained(tmp_path, Axis(2, "pmap", 2), spread=True)
+        trained(tmp_path, ReplicateAxis(2, "pmap", 2), spread=True)

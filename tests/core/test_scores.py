@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from core import scores
 from core.errors import BadInput
+from core.tabular import scores
 
 
 def test_calibration_error_by_hand():
@@ -33,7 +33,7 @@ def test_calibration_error_of_true_probabilities_is_small_and_of_shifted_ones_is
 def test_calibration_of_the_chosen_class():
     p = [[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]
     # Confidences 0.9 (right), 0.7 (right), 0.6 (wrong), one bin: |2 - 2.2| / 3.
-    assert scores.chosen_calibration_error(p, [0, 1, 1], 1) == pytest.approx(0.2 / 3)
+    assert scores.top_label_calibration_error(p, [0, 1, 1], 1) == pytest.approx(0.2 / 3)
 
 
 def test_area_under_the_curve_by_hand_and_by_scikit_learn():

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from core.running import screen
+from core import terminal
+from core.running import display
 
 
 def clause(**changes: Any) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def claim(**changes: Any) -> dict[str, Any]:
     [(0, "0 s"), (0.5, "30 s"), (1, "1 min"), (11.4, "11 min"), (119, "119 min"), (120, "2.0 h"), (3000, "2.1 days")],
 )
 def test_lengths_of_time(minutes, said):
-    assert screen.duration(minutes) == said
+    assert terminal.format_duration(minutes) == said
 
 
 @pytest.mark.parametrize(
@@ -40,12 +41,12 @@ def test_lengths_of_time(minutes, said):
     ],
 )
 def test_a_clause_with_its_interval(changes, said):
-    assert screen.clause_text(clause(**changes)) == said
+    assert display.clause_text(clause(**changes)) == said
 
 
 def test_a_claim_as_a_row():
     printed = {"value": 0.5, "unit": "points"}
-    row = screen.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
+    row = display.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
     assert row == (
         "C1 It is better [a lot].",
         "0.5 points",
@@ -56,7 +57,7 @@ def test_a_claim_as_a_row():
 
 @pytest.mark.parametrize("verdict", ["holds", "fails", "undecided", "not testable"])
 def test_every_verdict_has_its_mark(verdict):
-    assert screen.claim_row(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
+    assert display.claim_row(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,12 @@ def test_every_verdict_has_its_mark(verdict):
     ],
 )
 def test_how_a_control_came_out(verdict, passes, said):
-    line = screen.control_line(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
+    line = display.control_line(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
     assert line == f"control of C1 (chance): {said}"
 
 
 def test_square_brackets_are_text(capsys):
-    screen.Screen().line("[bold]a[/bold] [link=x]b")
+    display.RunDisplay().line("[bold]a[/bold] [link=x]b")
     assert capsys.readouterr().out == " [bold]a[/bold] [link=x]b\n"
 
 
@@ -88,9 +89,9 @@ def written(console: Console) -> str:
 
 def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("core.running.screen.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("core.terminal.time.monotonic", lambda: clock[0])
     console = lines(terminal=False)
-    with screen.Progress(console, "fit training", 200) as progress:
+    with terminal.ProgressBar(console, "fit training", 200) as progress:
         for now, steps in ((1.0, 10), (30.0, 40), (31.0, 10), (60.0, 40)):
             clock[0] = now
             progress.advance(steps)
@@ -102,9 +103,9 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch):
 
 def test_progress_without_a_known_end(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("core.running.screen.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("core.terminal.time.monotonic", lambda: clock[0])
     console = lines(terminal=False)
-    with screen.Progress(console, "ready preparing", 0) as progress:
+    with terminal.ProgressBar(console, "ready preparing", 0) as progress:
         clock[0] = 21.0
         progress.advance(5)
     assert written(console).splitlines() == [" ready preparing: 5 steps, 21 s"]
@@ -112,7 +113,7 @@ def test_progress_without_a_known_end(monkeypatch):
 
 def test_progress_on_a_terminal_is_a_bar():
     console = lines(terminal=True)
-    with screen.Progress(console, "fit training", 20) as progress:
+    with terminal.ProgressBar(console, "fit training", 20) as progress:
         progress.advance(20)
     assert "fit training" in written(console) and "20/20" in written(console)
 
@@ -120,5 +121,5 @@ def test_progress_on_a_terminal_is_a_bar():
 def test_paths_are_shown_from_here(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert str(screen.shown(tmp_path / "here" / "results" / "x")) == "results/x"
-    assert screen.shown(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
+    assert str(terminal.short_path(tmp_path / "here" / "results" / "x")) == "results/x"
+    assert terminal.short_path(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")

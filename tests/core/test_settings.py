@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from core.contract import load_sheet, studies_of
 from core.errors import BadInput
 from core.optim.settings import OptimizerSettings
-from core.roots import sheet_path
-from core.settings import StudyNames, build, data_sets, inside, plain, read_settings_class, read_studies, setting
+from core.papers.contract import experiment_studies, load_experiment
+from core.papers.settings import (
+    StudyNames,
+    build_settings,
+    data_sets_of_settings,
+    inside,
+    read_settings_class,
+    read_studies,
+    setting,
+    settings_as_dict,
+)
+from core.paths import experiment_path
 
 
 @dataclass(frozen=True)
@@ -47,27 +56,29 @@ GOOD: dict[str, Any] = {"count": 2, "share": 0.5, "name": "red"}
 
 def refusal(**values: Any) -> str:
     with pytest.raises(BadInput) as caught:
-        build(OuterSettings, {**GOOD, **values})
+        build_settings(OuterSettings, {**GOOD, **values})
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_plain_values_become_typed_ones():
-    built = build(OuterSettings, {**GOOD, "share": 1, "widths": [1, 2.5], "inner": {"depth": 3, "cuts": [4, 5]}})
+    built = build_settings(
+        OuterSettings, {**GOOD, "share": 1, "widths": [1, 2.5], "inner": {"depth": 3, "cuts": [4, 5]}}
+    )
     assert built == OuterSettings(2, 1.0, "red", widths=(1.0, 2.5), inner=InnerSettings(3, cuts=(4, 5)))
     assert type(built.share) is float and [type(width) for width in built.widths] == [float, float]
 
 
 def test_an_optional_value_is_null_or_of_its_type():
-    assert build(OuterSettings, {**GOOD, "limit": None, "words": None}).limit is None
-    assert build(OuterSettings, {**GOOD, "limit": 0, "words": ["a", "b"]}).words == ("a", "b")
+    assert build_settings(OuterSettings, {**GOOD, "limit": None, "words": None}).limit is None
+    assert build_settings(OuterSettings, {**GOOD, "limit": 0, "words": ["a", "b"]}).words == ("a", "b")
     assert "settings.limit='none' must be a number" in refusal(limit="none")
     assert "[0, 1)" in refusal(limit=1.0)
 
 
 def test_an_optional_group_is_null_or_a_group():
-    assert build(OuterSettings, {**GOOD, "extra": None}).extra is None
-    assert build(OuterSettings, {**GOOD, "extra": {"depth": 4}}).extra == InnerSettings(4)
+    assert build_settings(OuterSettings, {**GOOD, "extra": None}).extra is None
+    assert build_settings(OuterSettings, {**GOOD, "extra": {"depth": 4}}).extra == InnerSettings(4)
     assert "settings.extra.depth" in refusal(extra={"depth": 10})
 
 
@@ -119,7 +130,7 @@ def test_a_value_out_of_range_is_refused(values, said):
 
 @pytest.mark.parametrize("values", [{"count": 1, "share": 0.5}, {"count": 5}, {"share": 1.0}, {"share": 1e-300}])
 def test_the_bounds_of_a_range_are_kept(values):
-    built = build(OuterSettings, {**GOOD, **values})
+    built = build_settings(OuterSettings, {**GOOD, **values})
     assert all(getattr(built, name) == value for name, value in values.items())
 
 
@@ -145,7 +156,7 @@ def test_unknown_names_are_answered_with_the_nearest():
 
 def test_a_missing_value_is_named_with_its_help():
     with pytest.raises(BadInput, match=r"settings\.share is missing: part of it"):
-        build(OuterSettings, {"count": 2, "name": "red"})
+        build_settings(OuterSettings, {"count": 2, "name": "red"})
 
 
 def test_contradictory_settings_are_refused():
@@ -155,26 +166,32 @@ def test_contradictory_settings_are_refused():
 
 
 def test_data_sets_are_found_in_groups_too():
-    built = build(OuterSettings, {**GOOD, "dataset": "mnist", "inner": {"depth": 1, "source": "fashion_mnist"}})
-    assert data_sets(built) == ["mnist", "fashion_mnist"]
-    assert data_sets(dataclasses.replace(built, extra=InnerSettings(1))) == ["mnist", "fashion_mnist", "digits"]
+    built = build_settings(
+        OuterSettings, {**GOOD, "dataset": "mnist", "inner": {"depth": 1, "source": "fashion_mnist"}}
+    )
+    assert data_sets_of_settings(built) == ["mnist", "fashion_mnist"]
+    assert data_sets_of_settings(dataclasses.replace(built, extra=InnerSettings(1))) == [
+        "mnist",
+        "fashion_mnist",
+        "digits",
+    ]
 
 
 def test_plain_values_survive_json_and_build_the_same_settings():
-    built = build(OuterSettings, {**GOOD, "inner": {"depth": 3, "cuts": [4]}, "words": ["a"]})
-    values = plain(built)
+    built = build_settings(OuterSettings, {**GOOD, "inner": {"depth": 3, "cuts": [4]}, "words": ["a"]})
+    values = settings_as_dict(built)
     assert json.loads(json.dumps(values)) == values
     assert values["inner"]["cuts"] == [4]
-    assert build(OuterSettings, values) == built
+    assert build_settings(OuterSettings, values) == built
 
 
 def test_classes_read_from_source_equal_the_imported_ones(toy_root):
-    sheet = sheet_path("toy")
-    imported, names = studies_of(load_sheet("toy")), read_studies(sheet)
+    experiment = experiment_path("toy")
+    imported, names = experiment_studies(load_experiment("toy")), read_studies(experiment)
     assert names["ready"] == StudyNames("ReadySettings", "ready_trial", "prepare")
     assert list(names) == list(imported) and names["fit"].prepare is None
     for study, found in names.items():
-        assert described(read_settings_class(sheet, found.settings)) == described(imported[study].settings)
+        assert described(read_settings_class(experiment, found.settings)) == described(imported[study].settings)
 
 
 def described(cls: type) -> list[Any]:
@@ -186,15 +203,15 @@ def described(cls: type) -> list[Any]:
 
 
 def test_reading_a_class_runs_nothing_else_of_the_sheet(tmp_path):
-    sheet = tmp_path / "sheet.py"
-    sheet.write_text(
-        "import nowhere\nfrom dataclasses import dataclass\nfrom core.settings import setting\n"
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(
+        "import nowhere\nfrom dataclasses import dataclass\nfrom core.papers.settings import setting\n"
         "raise SystemExit('imported')\n"
         "@dataclass(frozen=True)\nclass MySettings:\n    size: int = setting('size')\n"
     )
-    assert build(read_settings_class(sheet, "MySettings"), {"size": 3}).size == 3
-    with pytest.raises(BadInput, match=r"sheet\.py has no settings class YourSettings"):
-        read_settings_class(sheet, "YourSettings")
+    assert build_settings(read_settings_class(experiment, "MySettings"), {"size": 3}).size == 3
+    with pytest.raises(BadInput, match=r"experiment\.py has no settings class YourSettings"):
+        read_settings_class(experiment, "YourSettings")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +226,7 @@ def test_reading_a_class_runs_nothing_else_of_the_sheet(tmp_path):
     ],
 )
 def test_a_table_of_studies_that_cannot_be_read_is_refused(tmp_path, source, said):
-    sheet = Path(tmp_path / "sheet.py")
-    sheet.write_text(source)
+    experiment = Path(tmp_path / "experiment.py")
+    experiment.write_text(source)
     with pytest.raises(BadInput, match=said):
-        read_studies(sheet)
+        read_studies(experiment)

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core import stages
 from core.errors import BadInput
-from core.stages import Checkpoint, ReplicateStore
+from core.lab import stages
+from core.lab.stages import Checkpoint, StageStore
 
 
-def store(folder: Path, *numbers: int) -> ReplicateStore:
-    return ReplicateStore([folder / str(number) for number in numbers])
+def store(folder: Path, *numbers: int) -> StageStore:
+    return StageStore([folder / str(number) for number in numbers])
 
 
 def load(folder: Path, *numbers: int) -> dict[str, Any]:
@@ -79,13 +79,13 @@ def test_a_file_with_a_changed_byte_is_as_good_as_none(tmp_path):
 
 @pytest.mark.parametrize("name", ["dense", "ticket/15", "low/reinit/3/0", "a.b-c_d"])
 def test_names_of_stages(name):
-    assert stages.check_name(name) == name
+    assert stages.check_stage_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", "../a", "a/../b", "..", "A", "a b", "a\n", "ä"])
 def test_names_that_would_leave_the_folder_or_confuse_it(name):
     with pytest.raises(BadInput, match="is not a valid stage name"):
-        stages.check_name(name)
+        stages.check_stage_name(name)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import pytest
 
 from core import files
 from core.cli.main import main
-from core.running import records
-from core.sweeps import book, show
-from core.sweeps.book import Sweep
+from core.runs import measurements, sweep_folder
+from core.runs.sweep_folder import Sweep
+from core.sweeps import display
 from tests.core.test_sweeps_book import example
 from tests.toy import build_toy
 
@@ -57,7 +57,7 @@ def tables(runs: Path) -> dict[str, bytes]:
 
 
 def sweep_of(folder: Path) -> Sweep:
-    [found] = book.read_all(runs_of(folder))
+    [found] = sweep_folder.read_sweeps(runs_of(folder))
     return found
 
 
@@ -107,7 +107,7 @@ def test_launchers_leave_what_the_plain_loop_leaves(
     before = written(here)
     assert main([*TOY, RATES]) == 0, "the same sweep by another launcher"
     assert "3 finished before" in capfd.readouterr().out
-    assert written(here) == before and len(book.read_all(runs_of(here))) == 1
+    assert written(here) == before and len(sweep_folder.read_sweeps(runs_of(here))) == 1
 
 
 def test_vectorised_points_give_what_they_give_one_by_one(
@@ -119,7 +119,7 @@ def test_vectorised_points_give_what_they_give_one_by_one(
     together, apart = tables(runs_of(here)), tables(one_by_one)
     assert together.keys() == apart.keys() and len(together) == 3
     for name in apart:
-        one, other = (records.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
+        one, other = (measurements.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
         assert one.drop(columns="value").equals(other.drop(columns="value"))
         assert np.allclose(one["value"], other["value"], rtol=2e-5, atol=1e-7)
         assert one["value"].nunique() > 12
@@ -130,7 +130,7 @@ def test_vectorised_points_give_what_they_give_one_by_one(
 def test_vectorised_under_vmap_too(here: Path, one_by_one: Path) -> None:
     assert main([*TOY, RATES, "launcher=vectorised", "axis=vmap"]) == 0
     for name in tables(one_by_one):
-        one, other = (records.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
+        one, other = (measurements.read_measurements(runs / name) for runs in (one_by_one, runs_of(here)))
         assert np.allclose(one["value"], other["value"], rtol=2e-5, atol=1e-7)
 
 
@@ -187,7 +187,7 @@ def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd:
     sweep = sweep_of(here)
     assert [point.state for point in sweep.points] == ["waiting", "finished"]
     with contextlib.ExitStack() as elsewhere:
-        elsewhere.enter_context(files.held_lock(runs_of(here) / sweep.points[0].runs[0] / "lock", "busy"))
+        elsewhere.enter_context(files.try_lock(runs_of(here) / sweep.points[0].runs[0] / "lock", "busy"))
         process = started(*words)
         output = sweep.folder / "points" / "000000.txt"
         wait_for(lambda: output.exists() and sweep_of(here).points[0].message, process)
@@ -217,11 +217,11 @@ def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest
 
 
 def test_a_broken_sheet_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sheet = here / "root" / "experiments" / "toy.py"
+    experiment = here / "root" / "experiments" / "toy.py"
     broken = '    if settings.rate == 0.2 and not hasattr(lab, "cost"):\n        raise ZeroDivisionError("by hand")\n'
-    text = sheet.read_text()
+    text = experiment.read_text()
     at = text.index('    for arm, scale in (("fast"')
-    sheet.write_text(text[:at] + broken + text[at:])
+    experiment.write_text(text[:at] + broken + text[at:])
     assert main([*TOY, RATES]) == 1
     shown = capfd.readouterr()
     assert "ZeroDivisionError: by hand" in shown.out and "1 failed, 2 finished" in shown.out
@@ -247,7 +247,7 @@ def test_a_search_ends_with_its_winner_on_fresh_replicates(here: Path, capfd: py
     fresh = sweep.winner["fresh"]
     assert fresh["first"] == 1000 and fresh["n"] == 2 and fresh["mean"] != best.objective["mean"]
     run = runs_of(here) / best.runs[0]
-    table = records.read_measurements(run / "verdict" / "1000-2" / "measurements.csv.gz")
+    table = measurements.read_measurements(run / "verdict" / "1000-2" / "measurements.csv.gz")
     rows = table[(table["metric"] == "loss") & (table["arm"] == "fast")]
     assert rows["replicate"].tolist() == [1000, 1001] and np.isclose(rows["value"].mean(), fresh["mean"])
     assert "the first one on fresh replicates from 1000 on" in shown
@@ -270,8 +270,8 @@ def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_numbers_are_shown_with_their_intervals() -> None:
-    assert show.value_text({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
-    assert show.value_text({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
+    assert display.value_text({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
+    assert display.value_text({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
 
 
 def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 
 from core import files
 from core.errors import BadInput
-from core.sweeps import book
-from core.sweeps.book import Point, Sweep
+from core.runs import sweep_folder
+from core.runs.sweep_folder import Sweep, SweepPoint
 
 
 def example(runs: Path, identity: str = "0123456789ab") -> Sweep:
     """A small sweep as it lies on disk while its last point is being computed; also for the tests of its readers."""
-    folder = book.folder_of(runs, identity)
+    folder = sweep_folder.sweep_folder(runs, identity)
     points = tuple(
-        Point(
+        SweepPoint(
             number=number,
             overrides={"settings.rate": rate},
             words=("paper=toy", "study=fit", f"settings.rate={rate}"),
@@ -38,30 +38,30 @@ def example(runs: Path, identity: str = "0123456789ab") -> Sweep:
     axes = {"settings.rate": ["0.1", "0.2", "3.0", "0.3"]}
     winner = {"number": 1, "fresh": {"first": 1000, "mean": 0.12, "low": 0.01, "high": 0.23, "n": 4}}
     sweep = Sweep(identity, words, "grid", axes, objective, points, winner, folder)
-    book.write(sweep)
+    sweep_folder.write_sweep(sweep)
     return sweep
 
 
 def test_a_book_is_read_as_it_was_written(tmp_path: Path) -> None:
     sweep = example(tmp_path)
     (sweep.folder / "points").mkdir()
-    with book.lock_file(sweep.folder, 3).open("w") as file:
+    with sweep_folder.lock_file(sweep.folder, 3).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert book.read_all(tmp_path) == [sweep]
+        assert sweep_folder.read_sweeps(tmp_path) == [sweep]
     assert [point.number for point in sweep.best()] == [1, 0]
     assert [point.number for point in replace(sweep, objective={"direction": "max"}).best()] == [0, 1]
 
 
 def test_a_point_whose_process_is_gone_is_interrupted(tmp_path: Path) -> None:
-    [found] = book.read_all(tmp_path) if example(tmp_path) else []
+    [found] = sweep_folder.read_sweeps(tmp_path) if example(tmp_path) else []
     assert [point.state for point in found.points] == ["finished", "finished", "failed", "interrupted"]
     assert found.points[3].message == "its process ended"
 
 
 def test_what_is_known_of_a_point_wins_over_the_list(tmp_path: Path) -> None:
     sweep = example(tmp_path)
-    book.write_point(sweep.folder, replace(sweep.points[3], state="finished", seconds=2.5))
-    [found] = book.read_all(tmp_path)
+    sweep_folder.write_point(sweep.folder, replace(sweep.points[3], state="finished", seconds=2.5))
+    [found] = sweep_folder.read_sweeps(tmp_path)
     assert found.points[3] == replace(sweep.points[3], state="finished", seconds=2.5)
     assert (found.count("finished"), found.count("failed")) == (3, 1)
 
@@ -69,15 +69,15 @@ def test_what_is_known_of_a_point_wins_over_the_list(tmp_path: Path) -> None:
 def test_sweeps_are_found_by_the_beginning_of_their_identity(tmp_path: Path) -> None:
     example(tmp_path, "0123456789ab")
     example(tmp_path, "0fff456789ab")
-    assert book.read_one(tmp_path, "01").identity == "0123456789ab"
+    assert sweep_folder.find_sweep(tmp_path, "01").identity == "0123456789ab"
     for wrong, said in {"0": "0123456789ab, 0fff456789ab", "": "0123", "0123456789aa": "mean '0123456789ab'"}.items():
         with pytest.raises(BadInput, match=said):
-            book.read_one(tmp_path, wrong)
+            sweep_folder.find_sweep(tmp_path, wrong)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"points": [{}]}', '{"points": 3}'])
 def test_a_damaged_book_hides_no_other(tmp_path: Path, content: str) -> None:
     sweep = example(tmp_path)
     files.write_text(tmp_path / "sweeps" / "damaged" / "sweep.json", content)
-    assert [found.identity for found in book.read_all(tmp_path)] == [sweep.identity]
-    assert book.read_all(tmp_path / "nowhere") == []
+    assert [found.identity for found in sweep_folder.read_sweeps(tmp_path)] == [sweep.identity]
+    assert sweep_folder.read_sweeps(tmp_path / "nowhere") == []

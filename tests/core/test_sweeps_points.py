@@ -8,8 +8,9 @@ from scipy import stats as oracle
 
 from core.cli.main import main
 from core.errors import BadInput
-from core.running import compose, jobs, records
-from core.sweeps import objective, points, search
+from core.launch import compose, jobs
+from core.runs import measurements
+from core.sweeps import objective, search, sweep_command
 from core.sweeps.objective import Objective
 
 WORDS = ("paper=toy", "study=fit", "scale=smoke")
@@ -24,16 +25,16 @@ def here(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def identity(*words: str) -> str:
-    return points.grid_identity(points.read(words))
+    return sweep_command.grid_identity(sweep_command.parse_command(words))
 
 
 def test_a_grid_is_every_combination_once():
     words = ("paper=toy", "settings.rate=0.1,0.2,0.1", "settings.steps=range(7,10)", "settings.widths=[1],[2,3]")
-    found = points.expand(words)
+    found = sweep_command.expand_points(words)
     assert len(found) == len({tuple(point) for point in found}) == 2 * 3 * 2
     assert found[0] == ["paper=toy", "settings.rate=0.1", "settings.steps=7", "settings.widths=[1]"]
     assert found[1][-1] == "settings.widths=[2,3]"
-    assert points.expand(["paper=toy"]) == [["paper=toy"]]
+    assert sweep_command.expand_points(["paper=toy"]) == [["paper=toy"]]
 
 
 def test_an_identity_is_that_of_the_set_of_points():
@@ -47,10 +48,10 @@ def test_an_identity_is_that_of_the_set_of_points():
 
 
 def test_a_point_knows_its_runs():
-    checker = points.Checker(WORDS)
+    checker = sweep_command.PointChecker(WORDS)
     found = checker.point(3, {"settings.rate": "0.25", "replicates": "5"})
-    launch = compose.prepare_launch([*WORDS, "settings.rate=0.25", "replicates=5"])
-    assert found.runs == (jobs.job_of(launch, launch.studies[0]).run.identity,)
+    launch = compose.compose_launch([*WORDS, "settings.rate=0.25", "replicates=5"])
+    assert found.runs == (jobs.make_job(launch, launch.studies[0]).run.identity,)
     assert (found.number, found.replicates, found.label()) == (3, (0, 5), "settings.rate=0.25 replicates=5")
     assert len(checker.composed) == 1
     checker.point(4, {"settings.rate": "0.5", "replicates": "5"})
@@ -58,14 +59,16 @@ def test_a_point_knows_its_runs():
 
 
 def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page, sheet = (toy_root / "configs" / "paper" / "toy.yaml"), (toy_root / "experiments" / "toy.py")
-    page.with_name("other.yaml").write_text(page.read_text())
-    sheet.with_name("other.py").write_text(sheet.read_text().replace("rate:", "pace:").replace(".rate", ".pace"))
-    text = page.with_name("other.yaml").read_text()
-    page.with_name("other.yaml").write_text(
+    config, experiment = (toy_root / "configs" / "paper" / "toy.yaml"), (toy_root / "experiments" / "toy.py")
+    config.with_name("other.yaml").write_text(config.read_text())
+    experiment.with_name("other.py").write_text(
+        experiment.read_text().replace("rate:", "pace:").replace(".rate", ".pace")
+    )
+    text = config.with_name("other.yaml").read_text()
+    config.with_name("other.yaml").write_text(
         text.replace("every: 10, rate:", "every: 10, pace:").replace("every: 100, rate:", "every: 100, pace:")
     )
-    checker = points.Checker(["study=fit", "scale=smoke"])
+    checker = sweep_command.PointChecker(["study=fit", "scale=smoke"])
     found = [checker.point(n, {"paper": paper, "settings.steps": "9"}) for n, paper in enumerate(("toy", "other"))]
     assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.composed) == 2
     assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
@@ -76,8 +79,8 @@ def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.Ca
 
 
 def test_an_objective_is_the_mean_over_replicates_with_its_t_interval():
-    launch = compose.prepare_launch([*WORDS, "replicates=4"])
-    job = jobs.job_of(launch, launch.studies[0])
+    launch = compose.compose_launch([*WORDS, "replicates=4"])
+    job = jobs.make_job(launch, launch.studies[0])
     values = np.array([[3.0, 1.0], [4.0, 2.5], [2.0, 2.0], [9.0, 1.5]])
     for number, (early, late) in enumerate(values):
         rows = [
@@ -85,7 +88,7 @@ def test_an_objective_is_the_mean_over_replicates_with_its_t_interval():
             for arm in ("fast", "slow")
             for step, value in ((3, early), (7, late))
         ]
-        records.write_rows(job.run.replicate(number) / "measurements.jsonl", rows)
+        measurements.write_rows(job.run.replicate_folder(number) / "measurements.jsonl", rows)
     for select, column in ({}, 1), ({"step": 3}, 0):
         found = Objective("fit", "loss_curve", "min", "fast", select).of(job)
         low, high = oracle.t.interval(0.95, 3, values[:, column].mean(), values[:, column].std(ddof=1) / 2)
@@ -96,17 +99,17 @@ def test_an_objective_is_the_mean_over_replicates_with_its_t_interval():
 
 
 def test_an_objective_of_one_replicate_has_no_interval_and_an_infinite_one_is_none():
-    launch = compose.prepare_launch([*WORDS, "replicates=1"])
-    job = jobs.job_of(launch, launch.studies[0])
-    path = job.run.replicate(0) / "measurements.jsonl"
-    records.write_rows(path, [{"arm": "fast", "metric": "loss", "value": 2.0}])
+    launch = compose.compose_launch([*WORDS, "replicates=1"])
+    job = jobs.make_job(launch, launch.studies[0])
+    path = job.run.replicate_folder(0) / "measurements.jsonl"
+    measurements.write_rows(path, [{"arm": "fast", "metric": "loss", "value": 2.0}])
     assert Objective("fit", "loss", "min", "fast").of(job) == {"mean": 2.0, "low": None, "high": None, "n": 1}
-    records.write_rows(path, [{"arm": "fast", "metric": "loss", "value": float("inf")}])
+    measurements.write_rows(path, [{"arm": "fast", "metric": "loss", "value": float("inf")}])
     assert Objective("fit", "loss", "min", "fast").of(job) is None
 
 
 def test_what_is_measured_is_known_from_shapes():
-    found = objective.measured(compose.prepare_launch(["paper=toy"]), "fit")
+    found = objective.measured(compose.compose_launch(["paper=toy"]), "fit")
     assert {metric for metric, _ in found} == {"loss", "loss_curve"}
     assert {about["arm"] for _, about in found} == {"fast", "slow", "slow_again"}
 
@@ -170,19 +173,19 @@ def test_words_of_a_sweep_need_the_sweep(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(points.EXTRAS, "ray", ("hydra_plugins.absent", "ray"))
-    command = points.read([*WORDS, RATES, "launcher=ray"])
+    monkeypatch.setitem(sweep_command.EXTRAS, "ray", ("hydra_plugins.absent", "ray"))
+    command = sweep_command.parse_command([*WORDS, RATES, "launcher=ray"])
     with pytest.raises(BadInput, match=r"encore-papers\[ray\]"):
-        points.hydra_words(command, {"book": "x", "point": 0, "jobs": 1})
+        sweep_command.hydra_words(command, {"book": "x", "point": 0, "jobs": 1})
 
 
 @pytest.mark.parametrize("launcher", ["local", "vectorised", "joblib", "slurm", "slurm_local", "ray"])
 def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
     own = {"slurm": "launcher.additional_parameters.reservation=mine", "ray": "launcher.ray.init.namespace=mine"}
-    command = points.read([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
+    command = sweep_command.parse_command([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
     values = {"book": "x", "point": 0, "jobs": 3, "workers": 2}
-    words = [*points.hydra_words(command, values), *points.lines(values)]
-    found = compose.composed_config("sweep", words, hydra=True)
+    words = [*sweep_command.hydra_words(command, values), *sweep_command.lines(values)]
+    found = compose.compose_with_hydra("sweep", words, hydra=True)
     assert found["at_once"] == {"local": 1, "vectorised": 1, "slurm": 16}.get(launcher, 3)
     if launcher == "slurm":
         assert found["hydra"]["launcher"]["additional_parameters"] == {"reservation": "mine"}
@@ -192,7 +195,9 @@ def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
 
 
 def test_axes_are_shown_as_values_or_as_the_words_of_a_range():
-    command = points.read([*WORDS, "settings.rate=tag(log,interval(0.1,1))", "settings.steps=range(7,10)"])
+    command = sweep_command.parse_command(
+        [*WORDS, "settings.rate=tag(log,interval(0.1,1))", "settings.steps=range(7,10)"]
+    )
     assert {key: search.described(override) for key, override in command.axes.items()} == {
         "settings.rate": "tag(log,interval(0.1,1))",
         "settings.steps": ["7", "8", "9"],

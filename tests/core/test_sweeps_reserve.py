@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from core.running.workers import cores
-from core.sweeps.reserve import reserved
+from core.planning.machine import available_cores
+from core.sweeps.core_reservation import reserve_cores
 
 HOLD = """
 import sys, time
-from core.sweeps.reserve import reserved
-with reserved(1) as mine:
+from core.sweeps.core_reservation import reserve_cores
+with reserve_cores(1) as mine:
     print(mine, flush=True)
     sys.stdin.readline()
 """
@@ -27,24 +27,24 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
 
 
-@pytest.mark.skipif(len(cores()) < 2, reason="needs two cores")
+@pytest.mark.skipif(len(available_cores()) < 2, reason="needs two cores")
 def test_processes_get_cores_of_their_own_and_the_next_one_waits() -> None:
-    before, command = cores(), [sys.executable, "-c", HOLD]
+    before, command = available_cores(), [sys.executable, "-c", HOLD]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with contextlib.ExitStack() as running:
         others = [running.enter_context(subprocess.Popen(command, **pipes)) for _ in before]
         theirs = [json.loads(other.stdout.readline()) for other in others if other.stdout is not None]
         assert sorted(core for mine in theirs for core in mine) == before
         deadline = time.monotonic() + 0.5
-        with reserved(1, stopping=lambda: time.monotonic() > deadline) as mine:
+        with reserve_cores(1, stopping=lambda: time.monotonic() > deadline) as mine:
             assert mine == [], "a core was shared"
         for other in others[:1]:
             assert other.stdin is not None
             other.stdin.write("\n")
             other.stdin.flush()
-        with reserved(1) as mine:
-            assert mine == theirs[0] == cores(), "the core that was given back"
-        assert cores() == before
+        with reserve_cores(1) as mine:
+            assert mine == theirs[0] == available_cores(), "the core that was given back"
+        assert available_cores() == before
         for other in others[1:]:
             assert other.stdin is not None
             other.stdin.write("\n")
@@ -52,5 +52,5 @@ def test_processes_get_cores_of_their_own_and_the_next_one_waits() -> None:
 
 def test_a_process_that_may_use_no_more_takes_what_it_has() -> None:
     before = sorted(os.sched_getaffinity(0))
-    with reserved(len(before)) as mine:
-        assert mine == before == cores()
+    with reserve_cores(len(before)) as mine:
+        assert mine == before == available_cores()

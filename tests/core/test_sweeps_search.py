@@ -6,24 +6,25 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.sweeps import book, points, search
-from core.sweeps.book import Sweep
+from core.runs import sweep_folder
+from core.runs.sweep_folder import Sweep
+from core.sweeps import search, sweep_command
 from core.sweeps.objective import Objective
-from core.sweeps.points import Checker
-from core.sweeps.search import Tpe
+from core.sweeps.search import TpeSource
+from core.sweeps.sweep_command import PointChecker
 
 WORDS = ("paper=toy", "study=fit", "scale=smoke")
 AXES = ("settings.rate=tag(log,interval(0.001,10))", "settings.steps=int(interval(5,60))", "settings.mode=plain,fancy")
 
 
-def tpe(*axes: str, trials: int, at_once: int = 1, seed: int = 0) -> Tpe:
-    command = points.read([*WORDS, *axes])
+def tpe(*axes: str, trials: int, at_once: int = 1, seed: int = 0) -> TpeSource:
+    command = sweep_command.parse_command([*WORDS, *axes])
     wanted = Objective("fit", "loss", "min", "fast")
-    return Tpe(command, Checker(command.fixed), wanted, trials, startup=8, at_once=at_once, seed=seed)
+    return TpeSource(command, PointChecker(command.fixed), wanted, trials, startup=8, at_once=at_once, seed=seed)
 
 
-def opened(source: Tpe, folder: Path) -> Path:
-    book.write(Sweep(source.identity(), WORDS, "tpe", {}, source.objective.plain(), (), None, folder))
+def opened(source: TpeSource, folder: Path) -> Path:
+    sweep_folder.write_sweep(Sweep(source.identity(), WORDS, "tpe", {}, source.objective.plain(), (), None, folder))
     return folder
 
 
@@ -33,13 +34,13 @@ def loss(values: dict[str, str]) -> float:
     return abs(rate - 1) + abs(steps - 40) / 20 + (values["settings.mode"] == "plain")
 
 
-def carried_out(source: Tpe, folder: Path) -> list[dict[str, str]]:
+def carried_out(source: TpeSource, folder: Path) -> list[dict[str, str]]:
     """Play the search to its end, every point given its loss at once."""
     while found := source.more(folder):
         for point in found:
             value = {"mean": loss(dict(point.overrides)), "low": None, "high": None, "n": 1}
-            book.write_point(folder, dataclasses.replace(point, state="finished", objective=value))
-    return [dict(point.overrides) for point in book.read(folder).points]
+            sweep_folder.write_point(folder, dataclasses.replace(point, state="finished", objective=value))
+    return [dict(point.overrides) for point in sweep_folder.read_sweep(folder).points]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Pat
     assert [point.number for point in source.more(folder)] == [4, 5, 6, 7], "points that others still compute count"
     assert [point.number for point in source.more(folder)] == [8, 9]
     assert source.more(folder) == []
-    found = book.read(folder).points
+    found = sweep_folder.read_sweep(folder).points
     assert len({point.words for point in found}) == 10
     for point in found:
         assert 0.001 <= float(point.overrides["settings.rate"]) <= 10 and len(point.runs) == 1
@@ -75,7 +76,7 @@ def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Pat
 
 
 def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) -> None:
-    """steps below every=3 are refused by the sheet, which only the combination shows."""
+    """steps below every=3 are refused by the experiment, which only the combination shows."""
     source = tpe("settings.steps=int(interval(1,2))", trials=2)
     with pytest.raises(BadInput, match="longer than steps"):
         source.checker.point(0, source.trial_points()[0])
@@ -85,7 +86,7 @@ def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) ->
 
 
 def test_ends_are_checked_before_anything_runs() -> None:
-    command = points.read([*WORDS, *AXES])
+    command = sweep_command.parse_command([*WORDS, *AXES])
     assert [search.ends(override) for override in command.axes.values()] == [
         ["0.001", "10.0"],
         ["5", "60"],

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from core.errors import BadInput
-from core.sweeps import book
+from core.runs import sweep_folder
 from core.tracking import rows
-from core.tracking.about import About, Verdict, newest_verdict
-from core.tracking.follower import Follower
 from core.tracking.mirror import Mirror
+from core.tracking.mirror_process import Follower
+from core.tracking.run_info import RunInfo, RunVerdict, newest_verdict
 from tests.tracking import TRACKING, write_looks, write_replicate, write_run
 
 
-def about(folder: Path, **tracking: Any) -> About:
-    return About(folder, TRACKING | tracking, "shown")
+def about(folder: Path, **tracking: Any) -> RunInfo:
+    return RunInfo(folder, TRACKING | tracking, "shown")
 
 
 class Heard:
@@ -27,7 +27,7 @@ class Heard:
     def __init__(self) -> None:
         self.looks: list[rows.Row] = []
         self.by_replicate: dict[int, list[rows.Row]] = {}
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[RunVerdict] = []
 
     def looked(self, rows: list[rows.Row]) -> None:
         self.looks += rows
@@ -36,7 +36,7 @@ class Heard:
         assert replicate not in self.by_replicate
         self.by_replicate[replicate] = rows
 
-    def judged(self, rows: list[rows.Row], verdict: Verdict) -> None:
+    def judged(self, rows: list[rows.Row], verdict: RunVerdict) -> None:
         assert len(rows) == 12, "final measurements of both replicates"
         self.verdicts.append(verdict)
 
@@ -81,12 +81,12 @@ def test_a_replicate_that_cannot_be_read_is_left_out(tmp_path: Path, capsys: pyt
 
 def test_fast_loops_are_thinned_evenly_and_the_newest_look_is_kept() -> None:
     looks = [{"replicate": r, "stage": s, "step": step} for step in range(100) for r in (0, 1) for s in "ab"]
-    kept = rows.thinned(looks, 20)
+    kept = rows.thin_rows(looks, 20)
     for replicate in (0, 1):
         for stage in "ab":
             own = [each["step"] for each in kept if (each["replicate"], each["stage"]) == (replicate, stage)]
             assert own == list(range(4, 100, 5))
-    assert rows.thinned(looks[:12], 20) == looks[:12]
+    assert rows.thin_rows(looks[:12], 20) == looks[:12]
 
 
 def test_looks_are_named_by_the_arms_of_the_page(tmp_path: Path, toy_root: Path) -> None:
@@ -94,7 +94,7 @@ def test_looks_are_named_by_the_arms_of_the_page(tmp_path: Path, toy_root: Path)
     (tmp_path / "settings.json").write_text(
         json.dumps(settings | {"settings": {"rate": 0.5, "optimizer": {"name": "x"}}})
     )
-    run = About(tmp_path, TRACKING, "shown")
+    run = RunInfo(tmp_path, TRACKING, "shown")
     assert run.arms == ("fast", "slow", "slow_again")
     assert run.place_of("slow_again") == {"arm": "slow_again"}
     assert run.place_of("high/slow-3") == {"arm": "slow", "stage": "high/3"}
@@ -102,7 +102,7 @@ def test_looks_are_named_by_the_arms_of_the_page(tmp_path: Path, toy_root: Path)
     assert run.label == f"fit smoke rate=0.5 {tmp_path.name[-6:]}"
     looks = [{"replicate": 0, "stage": "fast", "step": 3, "loss": 1.0, "norm": float("nan"), "far": float("inf")}]
     fast = {"replicate": 0, "step": 3, "arm": "fast"}
-    assert rows.tidy_looks(looks, run.place_of) == [
+    assert rows.tidy_curves(looks, run.place_of) == [
         fast | {"metric": "loss", "value": 1.0},
         fast | {"metric": "far", "value": float("inf")},
     ]
@@ -111,22 +111,22 @@ def test_looks_are_named_by_the_arms_of_the_page(tmp_path: Path, toy_root: Path)
 def test_a_run_of_a_sweep_is_grouped_by_it(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "run")
     assert about(tmp_path / "runs" / "run").group == "a_paper"
-    point = book.Point(0, {"settings.rate": "0.1"}, (), ("run",), (0, 2))
-    folder = book.folder_of(tmp_path / "runs", "0123456789ab")
-    book.write(book.Sweep("0123456789ab", (), "grid", {}, None, (point,), None, folder))
+    point = sweep_folder.SweepPoint(0, {"settings.rate": "0.1"}, (), ("run",), (0, 2))
+    folder = sweep_folder.sweep_folder(tmp_path / "runs", "0123456789ab")
+    sweep_folder.write_sweep(sweep_folder.Sweep("0123456789ab", (), "grid", {}, None, (point,), None, folder))
     assert about(tmp_path / "runs" / "run").group == "sweep-0123456789ab"
     assert about(tmp_path / "runs" / "run", group="mine").group == "mine"
 
 
 def test_the_newest_verdict_counts(tmp_path: Path) -> None:
     first = write_run(tmp_path)
-    assert newest_verdict(tmp_path) == first and Verdict(first).replicates == range(2)
+    assert newest_verdict(tmp_path) == first and RunVerdict(first).replicates == range(2)
     os.utime(first / "provenance.json", (1, 1))
     (tmp_path / "verdict" / "1000-3").mkdir()
     assert newest_verdict(tmp_path) == first, "half-written"
     (tmp_path / "verdict" / "1000-3" / "provenance.json").write_text("{}")
     assert newest_verdict(tmp_path) == tmp_path / "verdict" / "1000-3"
-    assert Verdict(tmp_path / "verdict" / "1000-3").replicates == range(1000, 1003)
+    assert RunVerdict(tmp_path / "verdict" / "1000-3").replicates == range(1000, 1003)
     assert newest_verdict(tmp_path / "nowhere") is None
 
 

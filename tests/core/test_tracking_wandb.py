@@ -13,9 +13,9 @@ import pytest
 from core import files
 from core.cli.main import main
 from core.errors import BadInput
-from core.tracking import push
-from core.tracking.about import About, Verdict
+from core.tracking import upload
 from core.tracking.mirror import Mirror
+from core.tracking.run_info import RunInfo, RunVerdict
 from core.tracking.trackers import wandb
 from tests.tracking import (
     TRACKING,
@@ -130,11 +130,11 @@ def test_a_mirror_is_made_anew_when_there_is_more_to_show(offline: Path) -> None
 
 
 def test_what_a_mirror_holds_is_known_by_all_that_it_shows(tmp_path: Path) -> None:
-    verdict = Verdict(write_run(tmp_path))
-    held = {wandb.digest(About(tmp_path, TRACKING | each, ""), verdict) for each in ({}, ONLINE, {"notes": "x"})}
+    verdict = RunVerdict(write_run(tmp_path))
+    held = {wandb.digest(RunInfo(tmp_path, TRACKING | each, ""), verdict) for each in ({}, ONLINE, {"notes": "x"})}
     assert len(held) == 2, "where it goes counts, and not when"
     shutil.rmtree(tmp_path / "replicates" / "000001")
-    assert wandb.digest(About(tmp_path, TRACKING, ""), verdict) not in held
+    assert wandb.digest(RunInfo(tmp_path, TRACKING, ""), verdict) not in held
 
 
 def test_workers_and_points_of_a_sweep_never_mix(toy_root: Path, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_killed_mirror_loses_no_more_than_its_last_flush(tmp_path: Path) -> No
 def test_only_what_no_server_has_seen_is_replaced(tmp_path: Path) -> None:
     """To a wandb run that it has seen a server appends: its points would be there twice."""
     write_run(tmp_path)
-    about = About(tmp_path, TRACKING, "")
+    about = RunInfo(tmp_path, TRACKING, "")
     assert [wandb.next_generation(about) for _ in range(2)] == [0, 0]
     wandb.change_state(about, touched=True)
     assert [wandb.next_generation(about) for _ in range(2)] == [1, 1]
@@ -201,7 +201,7 @@ def test_online_run_sends_measurements_and_nothing_private(tmp_path: Path, monke
         sent = handler.received
         assert Mirror.start(folder, ONLINE, computing=False).finish(verdict) == line
         assert handler.received == sent, "nothing is sent twice"
-        assert list(push.waiting(tmp_path, (), False, {})) == []
+        assert list(upload.pending_uploads(tmp_path, (), False, {})) == []
     for text in (b"validation_loss/ticket, density 21.1, replicate 1", b"first_crossing", b"It wins.", b"abc123"):
         assert text in sent
     assert_nothing_private(sent, folder)
@@ -263,8 +263,8 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
     line = mirror.finish(verdict)
     assert line == "wandb: tracking is offline: the server stopped answering; offline run, upload it with: encore sync"
     assert curves(records_of(folder)) == measured_curves(folder)
-    [run] = push.waiting(tmp_path, (), False, {})
-    assert wandb.mirrored_before(run.about, Verdict(verdict)) is None, "a part of it was sent: it is made anew first"
+    [run] = upload.pending_uploads(tmp_path, (), False, {})
+    assert wandb.mirrored_before(run.about, RunVerdict(verdict)) is None, "a part of it was sent: it is made anew first"
 
 
 # Uploading later
@@ -276,8 +276,8 @@ def test_what_waits_is_uploaded_once(
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
         assert main(["sync"]) == 0, capsys.readouterr()
-        page = f"{address}/someone/encore/runs/"
-        assert f"{NAME}: uploaded to {page}" in capsys.readouterr().out
+        config = f"{address}/someone/encore/runs/"
+        assert f"{NAME}: uploaded to {config}" in capsys.readouterr().out
         sent = handler.received
         for text in (b"validation_loss/ticket, density 21.1, replicate 1", b"first_crossing", b"It wins.", b"abc123"):
             assert text in sent
@@ -285,10 +285,10 @@ def test_what_waits_is_uploaded_once(
         assert main(["sync", "toy"]) == 0 and "nothing waits" in capsys.readouterr().out
         assert handler.received == sent
     verdict = offline / "verdict" / "0-2"
-    assert f"wandb: {page}" in (Mirror.start(offline, TRACKING, computing=False).finish(verdict) or "")
+    assert f"wandb: {config}" in (Mirror.start(offline, TRACKING, computing=False).finish(verdict) or "")
     assert wandb.read_state(offline)["touched"]
     (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
-    assert [run.folder for run in push.waiting(offline.parent, (), False, {})] == [offline]
+    assert [run.folder for run in upload.pending_uploads(offline.parent, (), False, {})] == [offline]
 
 
 def test_a_mirror_is_rebuilt_from_the_files_alone(
@@ -318,21 +318,21 @@ def test_what_stands_in_the_way_of_an_upload_is_one_line(
     with silent() as address:
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setattr(wandb, "REACH_SECONDS", 0.2)
-        monkeypatch.setattr(push, "PUSH_SECONDS", 2.0)
+        monkeypatch.setattr(upload, "PUSH_SECONDS", 2.0)
         assert "cannot be reached" in refusal(75)
         monkeypatch.setattr(wandb, "unreachable", lambda address: None)
         assert "not uploaded within 2 s" in refusal(75)
     monkeypatch.delenv("WANDB_API_KEY")
     assert f"no key for {address}" in refusal(2)
-    with files.held_lock(offline / "lock", ""):
-        [run] = push.waiting(offline.parent, (), False, {})
-        with pytest.raises(push.Interrupted, match="is being computed"):
-            push.make_whole(run, rebuild=True)
+    with files.try_lock(offline / "lock", ""):
+        [run] = upload.pending_uploads(offline.parent, (), False, {})
+        with pytest.raises(upload.Interrupted, match="is being computed"):
+            upload.complete_mirror(run, rebuild=True)
     assert wandb.read_state(offline)["pushed"] is None
     (offline / "lock").unlink()
     (offline / "lock").mkdir()  # as good as a folder that cannot be written, for whoever runs the tests
     with pytest.raises(BadInput, match="cannot be mirrored"):
-        push.make_whole(run, rebuild=True)
+        upload.complete_mirror(run, rebuild=True)
     (offline.parent / "foreign").mkdir()
     (offline.parent / "foreign" / "settings.json").write_text("{")
     (offline / "settings.json").write_text("[]")

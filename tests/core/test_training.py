@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.training import Progress, all_finite, block, has_convolution, settle, single
+from core.lab.loops import LoopState, all_finite, freeze_if_diverged, has_convolution, scan_block, single_step
 
 
 def step(state, key, i, each, shared):
@@ -23,15 +23,15 @@ def by_hand(state, first, length):
 
 
 def test_a_block_equals_its_steps_one_by_one():
-    fresh = Progress(STATE, jnp.int32(-1))
-    found = jax.jit(block(step, 4, 1))(fresh, KEY, 0.5, jnp.int32(7), 0.25)
+    fresh = LoopState(STATE, jnp.int32(-1))
+    found = jax.jit(scan_block(step, 4, 1))(fresh, KEY, 0.5, jnp.int32(7), 0.25)
     expected = by_hand(STATE, 7, 4)
     np.testing.assert_allclose(found.state["x"], expected["x"], rtol=1e-6)
     assert found.state["n"] == 4 and found.diverged_at == -1
 
 
 def test_a_single_step_uses_the_same_key_and_index():
-    found = single(step, 1)(STATE, KEY, 0.5, jnp.int32(7), 0.25)
+    found = single_step(step, 1)(STATE, KEY, 0.5, jnp.int32(7), 0.25)
     np.testing.assert_allclose(found["x"], by_hand(STATE, 7, 1)["x"], rtol=1e-6)
 
 
@@ -39,8 +39,8 @@ def test_a_diverging_block_keeps_the_state_before_it():
     def doubling(state, key, i):
         return jnp.where(i == 2, jnp.nan, state * 2)
 
-    run = jax.jit(block(doubling, 2, 0))
-    progress = Progress(jnp.float32(1), jnp.int32(-1))
+    run = jax.jit(scan_block(doubling, 2, 0))
+    progress = LoopState(jnp.float32(1), jnp.int32(-1))
     seen = []
     for first in (0, 2, 4):
         progress = run(progress, KEY, jnp.int32(first))
@@ -50,8 +50,8 @@ def test_a_diverging_block_keeps_the_state_before_it():
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
 def test_any_value_that_is_not_finite_is_divergence(value):
-    before = Progress({"a": jnp.zeros(2), "b": jnp.int32(1)}, jnp.int32(-1))
-    found = settle(before, {"a": jnp.array([0.5, value]), "b": jnp.int32(2)}, 30)
+    before = LoopState({"a": jnp.zeros(2), "b": jnp.int32(1)}, jnp.int32(-1))
+    found = freeze_if_diverged(before, {"a": jnp.array([0.5, value]), "b": jnp.int32(2)}, 30)
     assert found.state["a"].tolist() == [0, 0] and found.state["b"] == 1 and found.diverged_at == 30
 
 

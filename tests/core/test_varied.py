@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from core.lab import vectorised
+from core.lab.vectorised import Placeholder, fill_placeholders, insert_placeholders
+from core.launch import compose
 from core.optim.settings import OptimizerSettings
-from core.running import compose, varied
-from core.running.varied import Placeholder, filled, with_placeholders
 
 
 @dataclass(frozen=True)
 class OneSettings:
-    """Settings as a sheet has them, with a check that no placeholder would pass."""
+    """Settings as an experiment has them, with a check that no placeholder would pass."""
 
     rate: float
     steps: int
@@ -31,24 +32,26 @@ NAMES = ("rate", "optimizer.learning_rate")
 
 
 def test_placeholders_stand_where_the_numbers_were() -> None:
-    varying = with_placeholders(SETTINGS, NAMES)
+    varying = insert_placeholders(SETTINGS, NAMES)
     assert varying.rate == Placeholder("rate") and varying.optimizer.learning_rate == Placeholder(NAMES[1])
     assert (varying.steps, varying.optimizer.momentum, varying.optimizer.name) == (3, 0.9, "sgd")
-    assert hash(varying) == hash(with_placeholders(SETTINGS, NAMES)) and varying == with_placeholders(SETTINGS, NAMES)
-    assert filled(varying, {"rate": 0.5, NAMES[1]: 0.1}) == SETTINGS
+    assert hash(varying) == hash(insert_placeholders(SETTINGS, NAMES)) and varying == insert_placeholders(
+        SETTINGS, NAMES
+    )
+    assert fill_placeholders(varying, {"rate": 0.5, NAMES[1]: 0.1}) == SETTINGS
 
 
 def test_filling_goes_through_partials_and_leaves_everything_else_as_it_is() -> None:
-    varying = with_placeholders(SETTINGS, NAMES)
+    varying = insert_placeholders(SETTINGS, NAMES)
 
     def loss(settings: OneSettings, scale: float, x: float) -> float:
         return scale * settings.rate * settings.optimizer.learning_rate * x
 
     inner = partial(loss, varying)
     outer = partial(lambda function, x: function(2.0, x), inner)
-    assert filled(outer, {"rate": 3.0, NAMES[1]: 5.0})(7.0) == 2 * 3 * 5 * 7
+    assert fill_placeholders(outer, {"rate": 3.0, NAMES[1]: 5.0})(7.0) == 2 * 3 * 5 * 7
     for same in (SETTINGS, SETTINGS.optimizer, loss, (1, "a"), None, 0.5):
-        assert filled(same, {}) is same or filled(same, {}) == same
+        assert fill_placeholders(same, {}) is same or fill_placeholders(same, {}) == same
 
 
 USES: dict[str, Callable] = {
@@ -75,8 +78,10 @@ def test_any_use_outside_of_a_function_of_one_replicate_raises(use: str) -> None
 
 def test_numbers_are_as_good_as_python_numbers() -> None:
     """A half-precision product stays one, as it does with a constant."""
-    numbers = varied.numbers_of({"rate": [0.25, 0.5]})
-    call = partial(varied._call, partial(lambda settings, x: settings.rate * x, with_placeholders(SETTINGS, ["rate"])))
+    numbers = vectorised.stack_numbers({"rate": [0.25, 0.5]})
+    call = partial(
+        vectorised._call, partial(lambda settings, x: settings.rate * x, insert_placeholders(SETTINGS, ["rate"]))
+    )
     found = jax.jit(jax.vmap(call))(numbers, jnp.ones(2, jnp.bfloat16))
     assert found.dtype == jnp.bfloat16 and found.tolist() == [0.25, 0.5]
 
@@ -98,10 +103,10 @@ def trial(settings, keys, lab):
     ],
 )
 def test_whether_points_can_share_a_program_is_known_beforehand(toy_root, body, reason) -> None:
-    sheet = toy_root / "experiments" / "toy.py"
-    text = sheet.read_text()
+    experiment = toy_root / "experiments" / "toy.py"
+    text = experiment.read_text()
     start, end = text.index("def trial("), text.index("def prepare(")
-    sheet.write_text(text[:start] + BRANCHING.format(body=body) + "\n\n" + text[end:])
-    [chosen] = compose.prepare_launch(["paper=toy", "study=fit"]).studies
-    found = varied.follow("toy", chosen.study, chosen.settings, ["rate"])
+    experiment.write_text(text[:start] + BRANCHING.format(body=body) + "\n\n" + text[end:])
+    [chosen] = compose.compose_launch(["paper=toy", "study=fit"]).studies
+    found = vectorised.why_not_vectorisable("toy", chosen.study, chosen.settings, ["rate"])
     assert (found is None) if reason is None else (found is not None and found.startswith(reason)), found

@@ -14,15 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from core import prepared
-from core.running import flow, records, workers
-from core.running.compose import prepare_launch
-from core.running.jobs import Job, job_of
-from core.running.plan import batches
-from core.running.runs import Run
+from core.launch.compose import compose_launch
+from core.launch.jobs import Job, make_job
+from core.planning import machine
+from core.planning.forecasting import replicate_batches
+from core.running import execute, prepared, worker_pool
 from core.running.worker import Worker
-from core.running.workers import Pool
-from core.tracking.live import Reader
+from core.running.worker_pool import WorkerPool
+from core.runs import measurements
+from core.runs.folder import RunFolder
+from core.runs.live import LiveReader
 from tests.toy import build_toy
 
 PATIENCE = 120.0
@@ -30,9 +31,9 @@ PATIENCE = 120.0
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from core.running.workers import Pool
-from core.tracking.live import Reader
-pool = Pool(Path(sys.argv[1]), accelerator=False, pinned=True)
+from core.running.worker_pool import WorkerPool
+from core.runs.live import LiveReader
+pool = WorkerPool(Path(sys.argv[1]), accelerator=False, pinned=True)
 pool.start(1)
 print(pool.workers[0].process.pid, flush=True)
 pool.said.get()  # the worker is ready
@@ -50,20 +51,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def pool(root: Path) -> Iterator[Pool]:
-    with Pool(root / "logs", accelerator=False, pinned=True) as pool:
+def pool(root: Path) -> Iterator[WorkerPool]:
+    with WorkerPool(root / "logs", accelerator=False, pinned=True) as pool:
         pool.start(2)
         yield pool
     assert all(worker.process.poll() is not None for worker in pool.workers)
 
 
 def job(*words: str) -> Job:
-    launch = prepare_launch(["paper=toy", "study=fit", "tracking=none", *words])
-    return job_of(launch, launch.studies[0])
+    launch = compose_launch(["paper=toy", "study=fit", "tracking=none", *words])
+    return make_job(launch, launch.studies[0])
 
 
 def tasks(asked: Job) -> list[dict[str, Any]]:
-    return [flow.task(asked, "trial", batch, asked.run) for batch in batches(asked.missing, accelerator=False)]
+    return [
+        execute.worker_task(asked, "trial", batch, asked.run)
+        for batch in replicate_batches(asked.missing, accelerator=False)
+    ]
 
 
 def of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -76,7 +80,7 @@ def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
     assert sorted(event["replicates"] for event in of_kind(events, "finished")) == [[0], [1], [2], [3], [4]]
     assert sum(event["count"] for event in of_kind(events, "steps")) == 5 * 3 * 7
     assert not of_kind(events, "failed") and asked.missing == []
-    assert set(asked.run.done(3)) >= {"seconds", "compile_seconds", "iterating_seconds", "peak_gib", "steps"}
+    assert set(asked.run.read_cost(3)) >= {"seconds", "compile_seconds", "iterating_seconds", "peak_gib", "steps"}
 
 
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
@@ -121,7 +125,7 @@ class Heard:
     def send(self, event: str, **_: Any) -> None:
         self.events.append(event)
 
-    def advanced(self, steps: int) -> None:
+    def on_progress(self, steps: int) -> None:
         pass
 
     def flush(self) -> None:
@@ -129,42 +133,44 @@ class Heard:
 
 
 def test_prepared_work_reaches_every_replicate_and_is_computed_again_when_damaged(root):
-    launch = prepare_launch(["paper=toy", "study=ready", "tracking=none", "settings.prepared.count=5"])
-    asked = job_of(launch, launch.studies[0])
-    assert asked.prepared is not None and not prepared.ready(asked.prepared)
+    launch = compose_launch(["paper=toy", "study=ready", "tracking=none", "settings.prepared.count=5"])
+    asked = make_job(launch, launch.studies[0])
+    assert asked.prepared is not None and not prepared.is_prepared(asked.prepared)
     heard = Heard()
     worker = Worker(heard)
-    worker.compute(flow.task(asked, "prepare", [0], Run(asked.prepared)))
-    assert prepared.ready(asked.prepared)
+    worker.compute(execute.worker_task(asked, "prepare", [0], RunFolder(asked.prepared)))
+    assert prepared.is_prepared(asked.prepared)
     for task in tasks(asked):
         worker.compute(task)
-    table = records.assemble(asked.run, "ready", asked.numbers)
+    table = measurements.collect_measurements(asked.run, "ready", asked.numbers)
     sums = table[table["arm"] == "sum"]["value"].tolist()
     assert sums == [0 + 1 + 2 + 3 + 4 + 2.0] * 2 and heard.events == ["finished"] * 3
 
-    (Run(asked.prepared).replicate(0) / prepared.FILE).write_bytes(b"damaged")
-    assert not prepared.ready(asked.prepared)
+    (RunFolder(asked.prepared).replicate_folder(0) / prepared.FILE).write_bytes(b"damaged")
+    assert not prepared.is_prepared(asked.prepared)
 
 
 def test_a_batch_of_several_replicates_measures_the_same(root):
     alone, together = job("settings.rate=0.3"), job("settings.rate=0.3", "first_replicate=4")
     worker = Worker(Heard())
-    batch = flow.task(alone, "trial", [0, 1, 2], alone.run)
+    batch = execute.worker_task(alone, "trial", [0, 1, 2], alone.run)
     worker.compute({**batch, "axis": "vmap"})
-    table = records.assemble(alone.run, "fit", [0, 1, 2])
+    table = measurements.collect_measurements(alone.run, "fit", [0, 1, 2])
     for number in (0, 1, 2):
-        shutil.rmtree(alone.run.replicate(number))
+        shutil.rmtree(alone.run.replicate_folder(number))
     for number in (0, 1, 2):
-        worker.compute(flow.task(alone, "trial", [number], alone.run))
-    pd.testing.assert_frame_equal(records.assemble(alone.run, "fit", [0, 1, 2]), table, rtol=1e-5, atol=1e-7)
-    assert records.assemble_arrays(alone.run, [2, 0])["end_fast"].shape == (2, 3)
+        worker.compute(execute.worker_task(alone, "trial", [number], alone.run))
+    pd.testing.assert_frame_equal(
+        measurements.collect_measurements(alone.run, "fit", [0, 1, 2]), table, rtol=1e-5, atol=1e-7
+    )
+    assert measurements.collect_arrays(alone.run, [2, 0])["end_fast"].shape == (2, 3)
     assert together.run == alone.run and together.missing == [4, 5, 6, 7]
 
 
 def test_a_stop_gives_the_task_back_with_a_checkpoint_to_go_on_from(root):
     asked = job("replicates=2", "settings.steps=200000")
     events = []
-    with Pool(root / "stopped", accelerator=False, pinned=False) as pool:
+    with WorkerPool(root / "stopped", accelerator=False, pinned=False) as pool:
         pool.start(1)
         for event in pool.run(tasks(asked)):
             events.append(event)
@@ -183,11 +189,11 @@ def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
     def steps_and_rows(steps):
         shown.extend(reader.new_rows())
 
-    reader, worker.events.advanced = Reader(asked.run.live), steps_and_rows
+    reader, worker.events.on_progress = LiveReader(asked.run.live), steps_and_rows
     for task in tasks(asked):
         worker.compute(task)
     assert list(asked.run.live.iterdir()) == []
-    table = records.assemble(asked.run, "fit", asked.numbers)
+    table = measurements.collect_measurements(asked.run, "fit", asked.numbers)
     curves = table[table["metric"] == "loss_curve"]
     expected = {
         (r, arm, s): v for r, arm, s, v in curves[["replicate", "arm", "step", "value"]].itertuples(index=False)
@@ -222,21 +228,21 @@ def running(pid: int) -> bool:
 )
 def test_whether_an_accelerator_is_used(monkeypatch, device, platforms, expected):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
-    assert workers.use_accelerator(device) is expected
+    assert machine.use_accelerator(device) is expected
 
 
 def test_the_environment_of_a_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_PLATFORMS")
-    single = workers.environment(accelerator=False, single=True)
+    single = worker_pool.worker_environment(accelerator=False, single=True)
     assert single["JAX_PLATFORMS"] == "cpu" and single["NPROC"] == single["OMP_NUM_THREADS"] == "1"
     assert single["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
-    assert workers.KEPT_MEMORY.items() <= single.items()
+    assert worker_pool.ALLOCATOR_SETTINGS.items() <= single.items()
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    free = workers.environment(accelerator=True, single=False)
+    free = worker_pool.worker_environment(accelerator=True, single=False)
     assert free["MALLOC_ARENA_MAX"] == "4"
     assert "JAX_PLATFORMS" not in free and free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
 
 
 def test_cores_are_those_that_may_be_used():
-    assert set(workers.cores()) == os.sched_getaffinity(0)
+    assert set(machine.available_cores()) == os.sched_getaffinity(0)

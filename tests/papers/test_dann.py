@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_moons
 
-from core import pages
 from core.errors import BadInput
-from core.settings import build
-from experiments import dann as sheet
+from core.papers.config import load_config
+from core.papers.settings import build_settings
+from experiments import dann as experiment
 from experiments.dann import adversarial, images, moons, reviews
 from experiments.dann.adversarial import Network, State, Training
 
-PAGE = pages.load_page("dann")
+PAGE = load_config("dann")
 
 # Values in the state of the largest loop: the parameters, momentum where there is any, and the count of the schedule;
 # for reviews also the parameters and the accuracy of the best network so far.
@@ -32,8 +32,8 @@ PARAMETERS = {
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
-    """The page's settings of a study, with some changed."""
-    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    """The config's settings of a study, with some changed."""
+    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
 
 
 # --- the gradient reversal layer ------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_a_training_is_that_of_two_players_written_in_numpy(reversal: float, dom
 
 def test_both_ways_to_an_update_agree_and_the_broken_one_does_not() -> None:
     settings = settings_of("reversal")
-    right, wrong = (float(sheet.update_error(settings, scaled, jax.random.key(3))) for scaled in (False, True))
+    right, wrong = (float(experiment.update_error(settings, scaled, jax.random.key(3))) for scaled in (False, True))
     assert right < 1e-6 < 0.1 < wrong
 
 

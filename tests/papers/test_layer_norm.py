@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from core import keys, pages
 from core.data import catalogue, loading
 from core.errors import BadInput
-from core.lab import Lab
-from core.replicas import Axis
-from core.settings import build
-from experiments import layer_norm as sheet
+from core.lab import keys
+from core.lab.lab import Lab
+from core.lab.replicas import ReplicateAxis
+from core.papers.config import load_config
+from core.papers.settings import build_settings
+from experiments import layer_norm as experiment
 from experiments.layer_norm import drawing, invariances, learning, perceptrons, sequences
 
-PAGE = pages.load_page("layer_norm")
+PAGE = load_config("layer_norm")
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
-    """The page's settings of a study, with some changed."""
-    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    """The config's settings of a study, with some changed."""
+    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
 
 
 # Values in the state of the largest loop: parameters, two moments of each and Adam's count, running statistics.
@@ -227,7 +228,7 @@ def test_running_statistics_remember_as_many_images_at_every_batch_size() -> Non
 
 def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
     """Its error on images depends on which images come together; the others' does not."""
-    settings, data = settings_of("mlp"), loading.load("digits")
+    settings, data = settings_of("mlp"), loading.load_data_set("digits")
     arrays = [jnp.asarray(data[name]) for name in sequences.IMAGE_PARTS]
     rows = jnp.arange(64)
     for arm in ("layer_norm", "batch_axis"):
@@ -293,7 +294,7 @@ def gru_by_hand(params: Any, x: np.ndarray) -> np.ndarray:
 
 def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
     settings = settings_of("chars")
-    data = loading.load("sample_text")
+    data = loading.load_data_set("sample_text")
     arrays = [jnp.asarray(data[name]) for name in sequences.TEXT_PARTS]
     values = sequences.first_text_values(settings, "plain", jax.random.key(0))
     starts = jnp.array([0, 11, 40])
@@ -351,7 +352,7 @@ def test_the_initial_gain_is_that_of_the_norms() -> None:
 
 def test_gradients_through_time_are_those_of_the_inputs() -> None:
     """By finite differences along the gradient's own direction at two steps; the last one is the unit."""
-    settings, data = settings_of("rows", batch=4), loading.load("digits")
+    settings, data = settings_of("rows", batch=4), loading.load_data_set("digits")
     arrays = [jnp.asarray(data[name]) for name in ("train_images", "train_labels")]
     norms = np.asarray(jax.jit(partial(sequences.gradient_norms, settings, "plain"))(jax.random.key(0), *arrays))
     assert norms.shape == (8,) and norms[-1] == 1 and (norms > 0).all()
@@ -443,13 +444,19 @@ class Spy(Lab):
     def iterate(self, name: str, step: Any, keys: Any, state: Any, **options: Any) -> Any:
         order, parts = options["each"]
         self.began[name] = (state.values["params"], np.asarray(order), jax.tree.map(np.asarray, parts))
-        options = {**options, "steps": 1, "every": 1}
+        options = {**options, "steps": 1, "evaluate_every": 1}
         return super().iterate(name, lambda state, *_: state, keys, state, **options)
 
 
 def test_arms_share_first_weights_and_order_and_the_control_shares_neither(tmp_path: Path) -> None:
-    lab = Spy(range(2), [tmp_path / "0", tmp_path / "1"], tmp_path / "checkpoints", loading.load, Axis.choose(2))
-    sheet.chars_trial(settings_of("chars"), keys.replicate_keys("layer_norm", "chars", [0, 1]), lab)
+    lab = Spy(
+        range(2),
+        [tmp_path / "0", tmp_path / "1"],
+        tmp_path / "checkpoints",
+        loading.load_data_set,
+        ReplicateAxis.choose(2),
+    )
+    experiment.chars_trial(settings_of("chars"), keys.replicate_keys("layer_norm", "chars", [0, 1]), lab)
     assert set(lab.began) == {"plain", "layer_norm", "plain_again", "shuffled"}
     plain, layer, again, shuffled = (lab.began[n] for n in ("plain", "layer_norm", "plain_again", "shuffled"))
     for name in ("input_kernel", "recurrent_kernel"):
@@ -486,4 +493,4 @@ def test_contradictory_settings_are_refused(study: str, changes: dict[str, Any],
 
 def test_an_arm_without_a_learning_rate_is_refused() -> None:
     with pytest.raises(BadInput, match="learning rate of the arm batch_norm is missing"):
-        sheet.RateSettings(plain=0.1, layer_norm=0.2).of("batch_norm")
+        experiment.RateSettings(plain=0.1, layer_norm=0.2).of("batch_norm")

@@ -1,4 +1,4 @@
-"""The page of layer normalisation: its learning rates and target losses are what the tuning studies say."""
+"""The config of layer normalisation: its learning rates and target losses are what the tuning studies say."""
 
 import math
 from typing import Any
@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import pages, roots
-from core.running import records
+from core import paths
+from core.papers.config import load_config
+from core.runs import measurements
 
-PAGE = pages.load_page("layer_norm")
+PAGE = load_config("layer_norm")
 
 
 def tuned(study: str) -> pd.DataFrame:
     """The published rows of a tuning study."""
-    folder = roots.project_root() / "results" / "layer_norm" / "laptop"
-    table = records.read_measurements(folder / "measurements.csv.gz") if folder.exists() else None
+    folder = paths.project_root() / "results" / "layer_norm" / "laptop"
+    table = measurements.read_measurements(folder / "measurements.csv.gz") if folder.exists() else None
     if table is None or study not in set(table["study"]):
         pytest.skip(f"no study {study} is published in results/layer_norm/laptop yet")
     rows = table[table["study"] == study]

@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import keys, pages, roots
+from core import paths
 from core.data import loading
 from core.errors import BadInput
-from core.lab import Lab
+from core.lab import keys
+from core.lab.lab import Lab
+from core.lab.replicas import ReplicateAxis
 from core.optim.settings import ARGUMENTS, OptimizerSettings
-from core.replicas import Axis
-from core.running import records
-from core.settings import build
-from experiments import lottery_ticket as sheet
+from core.papers.config import load_config
+from core.papers.settings import build_settings
+from core.runs import measurements
+from experiments import lottery_ticket as experiment
 
-PAGE = pages.load_page("lottery_ticket")
+PAGE = load_config("lottery_ticket")
 
 # Values in the state of the largest loop: a network, what its optimizer keeps (Adam: two moments and a count; momentum:
 # one and the count of its schedule), and the best network so far with its loss and iteration.
@@ -37,8 +39,8 @@ PARAMETERS = {
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
-    """The page's settings of a study, with some changed."""
-    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    """The config's settings of a study, with some changed."""
+    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
 
 
 # --- the ladder ---------------------------------------------------------------------------------------------------
@@ -47,7 +49,7 @@ def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
 def test_the_printed_densities_by_arithmetic() -> None:
     layers = {"dense_0": (784 * 300, 0.2), "dense_1": (300 * 100, 0.2), "output": (100 * 10, 0.1)}
     assert sum(weights for weights, _ in layers.values()) == 266_200
-    rungs = sheet.ladder(layers, 20)
+    rungs = experiment.ladder(layers, 20)
     assert dict(rungs[0].keep) == {layer: weights for layer, (weights, _) in layers.items()}
     for before, after in pairwise(rungs):
         for layer, (_, fraction) in layers.items():
@@ -66,9 +68,9 @@ def test_the_printed_densities_by_arithmetic() -> None:
 def test_the_layers_known_beforehand_are_those_of_the_network(study: str, scale: str) -> None:
     settings = settings_of(study, scale)
     if settings.network == "plain":
-        assert settings.layers() == sheet.prunable(settings)
+        assert settings.layers() == experiment.prunable(settings)
     else:
-        assert settings.layers() == {} and list(sheet.prunable(settings)) == ["all"]
+        assert settings.layers() == {} and list(experiment.prunable(settings)) == ["all"]
 
 
 def test_networks_have_the_printed_sizes() -> None:
@@ -85,9 +87,9 @@ def test_networks_have_the_printed_sizes() -> None:
         (deep, 20.0e6, 20.0e6),
     ]
     for settings, everything, convolutions in printed:
-        shapes = jax.eval_shape(partial(sheet.initial, settings), jax.random.key(0))["params"]
+        shapes = jax.eval_shape(partial(experiment.initial, settings), jax.random.key(0))["params"]
         sizes = [
-            sum(math.prod(kernel.shape) for kernel in sheet.kernels(shapes, scope).values())
+            sum(math.prod(kernel.shape) for kernel in experiment.kernels(shapes, scope).values())
             for scope in ("layer", "global")
         ]
         assert everything is None or sizes[0] == pytest.approx(everything, rel=0.02)
@@ -118,7 +120,7 @@ def test_pruning_is_by_rank_with_exact_counts_also_among_ties(scope: str, seed: 
     mask = {layer: random.random(shape) < 0.7 for layer, shape in shapes.items()}
     alive = {layer: int(m.sum()) for layer, m in mask.items()}
     keep = {layer: np.int32(n // 2) for layer, n in alive.items()} | {"all": np.int32(sum(alive.values()) // 2)}
-    found = jax.jit(partial(sheet.pruned, scope))(weights, mask, keep)
+    found = jax.jit(partial(experiment.pruned, scope))(weights, mask, keep)
     expected = smallest_removed(weights, mask, keep, scope == "global")
     for layer in shapes:
         np.testing.assert_array_equal(found[layer], expected[layer])
@@ -129,18 +131,20 @@ def test_pruning_is_by_rank_with_exact_counts_also_among_ties(scope: str, seed: 
 
 def test_a_surviving_zero_outranks_what_was_pruned() -> None:
     weights, mask = {"a": np.zeros(4, np.float32)}, {"a": np.array([False, True, False, True])}
-    assert sheet.pruned("layer", weights, mask, {"a": np.int32(2)})["a"].tolist() == [False, True, False, True]
-    assert sheet.pruned("layer", weights, mask, {"a": np.int32(1)})["a"].tolist() == [False, False, False, True]
+    assert experiment.pruned("layer", weights, mask, {"a": np.int32(2)})["a"].tolist() == [False, True, False, True]
+    assert experiment.pruned("layer", weights, mask, {"a": np.int32(1)})["a"].tolist() == [False, False, False, True]
 
 
 def test_a_random_mask_has_the_densities_of_the_layers() -> None:
     random = np.random.default_rng(0)
     mask = {"a": jnp.asarray(random.random((40, 30)) < 0.2), "b": jnp.asarray(random.random((30, 10)) < 0.6)}
-    one, other = (sheet.shuffled(jax.random.key(seed), mask) for seed in (0, 1))
+    one, other = (experiment.shuffled(jax.random.key(seed), mask) for seed in (0, 1))
     for layer in mask:
         assert one[layer].shape == mask[layer].shape and one[layer].sum() == mask[layer].sum() == other[layer].sum()
         assert (one[layer] != mask[layer]).any() and (one[layer] != other[layer]).any()
-    everywhere = sum(np.asarray(sheet.shuffled(jax.random.key(seed), mask)["a"], float) for seed in range(200)) / 200
+    everywhere = (
+        sum(np.asarray(experiment.shuffled(jax.random.key(seed), mask)["a"], float) for seed in range(200)) / 200
+    )
     density = float(mask["a"].mean())  # every place is as likely as any other: 5 standard errors
     assert np.abs(everywhere - density).max() < 5 * math.sqrt(density * (1 - density) / 200)
 
@@ -150,7 +154,7 @@ def test_a_random_mask_has_the_densities_of_the_layers() -> None:
 
 def test_training_images_and_held_out_ones_are_disjoint() -> None:
     settings = settings_of("lenet", iterations=50, batch=60, validation=200)
-    order, held_out = jax.jit(partial(sheet.arranged, settings))(jax.random.key(0), jax.random.key(1))
+    order, held_out = jax.jit(partial(experiment.arranged, settings))(jax.random.key(0), jax.random.key(1))
     assert order.shape == (50, 60) and held_out.shape == (200,)
     assert len(set(held_out.tolist())) == 200
     assert not set(held_out.tolist()) & set(order.ravel().tolist())
@@ -169,7 +173,7 @@ def test_augmented_images_are_flips_and_shifts() -> None:
         padded = np.pad(image[:, ::-1] if flip else image, ((4, 4), (4, 4), (0, 0)))
         possible[padded[top : top + 8, left : left + 8].tobytes()] = (flip, top, left)
     assert len(possible) == 162
-    batch = np.asarray(jax.jit(sheet.augmented)(jax.random.key(0), jnp.stack([image] * 400)))
+    batch = np.asarray(jax.jit(experiment.augmented)(jax.random.key(0), jnp.stack([image] * 400)))
     assert batch.shape == (400, 8, 8, 3)
     drawn = [possible[one.tobytes()] for one in batch]
     assert {flip for flip, _, _ in drawn} == {False, True}
@@ -183,14 +187,14 @@ def test_augmented_images_are_flips_and_shifts() -> None:
 TINY = {"hidden": (12, 7), "iterations": 45, "batch": 10, "evaluate_every": 4, "validation": 150}
 
 
-def tiny_inputs(settings: sheet.TicketSettings, density: float = 0.5) -> tuple[dict, dict, tuple]:
+def tiny_inputs(settings: experiment.TicketSettings, density: float = 0.5) -> tuple[dict, dict, tuple]:
     """Initial values, a mask, and what every step is given: order, held-out images, mask, data."""
-    values = sheet.initial(settings, jax.random.key(3))
-    kept = sheet.kernels(values["params"], "layer")
+    values = experiment.initial(settings, jax.random.key(3))
+    kept = experiment.kernels(values["params"], "layer")
     random = np.random.default_rng(1)
     mask = {layer: jnp.asarray(random.random(kernel.shape) < density) for layer, kernel in kept.items()}
-    order, held_out = sheet.arranged(settings, jax.random.key(4), jax.random.key(5))
-    data = loading.load(settings.dataset)
+    order, held_out = experiment.arranged(settings, jax.random.key(4), jax.random.key(5))
+    data = loading.load_data_set(settings.dataset)
     arrays = [jnp.asarray(data[name]) for name in ("train_images", "train_labels", "test_images", "test_labels")]
     return values, mask, (order, held_out, mask, *arrays)
 
@@ -282,15 +286,19 @@ class Spy(Lab):
 
 def spy_in(folder: Path, replicates: int) -> Spy:
     folders = [folder / str(number) for number in range(replicates)]
-    return Spy(range(replicates), folders, folder / "checkpoints", loading.load, Axis.choose(replicates))
+    return Spy(
+        range(replicates), folders, folder / "checkpoints", loading.load_data_set, ReplicateAxis.choose(replicates)
+    )
 
 
 def iterated(settings: Any, values: dict, mask: dict, given: tuple, folder: Path) -> Any:
     """One training of one replicate as the trial does it."""
     lab = spy_in(folder, 1)
     batched = partial(jax.tree.map, lambda leaf: leaf[None])
-    comparison = sheet.Comparison(settings, jax.random.split(jax.random.key(9), 1), lab, batched(given[:2]), given[3:])
-    comparison.train("dense", batched(values), batched(mask), sheet.Rung({}, 100.0))
+    comparison = experiment.Comparison(
+        settings, jax.random.split(jax.random.key(9), 1), lab, batched(given[:2]), given[3:]
+    )
+    comparison.train("dense", batched(values), batched(mask), experiment.Rung({}, 100.0))
     return lab.ended["dense"]
 
 
@@ -305,8 +313,8 @@ OPTIMIZERS = {name: OptimizerSettings(name, 0.01) for name in ARGUMENTS} | {
 def test_pruned_weights_and_their_moments_stay_exactly_zero(name: str) -> None:
     settings = settings_of("lenet", optimizer=OPTIMIZERS[name], **TINY)
     values, mask, given = tiny_inputs(settings)
-    state = started = sheet.start(settings, values, mask)
-    step = jax.jit(partial(sheet.step, settings))
+    state = started = experiment.start(settings, values, mask)
+    step = jax.jit(partial(experiment.step, settings))
     for i in range(6):
         state = step(state, jax.random.key(i), jnp.int32(i), *given)
     for layer, kept in mask.items():
@@ -324,11 +332,11 @@ def test_pruned_weights_and_their_moments_stay_exactly_zero(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[sheet.TicketSettings, Spy]:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[experiment.TicketSettings, Spy]:
     """The whole trial of two replicates in small."""
     settings = settings_of("lenet", iterations=6, evaluate_every=3, one_shot=(1, 3), reinit=(2, 2, 3))
     lab = spy_in(tmp_path_factory.mktemp("compared"), 2)
-    sheet.trial(settings, keys.replicate_keys("lottery_ticket", "lenet", [0, 1]), lab)
+    experiment.trial(settings, keys.replicate_keys("lottery_ticket", "lenet", [0, 1]), lab)
     return settings, lab
 
 
@@ -349,7 +357,7 @@ def test_arms_of_a_replicate_share_split_and_order(compared: tuple) -> None:
 def test_tickets_restart_from_the_initial_values_bit_for_bit(compared: tuple) -> None:
     settings, lab = compared
     theta_0 = lab.began["dense"][1].values["params"]
-    rungs = sheet.ladder(settings.layers(), settings.rounds)
+    rungs = experiment.ladder(settings.layers(), settings.rounds)
     for name in ("ticket/1", "ticket/2", "ticket/3", "one_shot/3", "random/2/0", "random_again/2/0"):
         state, mask = lab.began[name][1], lab.masks[name]
         for layer, values in state.values["params"].items():
@@ -363,7 +371,7 @@ def test_tickets_restart_from_the_initial_values_bit_for_bit(compared: tuple) ->
 
 def test_masks_are_pruned_from_what_was_trained(compared: tuple) -> None:
     settings, lab = compared
-    rungs = sheet.ladder(settings.layers(), settings.rounds)
+    rungs = experiment.ladder(settings.layers(), settings.rounds)
     everything = {layer: np.ones_like(mask) for layer, mask in lab.masks["dense"].items()}
     assert all(mask.all() for mask in lab.masks["dense"].values())
     parents = [("ticket/1", "dense"), ("ticket/2", "ticket/1"), ("ticket/3", "ticket/2")]
@@ -394,7 +402,7 @@ def test_redrawn_networks_keep_the_mask_and_nothing_of_the_values(compared: tupl
 
 def test_measurements_say_what_was_trained(compared: tuple) -> None:
     settings, lab = compared
-    rungs = sheet.ladder(settings.layers(), settings.rounds)
+    rungs = experiment.ladder(settings.layers(), settings.rounds)
     for replicate, rows in enumerate(lab.rows):
         table = pd.DataFrame(rows)
         assert len(table) == len(lab.began) * (3 + 2 * 2)
@@ -434,13 +442,13 @@ def test_the_printed_ladder_needs_a_round_for_every_density() -> None:
         settings_of("ladder", rounds=(3, 7))
 
 
-# --- the page -----------------------------------------------------------------------------------------------------
+# --- the config -----------------------------------------------------------------------------------------------------
 
 
 def test_the_target_loss_is_what_the_tuning_study_says() -> None:
-    """By the page's rule: the largest over replicates of the lowest loss within half of the training, rounded up."""
-    folder = roots.project_root() / "results" / "lottery_ticket" / "laptop"
-    table = records.read_measurements(folder / "measurements.csv.gz") if folder.exists() else None
+    """By the config's rule: the largest over replicates of the lowest loss within half of the training, rounded up."""
+    folder = paths.project_root() / "results" / "lottery_ticket" / "laptop"
+    table = measurements.read_measurements(folder / "measurements.csv.gz") if folder.exists() else None
     if table is None or "tuning" not in set(table["study"]):
         pytest.skip("no tuning study is published in results/lottery_ticket/laptop yet")
     rows = table[(table["study"] == "tuning") & (table["arm"] == "reinit") & (table["metric"] == "validation_loss")]

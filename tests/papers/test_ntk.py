@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from core import pages
 from core.errors import BadInput
 from core.kernels.dynamics import Flow
-from core.settings import build
-from experiments import ntk as sheet
+from core.papers.config import load_config
+from core.papers.settings import build_settings
+from experiments import ntk as experiment
 from experiments.ntk import components, networks
 
-PAGE = pages.load_page("ntk")
+PAGE = load_config("ntk")
 
 
 def size(*widths: int) -> int:
@@ -48,8 +48,8 @@ PARAMETERS = {
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
-    """The page's settings of a study, with some changed."""
-    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    """The config's settings of a study, with some changed."""
+    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -105,7 +105,7 @@ def test_descent_follows_the_gradient_of_half_the_mean_square() -> None:
 
 def test_kernels_of_wide_networks_come_to_the_limit_of_their_own_depth() -> None:
     settings = settings_of("initial", depth=3, draws=8, grid=6)
-    found = {w: sheet.initial_kernels(settings, w, jax.random.key(3)) for w in (64, 1024)}
+    found = {w: experiment.initial_kernels(settings, w, jax.random.key(3)) for w in (64, 1024)}
     for width, kernels in found.items():
         assert kernels["limit"].shape == kernels["other_depth"].shape == (8,)
         assert kernels["limit"].mean() < 4 / np.sqrt(width)
@@ -126,7 +126,7 @@ def test_polynomials_on_the_sphere_span_the_dimensions_that_are_said(dimension: 
     with jax.enable_x64(True):
         settings = settings_of("sphere", depth=3)
         square, relu = (
-            jax.tree.map(float, sheet.sphere_spectrum(settings, arm, dimension, points, jax.random.key(1)))
+            jax.tree.map(float, experiment.sphere_spectrum(settings, arm, dimension, points, jax.random.key(1)))
             for arm in ("square", "relu")
         )
     assert square["rank_beyond_bound"] == 0 and abs(square["smallest_eigenvalue"]) < 1e-14
@@ -140,18 +140,18 @@ def test_polynomials_on_the_sphere_span_the_dimensions_that_are_said(dimension: 
 def trained() -> dict[str, Any]:
     """A small network after twenty steps at rate 0.5, with everything it began with."""
     settings = settings_of("training", depth=3, points=6, grid=8, steps=20, kernel_after=20)
-    data = sheet.task(settings, jax.random.key(0))
+    data = experiment.task(settings, jax.random.key(0))
     net, x, y = networks.network(settings, 16), data["x"], data["y"]
-    state, before = jax.jit(partial(sheet.begin, settings, net))(jax.random.key(1), x)
-    step, states = jax.jit(partial(sheet.train, net, 0.5)), [state]
+    state, before = jax.jit(partial(experiment.begin, settings, net))(jax.random.key(1), x)
+    step, states = jax.jit(partial(experiment.train, net, 0.5)), [state]
     for i in range(20):
         states.append(step(states[-1], jax.random.key(i), jnp.int32(i), x, y, before))
-    look = jax.jit(partial(sheet.look, settings, net))
+    look = jax.jit(partial(experiment.look, settings, net))
     return {"settings": settings, "net": net, "x": x, "y": y, "before": before, "states": states, "look": look}
 
 
 def test_the_task_is_the_product_of_the_coordinates() -> None:
-    data = sheet.task(settings_of("training", points=50), jax.random.key(0))
+    data = experiment.task(settings_of("training", points=50), jax.random.key(0))
     np.testing.assert_allclose(data["y"], np.asarray(data["x"]).prod(1), rtol=1e-6)
     assert data["limit"].shape == (50, 50) and abs(np.asarray(data["x"]).std() - 1) < 0.2
 
@@ -181,7 +181,7 @@ def test_one_small_step_of_a_network_is_one_of_its_linear_equation(trained: dict
     net, x, y, before, state = (trained[name] for name in ("net", "x", "y", "before", "states"))
     apart = []
     for rate in (0.1, 0.05):
-        after = sheet.train(net, rate, state[0], jax.random.key(0), jnp.int32(0), x, y, before)
+        after = experiment.train(net, rate, state[0], jax.random.key(0), jnp.int32(0), x, y, before)
         grid = networks.circle(8)
         apart.append(float(jnp.abs(networks.value(net, after["params"], grid) - after["linear"][6:]).max()))
         moved = float(jnp.abs(after["linear"] - before["start"]).max())
@@ -202,7 +202,7 @@ def test_a_look_measures_the_kernel_and_the_distance(trained: dict[str, Any]) ->
     assert seen["kernel_change"] == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=1e-3)
     assert seen["change_at_x0"] == pytest.approx(np.linalg.norm((new - old)[0]) / np.linalg.norm(old[0]), rel=1e-3)
     assert seen["inflation"] == pytest.approx((new - old).mean() / old.mean(), rel=1e-3)
-    np.testing.assert_allclose(sheet.rows(state, x, y, before)["rows"], [old[0], new[0]], rtol=1e-4)
+    np.testing.assert_allclose(experiment.rows(state, x, y, before)["rows"], [old[0], new[0]], rtol=1e-4)
     error = by_hand(params, grid, 3, 0.1) - np.asarray(trained["states"][20]["linear"])[6:]
     to_learn = np.asarray(before["start"])[6:] - np.asarray(grid).prod(1)
     assert seen["linear_error"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-3)
@@ -217,8 +217,8 @@ def test_a_look_measures_the_kernel_and_the_distance(trained: dict[str, Any]) ->
 def test_the_law_is_that_of_gaussian_starts_that_follow_the_linear_equation() -> None:
     """By chance: functions drawn from N(0, S) and moved by f_∞ = f_0 + Θ(·,X) Θ⁻¹ (y - f_0(X))."""
     settings = settings_of("law", depth=3, grid=6)
-    mean, sd = sheet.law(settings, 0.4)
-    x, grid = networks.circle(6), sheet.training_points(settings)
+    mean, sd = experiment.law(settings, 0.4)
+    x, grid = networks.circle(6), experiment.training_points(settings)
     points = np.concatenate([grid, x]).astype(float)
     q = (points**2).mean(1) + 0.16
     s = points @ points.T / 2 + 0.16
@@ -237,21 +237,21 @@ def test_the_law_is_that_of_gaussian_starts_that_follow_the_linear_equation() ->
 def test_an_ensemble_is_held_against_a_law_without_the_share_of_chance() -> None:
     mean, sd = np.array([0.0, 1.0, -1.0], np.float32), np.array([1.0, 0.5, 2.0], np.float32)
     drawn = mean + sd * np.asarray(normal(0, 400, 25, 3))
-    gaps = np.array([float(sheet.against(outputs, mean, sd)["mean_gap"]) for outputs in drawn])
+    gaps = np.array([float(experiment.against(outputs, mean, sd)["mean_gap"]) for outputs in drawn])
     assert abs(gaps.mean()) < 3 * gaps.std() / 20 and gaps.std() > 0.01
     everything = drawn.reshape(-1, 3)
-    assert sheet.against(everything, mean, sd)["sd_ratio"] == pytest.approx(1, abs=0.02)
-    shifted = sheet.against(everything + 0.3 * np.sqrt((sd**2).mean()), mean, sd)
+    assert experiment.against(everything, mean, sd)["sd_ratio"] == pytest.approx(1, abs=0.02)
+    shifted = experiment.against(everything + 0.3 * np.sqrt((sd**2).mean()), mean, sd)
     assert shifted["mean_gap"] == pytest.approx(0.09, abs=0.01)
-    assert sheet.against(mean + 1.5 * (everything - mean), mean, sd)["sd_ratio"] == pytest.approx(1.5, abs=0.03)
+    assert experiment.against(mean + 1.5 * (everything - mean), mean, sd)["sd_ratio"] == pytest.approx(1.5, abs=0.03)
 
 
 def test_every_network_of_an_ensemble_is_trained_from_a_start_of_its_own() -> None:
     settings = settings_of("law", depth=2, steps=5, grid=4)
-    net, x = networks.network(settings, 3), sheet.training_points(settings)
+    net, x = networks.network(settings, 3), experiment.training_points(settings)
     state = {"outputs": jnp.zeros((2, 4))}
     for i in range(2):
-        state = sheet.add_network(settings, net, state, jax.random.key(i), jnp.int32(i))
+        state = experiment.add_network(settings, net, state, jax.random.key(i), jnp.int32(i))
     for i in range(2):
         params = net.init(jax.random.key(i), x)
         for _ in range(5):
@@ -366,4 +366,4 @@ def test_a_learning_rate_beyond_stability_is_refused() -> None:
 
 def test_points_that_coincide_have_no_law() -> None:
     with pytest.raises(BadInput, match="points 0 and 2 coincide"):
-        sheet.law(settings_of("law", angles=(0.1, 1.0, 0.1)), 0.1)
+        experiment.law(settings_of("law", angles=(0.1, 1.0, 0.1)), 0.1)

@@ -13,18 +13,18 @@ import pandas as pd
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from core import pages
-from core.abstract import AbstractLab
 from core.amortised import bars, encoder
 from core.bayes.gaussian_process import Hyper, rbf
 from core.errors import BadInput
 from core.kernels.solvers import gaussian_process
-from core.settings import build
-from experiments import pfn as sheet
+from core.lab.shape_lab import ShapeLab
+from core.papers.config import load_config
+from core.papers.settings import build_settings
+from experiments import pfn as experiment
 from experiments.pfn import bnn, hyper, networks, processes, rivals, tables
 from experiments.pfn.figures import by_method, mean_losses
 
-PAGE = pages.load_page("pfn")
+PAGE = load_config("pfn")
 
 
 def size(features: int, width: int, layers: int, hidden: int, outputs: int) -> int:
@@ -50,8 +50,8 @@ PARAMETERS = {
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
-    """The page's settings of a study, with some changed."""
-    return replace(build(sheet.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    """The config's settings of a study, with some changed."""
+    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
 
 
 def shaken(network: encoder.Encoder) -> Any:
@@ -109,7 +109,7 @@ def test_the_gap_is_the_difference_of_mean_log_densities(data: dict) -> None:
 
 def test_trainings_branch_off_one_trunk() -> None:
     """Of lengths 8 and 16 with a decay of 1/4: a trunk of 12 steps, and branches of 2 and 4."""
-    settings, lab = settings_of("gp", lengths=(8, 16)), AbstractLab(count_flops=False)
+    settings, lab = settings_of("gp", lengths=(8, 16)), ShapeLab(count_flops=False)
     recipe = networks.recipe_of(settings, processes.rbf_process, settings.bars, sizes=settings.sizes)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     borders = jax.ShapeDtypeStruct((1, settings.bars + 1), jnp.float32)

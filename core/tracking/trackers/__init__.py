@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from core.errors import BadInput
-from core.tracking.about import Verdict
 from core.tracking.rows import Row
+from core.tracking.run_info import RunVerdict
 
 
 class Tracker(Protocol):
@@ -23,14 +23,14 @@ class Tracker(Protocol):
     def measured(self, replicate: int, rows: list[Row]) -> None:
         """Add the measurements of a finished replicate, in place of what it showed while it ran."""
 
-    def judged(self, rows: list[Row], verdict: Verdict) -> None:
+    def judged(self, rows: list[Row], verdict: RunVerdict) -> None:
         """Add claims, figures, provenance; `rows` are the final measurements of all finished replicates."""
 
     def close(self, complete: bool) -> str:
         """End the mirror, of a whole run or of one that stopped; returns a line for the person."""
 
 
-def find(name: str) -> Any:
+def load_tracker(name: str) -> Any:
     """The module of a tracker; BadInput when what it needs is not installed."""
     module: Any = importlib.import_module(f"core.tracking.trackers.{name}")
     if find_spec(module.PACKAGE) is None:

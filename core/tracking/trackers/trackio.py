@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.settings import flat
-from core.tracking.about import About, Verdict
+from core.papers.settings import flatten_settings
 from core.tracking.rows import Row, claims_table, finished_replicates, series_name
+from core.tracking.run_info import RunInfo, RunVerdict
 
 PACKAGE = "trackio"
 MODES = ("offline",)
@@ -28,7 +28,7 @@ FOREIGN = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variables by whi
 class TrackioTracker:
     """The Trackio runs of one run."""
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: RunInfo) -> None:
         self.about = about
         self._begun = datetime.now(UTC).isoformat()
 
@@ -49,7 +49,7 @@ class TrackioTracker:
         keys = {number: f"{self.about.folder.name}/{number:06d}" for number in finished_replicates(self.about.folder)}
         return {number for number, key in keys.items() if storage().get_project_metadata(self.about.project, key)}
 
-    def judged(self, rows: list[Row], verdict: Verdict) -> None:
+    def judged(self, rows: list[Row], verdict: RunVerdict) -> None:
         """The table of claims, unless it is there already."""
         columns, cells = claims_table(verdict.claims)
         table = {"_type": "trackio.table", "_value": [dict(zip(columns, line, strict=True)) for line in cells]}
@@ -70,7 +70,9 @@ class TrackioTracker:
     def _write(self, part: str, name: str, own: dict[str, Any], points: list[tuple[int, str, dict[str, Any]]]) -> None:
         """Add rows of (step, name of the row, values) to the Trackio run of a part of this run."""
         about, identity = self.about, f"{self.about.folder.name}/{part}"
-        settings = {f"settings.{key}": value for key, value in flat(about.config["settings"]) if value is not None}
+        settings = {
+            f"settings.{key}": value for key, value in flatten_settings(about.config["settings"]) if value is not None
+        }
         config = {name: about.config[name] for name in ("paper", "study", "scale")} | settings | own
         storage().bulk_log(
             about.project,
@@ -90,7 +92,7 @@ class TrackioTracker:
                 storage().delete_run(self.about.project, record["name"], run_id=record["id"])
 
 
-def start(about: About) -> TrackioTracker:
+def start(about: RunInfo) -> TrackioTracker:
     """The board's database beside the run."""
     use(about.folder.parent / FOLDER)
     files.write_json(about.folder / ASKED, dict(about.tracking))
@@ -106,7 +108,7 @@ def asked(folder: Path) -> dict[str, Any]:
         return plain
 
 
-def mirrored_before(about: About, verdict: Verdict) -> str | None:
+def mirrored_before(about: RunInfo, verdict: RunVerdict) -> str | None:
     """Never: adding what is there already adds nothing."""
     return None
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.tracking.about import About, Verdict
 from core.tracking.rows import Row, claims_table, curve_points, final_means, final_table, finished_replicates
+from core.tracking.run_info import RunInfo, RunVerdict
 
 PACKAGE = "wandb"
 MODES = ("offline", "online")
@@ -50,7 +50,7 @@ NO_TELEMETRY = {"WANDB_ERROR_REPORTING": "false"}  # else wandb sends some of it
 class WandbTracker:
     """A wandb run that is being written."""
 
-    def __init__(self, about: About, run: Any, trouble: str | None) -> None:
+    def __init__(self, about: RunInfo, run: Any, trouble: str | None) -> None:
         self.about, self.run, self.trouble = about, run, trouble
         self._curves: set[str] = set()
         self._holds: str | None = None
@@ -63,7 +63,7 @@ class WandbTracker:
         """Curves per metric, arm, conditions and replicate."""
         self._log(curve_points(rows))
 
-    def judged(self, rows: list[Row], verdict: Verdict) -> None:
+    def judged(self, rows: list[Row], verdict: RunVerdict) -> None:
         """Tables of final measurements and of claims; means and verdicts in the summary; figures, provenance."""
         import wandb
 
@@ -111,7 +111,7 @@ class WandbTracker:
         self.run.log({name: table})
 
 
-def start(about: About) -> WandbTracker:
+def start(about: RunInfo) -> WandbTracker:
     """A wandb run, online if asked and possible, else offline with the reason."""
     os.environ.update(NO_TELEMETRY)
     import wandb
@@ -145,7 +145,7 @@ def start(about: About) -> WandbTracker:
     return WandbTracker(about, run, trouble)
 
 
-def mirrored_before(about: About, verdict: Verdict) -> str | None:
+def mirrored_before(about: RunInfo, verdict: RunVerdict) -> str | None:
     """A line when the mirror already holds this verdict and is where it shall be."""
     state = read_state(about.folder)
     if state["holds"] != digest(about, verdict) or not (about.folder / "wandb" / state["folder"]).is_dir():
@@ -156,7 +156,7 @@ def mirrored_before(about: About, verdict: Verdict) -> str | None:
     return f"wandb: offline run, {HOW}" if waits else None
 
 
-def digest(about: About, verdict: Verdict) -> str:
+def digest(about: RunInfo, verdict: RunVerdict) -> str:
     """Names all that a mirror shows: what is finished, what is claimed, and where the mirror goes."""
     where = {name: value for name, value in about.tracking.items() if name != "mode"}
     shown = [where, about.group, about.config, finished_replicates(about.folder), verdict.claims]
@@ -178,13 +178,13 @@ def read_state(folder: Path) -> dict[str, Any]:
         return state
 
 
-def change_state(about: About, **changes: Any) -> None:
+def change_state(about: RunInfo, **changes: Any) -> None:
     """Note something about the mirror, and how it is asked for, so that it can be made again."""
     state = read_state(about.folder) | changes | {"tracking": dict(about.tracking)}
     files.write_json(about.folder / "wandb" / "mirror.json", state)
 
 
-def next_generation(about: About) -> int:
+def next_generation(about: RunInfo) -> int:
     """Begin a mirror: of the same generation as the one before, unless a server may have seen that."""
     before = read_state(about.folder)
     generation = before["generation"] + before["touched"]

@@ -1,0 +1,1 @@
+"""The house style of figures and what is drawn in it."""

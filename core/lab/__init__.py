@@ -1,0 +1,1 @@
+"""What a trial sees of the machinery: the lab, its loops and stages, the replicate axis, keys, timing."""

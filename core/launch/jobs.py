@@ -1,0 +1,86 @@
+"""A job: a selected study with its identity and the replicates that are asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data import catalogue
+from core.launch.compose import Launch, SelectedStudy
+from core.papers.config import PaperConfig, StudyConfig
+from core.papers.settings import data_sets_of_settings, settings_as_dict
+from core.paths import experiment_path
+from core.runs import identity
+from core.runs.folder import RunFolder
+from core.runs.identity import Code, Identity
+
+
+@dataclass(frozen=True)
+class Job:
+    """A selected study, ready to run: its identity and the replicates that are asked for."""
+
+    launch: Launch
+    chosen: SelectedStudy
+    identity: Identity
+    code: Code
+    numbers: tuple[int, ...]
+    prepared: str | None
+
+    @property
+    def study(self) -> StudyConfig:
+        """The study in the config."""
+        return self.chosen.study
+
+    @property
+    def run(self) -> RunFolder:
+        """Where it is kept."""
+        return RunFolder(self.identity.name)
+
+    @property
+    def missing(self) -> list[int]:
+        """Replicates still to be computed."""
+        return self.run.missing(self.numbers)
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What came of a job."""
+
+    job: Job
+    folder: Path
+    claims: list[dict[str, Any]]
+    notes: list[str]
+
+
+def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
+    """Give a selected study its identity; nothing is computed or written."""
+    study, settings = chosen.study, chosen.settings
+    slug, experiment = launch.config.slug, experiment_path(launch.config.slug)
+    names = data_sets_of_settings(settings)
+    readers = [catalogue.describe(name).read.__module__ for name in names]
+    code = identity.code(experiment, {study.names.settings, study.names.trial}, also=readers)
+    libraries = identity.library_versions(code.distributions)
+    data = {name: catalogue.checksum(name) for name in names}
+    form = {"x64": study.data.get("x64", False)}
+    ready = None
+    if study.names.prepare is not None:
+        own = identity.code(experiment, {study.names.settings, study.names.prepare}, also=readers)
+        given = {name: data[name] for name in data_sets_of_settings(settings.prepared)}
+        ready = identity.run_identity(
+            slug,
+            study.name,
+            "prepared",
+            {**settings_as_dict(settings.prepared), **form},
+            own.fingerprint,
+            given,
+            libraries,
+        ).name
+    parts = {**settings_as_dict(settings), **form, "prepared": ready}
+    found = identity.run_identity(slug, study.name, launch.scale, parts, code.fingerprint, data, libraries)
+    numbers = tuple(range(launch.first_replicate, launch.first_replicate + chosen.replicates))
+    return Job(launch, chosen, found, code, numbers, ready)
+
+
+def verdict_identity(config: PaperConfig, study: str) -> str:
+    """Identity of a study's verdicts: its claims and deviations, and the code that judges them."""
+    own = {name: claim for name, claim in config.claims.items() if claim["study"] == study}
+    return identity.verdict_identity({"claims": own, "deviations": config.data["studies"][study].get("deviations", [])})

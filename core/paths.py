@@ -1,0 +1,58 @@
+"""Where things are: configs, experiments, results, caches. Every location can be moved by an environment variable."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The checkout with `configs/` and `experiments/` (`ENCORE_ROOT`, by default the one this package stands in)."""
+    return Path(os.environ.get("ENCORE_ROOT") or Path(__file__).resolve().parents[1])
+
+
+def configs_folder() -> Path:
+    """Folder with one config per paper."""
+    return project_root() / "configs" / "paper"
+
+
+def experiment_path(slug: str) -> Path:
+    """The experiment of a paper: a module, or the `__init__` of a folder when one module would be too long."""
+    folder = project_root() / "experiments" / slug
+    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+
+
+def experiment_file(slug: str) -> str:
+    """The experiment as a path within the project."""
+    return experiment_path(slug).relative_to(project_root()).as_posix()
+
+
+def results_folder() -> Path:
+    """Published results, with local runs below `runs/` (`ENCORE_RESULTS`)."""
+    return Path(os.environ.get("ENCORE_RESULTS") or project_root() / "results")
+
+
+def runs_folder() -> Path:
+    """Local runs, one folder per identity; ignored by git."""
+    return results_folder() / "runs"
+
+
+def cache_folder() -> Path:
+    """Fetched data and compiled programs (`ENCORE_CACHE`, by default `~/.cache/encore`)."""
+    return Path(os.environ.get("ENCORE_CACHE") or Path.home() / ".cache" / "encore")
+
+
+@contextlib.contextmanager
+def temporary_results_folder() -> Generator[Path]:
+    """Send results to a temporary folder for a while, away from all runs."""
+    before = os.environ.get("ENCORE_RESULTS")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ENCORE_RESULTS"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ["ENCORE_RESULTS"]
+            else:
+                os.environ["ENCORE_RESULTS"] = before

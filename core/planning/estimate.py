@@ -1,0 +1,86 @@
+"""What a selection of runs would cost: one line per study of every launch, on this machine or on accelerators."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.errors import BadInput
+from core.judging import judge
+from core.launch import jobs
+from core.launch.compose import Launch, SelectedStudy
+from core.launch.jobs import Job
+from core.papers.config import PaperConfig
+from core.planning import forecasting, machine
+from core.planning.accelerators import Fleet
+
+
+@dataclass(frozen=True)
+class StudyEstimate:
+    """One study of one launch.
+
+    Attributes:
+      words: the command that runs it, without `encore run`.
+      replicates: still to be computed, `of` so many.
+      steps: of one replicate, like `flops` and `stages`.
+      minutes: wall-clock time; at least that where `floor`, as some of the work cannot be counted.
+      claims: how many claims it can decide.
+    """
+
+    job: Job
+    words: tuple[str, ...]
+    replicates: int
+    of: int
+    stages: int
+    steps: int
+    flops: float
+    peak_bytes: int
+    gib: float
+    minutes: float
+    floor: bool
+    claims: int
+    source: str
+
+
+def estimate_launches(chosen: Sequence[tuple[Launch, tuple[str, ...]]], fleet: Fleet | None) -> list[StudyEstimate]:
+    """What every study of the launches would do; nothing is computed."""
+    gflops = machine.measure_gflops() if fleet is None else 0.0
+    return [estimate_study(launch, words, each, fleet, gflops) for launch, words in chosen for each in launch.studies]
+
+
+def estimate_study(
+    launch: Launch, words: tuple[str, ...], chosen: SelectedStudy, fleet: Fleet | None, gflops: float
+) -> StudyEstimate:
+    """What one study would do."""
+    job = jobs.make_job(launch, chosen)
+    count, shapes = len(job.missing), forecasting.count_cost(launch.config.slug, chosen.study, chosen.settings)
+    if fleet is None:
+        expected = forecasting.forecast_job(job, gflops)
+        minutes, gib, source, floor = expected.minutes, expected.gib, expected.source, expected.floor
+    else:
+        minutes, gib = fleet.minutes(count, shapes["flops"], shapes["steps"]), fleet.gib(count, shapes["peak_bytes"])
+        source, floor = "operations and published peak", bool(shapes["uncounted"])
+    others = (word for word in words if not word.startswith("study="))
+    return StudyEstimate(
+        job=job,
+        words=(*others, f"study={chosen.study.name}"),
+        replicates=count,
+        of=chosen.replicates,
+        stages=len(shapes["stages"]),
+        steps=shapes["steps"],
+        flops=shapes["flops"],
+        peak_bytes=shapes["peak_bytes"],
+        gib=gib,
+        minutes=minutes,
+        floor=floor,
+        claims=count_decidable_claims(launch.config, chosen.study.name, launch.scale),
+        source=source,
+    )
+
+
+def count_decidable_claims(config: PaperConfig, study: str, scale: str) -> int:
+    """How many claims a study can decide at a scale."""
+    with contextlib.suppress(BadInput):
+        parsed = judge.parse_claims(config.claims, config.data["studies"]).values()
+        own = [claim for claim in parsed if claim.study == study and scale not in claim.not_testable]
+        return sum(scale != "smoke" or claim.kind == "exact" for claim in own)
+    return 0

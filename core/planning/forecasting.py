@@ -1,0 +1,166 @@
+"""What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from core import files
+from core.launch.hosts import spreads_batches
+from core.launch.jobs import Job
+from core.papers.config import StudyConfig
+from core.papers.settings import settings_as_dict
+from core.paths import results_folder
+from core.planning import cost_ledger, forecasting, machine
+from core.planning.machine import available_cores, use_accelerator
+
+if TYPE_CHECKING:
+    from core.lab.shape_lab import ShapeLab
+
+# Share of a core's matrix-product throughput that a trial reaches when nothing was recorded about it.
+TYPICAL_EFFICIENCY = 0.4
+OVERHEAD_SECONDS = 5.0  # starting workers, compiling and loading data, when nothing was recorded about it
+BYTES_PER_WORKER = 0.7 * 2**30  # libraries and compiled programs of one worker, before any array
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a study of a run is expected to take.
+
+    Attributes:
+      minutes: wall-clock time on `workers` processes.
+      gib: peak memory of all workers together.
+      source: where the estimate comes from, in words.
+      steps: steps of one replicate.
+      flops: counted operations of one replicate, where they were counted.
+      floor: part of the work was not counted, so that it takes this long at least.
+    """
+
+    minutes: float
+    gib: float
+    workers: int
+    source: str
+    steps: int
+    flops: float | None = None
+    floor: bool = False
+
+
+def published_cost(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
+    """What the published run of a study says about its cost, if there is one."""
+    path = results_folder() / slug / scale / "provenance.json"
+    try:
+        return files.read_json(path)["studies"][study]["cost"]
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def make_forecast(
+    replicates: int,
+    workers: int,
+    gflops: float,
+    cost: Mapping[str, Any] | None,
+    shapes: Mapping[str, Any] | None,
+    source: str = "the published run",
+    efficiency: float = TYPICAL_EFFICIENCY,
+    overhead_seconds: float = OVERHEAD_SECONDS,
+) -> Forecast:
+    """Expected minutes: from a recorded cost scaled by this machine's speed, else from counted operations.
+
+    Args:
+      replicates: how many have to be computed.
+      workers: processes that compute one replicate each at a time.
+      gflops: this machine's single-core throughput by `calibrate`.
+      cost: as recorded by an earlier run with the same settings, and `source` in words.
+      shapes: as counted by `shapes_of`, at an `efficiency`: the share of that throughput which is reached.
+      overhead_seconds: beyond the replicates, where `cost` does not say.
+    """
+    rounds = -(-replicates // workers)
+    if cost is not None:
+        seconds = rounds * cost["seconds_per_replicate"] * cost["calibration_gflops"] / gflops
+        overhead = cost.get("overhead_seconds", overhead_seconds)
+        return Forecast((overhead + seconds) / 60, workers * cost["peak_gib"], workers, source, cost["steps"])
+    assert shapes is not None
+    seconds = overhead_seconds + rounds * shapes["flops"] / (efficiency * gflops * 1e9)
+    gib = workers * (BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30
+    uncounted = bool(shapes.get("uncounted"))
+    return Forecast(seconds / 60, gib, workers, source, shapes["steps"], shapes["flops"], uncounted)
+
+
+def published_efficiency(slug: str, study: StudyConfig) -> float | None:
+    """Share of a core's matrix-product throughput that the published run of a study reached, if there is one."""
+    cost = published_cost(slug, "laptop", study.name)
+    if cost is None or not cost["seconds_per_replicate"]:
+        return None
+    flops = count_cost(slug, study, study.build(study.values("laptop")))["flops"]
+    return flops / (cost["seconds_per_replicate"] * cost["calibration_gflops"] * 1e9) or None
+
+
+def replicate_batches(replicates: Sequence[int], accelerator: bool) -> list[list[int]]:
+    """Cut replicates into units of work: one each on a CPU, all together on accelerators."""
+    if accelerator:
+        return [list(replicates)] if replicates else []
+    return [[number] for number in replicates]
+
+
+def count_cost(slug: str, study: StudyConfig, settings: Any) -> dict[str, Any]:
+    """What one replicate takes, by shapes alone, see `core.lab.shape_lab.TrialCost`; nothing is allocated."""
+    import jax
+
+    from core.lab.shape_lab import ShapeLab
+
+    jax.config.update("jax_platforms", "cpu")  # for this process alone: what the workers look for is decided elsewhere
+    lab = ShapeLab()
+    trace_trial(slug, study, settings, lab)
+    return {**dataclasses.asdict(lab.cost), "measured": len(lab.measured)}
+
+
+def trace_trial(slug: str, study: StudyConfig, settings: Any, lab: "ShapeLab") -> None:
+    """Follow the trial of one replicate with shapes only; the lab keeps count."""
+    import jax
+
+    from core.lab.keys import replicate_keys
+    from core.papers.contract import experiment_studies, load_experiment
+    from core.papers.settings import build_settings
+
+    with jax.enable_x64(study.data.get("x64", False)):
+        experiment = experiment_studies(load_experiment(slug))[study.name]
+        typed = build_settings(experiment.settings, settings_as_dict(settings))
+        keys = jax.eval_shape(lambda: replicate_keys(slug, study.name, [0]))
+        if experiment.prepare is not None:
+            lab.prepared = experiment.prepare(typed.prepared, keys, lab)
+        experiment.trial(typed, keys, lab)
+
+
+def worker_count(job: Job, peak_gib: float) -> int:
+    """Worker processes: one per core, as long as memory and work last; one when an accelerator is used."""
+    if use_accelerator(job.launch.device) or job.study.data.get("alone"):
+        return 1
+    room = max(1, int(machine.free_memory_gib() / max(peak_gib, 0.1)))
+    wanted = job.launch.workers or min(len(available_cores()), room)
+    return max(1, min(wanted, len(job.missing)))
+
+
+def forecast_job(job: Job, gflops: float) -> forecasting.Forecast:
+    """What the missing replicates are expected to take: by the same run earlier, the published one, or by counting."""
+    if not job.missing:
+        return forecasting.Forecast(0.0, 0.0, 0, "finished before", 0)
+    slug, study, lines = job.launch.config.slug, job.study, cost_ledger.read_entries()
+    count = -(-len(job.missing) // (1 if spreads_batches(job.chosen.settings) else job.launch.hosts.count))
+    cost, source = cost_ledger.cost_of_run(job.identity.name, lines), "this run before"
+    if cost is None and not job.chosen.overridden:
+        cost, source = forecasting.published_cost(slug, job.launch.scale, study.name), "the published run"
+    if cost is not None:
+        workers = worker_count(job, cost["peak_gib"])
+        return forecasting.make_forecast(count, workers, gflops, cost, None, source)
+    shapes = forecasting.count_cost(slug, study, job.chosen.settings)
+    workers = worker_count(job, (forecasting.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
+    near, words = cost_ledger.similar_entries(slug, study.name, lines, shapes["flops"])
+    source, efficiency, overhead = "counted operations", forecasting.TYPICAL_EFFICIENCY, forecasting.OVERHEAD_SECONDS
+    if near:
+        source = f"operations, {words}"
+        efficiency = statistics.median(line.efficiency or efficiency for line in near)
+        overhead = statistics.median(line.overhead_seconds for line in near)
+    elif published := forecasting.published_efficiency(slug, study):
+        source, efficiency = "operations, the published run", published
+    return forecasting.make_forecast(count, workers, gflops, None, shapes, source, efficiency, overhead)

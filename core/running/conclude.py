@@ -1,0 +1,117 @@
+"""From measurements to a verdict's folder: table, arrays, claims, figures, provenance; all made anew in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import files
+from core.judging.verdicts import judge_study
+from core.launch.jobs import Job, verdict_identity
+from core.paths import experiment_path, project_root
+from core.running.worker_pool import worker_environment
+from core.runs import identity, provenance
+from core.runs.folder import append_to_ledger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a run took.
+
+    Attributes:
+      computed: replicates computed now; the others had been computed before.
+      seconds: wall-clock time.
+      workers: processes that computed at a time.
+      gflops: single-core throughput of this machine by `core.planning.forecasting.calibrate`.
+      accelerators: names of the devices, when the run was not on the CPU.
+    """
+
+    computed: int
+    seconds: float
+    workers: int
+    gflops: float
+    accelerators: list[str]
+
+
+def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]], list[str]]:
+    """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person."""
+    from core.runs import measurements
+
+    folder, run = job.run.verdict_folder(job.numbers), job.run
+    table = measurements.collect_measurements(run, job.study.name, job.numbers)
+    arrays = measurements.collect_arrays(run, job.numbers)
+    measurements.write_measurements(folder / "measurements.csv.gz", table)
+    if arrays:
+        measurements.write_arrays(folder / "arrays.npz", arrays)
+    judge = judge_study(job.launch.config, job.study.name, table, job.launch.scale)
+    drawn, notes = draw_figures(job.launch.config.slug, job.study.name, table, arrays, folder)
+    files.write_json(folder / "claims.json", judge)
+    # The provenance comes last: it says by which logic the files beside it were made.
+    earlier = None if effort.computed else earlier_cost(folder / "provenance.json")
+    files.write_json(folder / "provenance.json", {**run_provenance(job, effort), **(earlier or {}), "figures": drawn})
+    append_to_ledger(
+        {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
+    )
+    return folder, judge, notes
+
+
+def draw_figures(
+    slug: str, study: str, table: "pd.DataFrame", arrays: Mapping[str, Any], folder: Path
+) -> tuple[list[str], list[str]]:
+    """Draw the experiment's figures; one that cannot be drawn, as after strange overrides, is a note, no failure."""
+    from core.figures import drawing
+    from core.papers.contract import load_experiment
+
+    make = getattr(load_experiment(slug), "figures", None)
+    if make is None:
+        return [], []
+    try:
+        drawn = drawing.call_in_style(make, table, arrays)
+    except (KeyError, ValueError, IndexError) as error:
+        return [], [f"figures of {study} could not be drawn from these measurements: {error}"]
+    drawing.save_figures(drawn, folder / "figures")
+    return sorted(drawn), []
+
+
+def earlier_cost(record: Path) -> dict[str, Any] | None:
+    """What an earlier record says of the machine and the cost: judging again on another one does not change it."""
+    try:
+        found = files.read_json(record)
+        return {name: found[name] for name in ("seconds", "peak_gib", "python", "platform", "device", "flags", "cost")}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def run_provenance(job: Job, effort: Effort) -> dict[str, Any]:
+    """Provenance of a run: where it comes from and what it cost."""
+    done = [job.run.read_cost(number) for number in job.numbers]
+    own = [each["seconds"] / each["batch"] for each in done]
+    compiling = [each["compile_seconds"] / each["batch"] for each in done]
+    about = provenance.collect_provenance(
+        seconds=effort.seconds if effort.computed == len(done) else sum(own) / effort.workers,
+        peak_gib=max(each["peak_gib"] for each in done),
+        accelerators=effort.accelerators,
+        environment=worker_environment(bool(effort.accelerators), single=not effort.accelerators),
+        distributions=job.code.distributions,
+        repository=project_root(),
+    )
+    cost = {
+        "seconds_per_replicate": round((sum(own) - sum(compiling)) / len(done), 2),
+        "compile_seconds": round(sum(compiling), 2),
+        "iterating_seconds": round(sum(each["iterating_seconds"] / each["batch"] for each in done), 2),
+        "peak_gib": about["peak_gib"],
+        "steps": done[0]["steps"],
+        "calibration_gflops": round(effort.gflops, 1),
+        "workers": effort.workers,
+    }
+    return {
+        **about,
+        "run": job.identity.name,
+        "verdict_identity": verdict_identity(job.launch.config, job.study.name),
+        "figures_identity": identity.figures_identity(experiment_path(job.launch.config.slug)),
+        "first_replicate": job.numbers[0],
+        "cost": cost,
+    }

@@ -1,0 +1,107 @@
+"""What a person sees of a run: a header, progress with the time left, and the table of verdicts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from core.data import catalogue
+from core.papers.settings import data_sets_of_settings
+from core.terminal import ProgressBar, console, format_duration, format_number, short_path
+
+if TYPE_CHECKING:
+    from core.launch.compose import Launch
+    from core.launch.jobs import Job, JobOutcome
+    from core.planning.forecasting import Forecast
+
+MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided", "not testable": "– not testable"}
+
+
+class RunDisplay:
+    """Prints to the terminal."""
+
+    def __init__(self) -> None:
+        self.console = console()
+
+    def line(self, text: str) -> None:
+        """One plain line."""
+        self.console.print(f" {text}")
+
+    def header(self, launch: "Launch", jobs: Sequence["Job"], forecasts: Sequence["Forecast"]) -> None:
+        """What is about to run."""
+        names = {name for job in jobs for name in data_sets_of_settings(job.chosen.settings)}
+        data = ", ".join(
+            f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names)
+        )
+        minutes = sum(forecast.minutes for forecast in forecasts)
+        self.console.print(
+            f"{launch.config.slug} · {launch.scale} scale" + (f" · {data}" if data else ""), style="bold"
+        )
+        for job, forecast in zip(jobs, forecasts, strict=True):
+            count = len(job.numbers)
+            finished = count - len(job.missing)
+            state = (
+                f"{finished} of them finished before" if finished else f"forecast {format_duration(forecast.minutes)}"
+            )
+            if finished == count:
+                state = "finished before, nothing is computed again"
+            self.line(f"{job.study.name}: {count} replicate{'s' * (count != 1)} from {job.numbers[0]}, {state}")
+        if len(jobs) > 1 and minutes:
+            self.line(f"forecast {format_duration(minutes)} together")
+
+    def progress(self, job: "Job", total: int, what: str) -> ProgressBar:
+        """Progress of one study."""
+        return ProgressBar(self.console, f"{job.study.name} {what}", total)
+
+    def verdicts(self, outcomes: Sequence["JobOutcome"]) -> None:
+        """The table of claims, their controls, and where everything is."""
+        scale = outcomes[0].job.launch.scale
+        columns = ("claim", "paper", "here (95 % interval)", f"verdict at {scale} scale")
+        table, controls = Table(*columns, box=None, pad_edge=False, leading=1), []
+        config = outcomes[0].job.launch.config
+        for claim in (claim for outcome in outcomes for claim in outcome.claims):
+            table.add_row(*claim_row(claim, config.claims[claim["id"]]["printed"]))
+            if claim["control"]:
+                controls.append(control_line(claim))
+        self.console.print()
+        if table.rows:
+            self.console.print(table, soft_wrap=False)
+        for line in [*controls, *(note for outcome in outcomes for note in outcome.notes)]:
+            self.line(line)
+        self.console.print()
+        for outcome in outcomes:
+            self.line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
+        self.line("encore report makes configs of it: results/report/index.html")
+
+
+def claim_row(claim: Mapping[str, Any], printed: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """One claim as cells: identifier and statement, printed value, what was found, verdict."""
+    note = f"\n{claim['note']}" if claim["note"] else ""
+    here = "\n".join(clause_text(clause) for clause in claim["clauses"])
+    paper = f"{printed['value']} {printed['unit']}".strip()
+    return f"{claim['id']} {claim['statement']}", paper, here, MARKS[claim["verdict"]] + note
+
+
+def clause_text(clause: Mapping[str, Any]) -> str:
+    """A clause's number with its interval and unit."""
+    if clause["estimate"] is None and clause["low"] is None:
+        return "-"
+    interval = (
+        ""
+        if clause["units"] in (None, [])
+        else f" [{format_number(clause['low'], '-∞')}, {format_number(clause['high'], '∞')}]"
+    )
+    return f"{format_number(clause['estimate'], '∞')}{interval} {clause['unit_of_value'] or ''}".rstrip()
+
+
+def control_line(claim: Mapping[str, Any]) -> str:
+    """How the control of a claim came out."""
+    control = claim["control"]
+    if control["verdict"] == "not testable":
+        return f"control of {claim['id']} ({control['name']}): not testable"
+    outcome = (
+        "fails as it must"
+        if control["passes"]
+        else f"does NOT separate ({control['verdict']}): the claim proves nothing"
+    )
+    return f"control of {claim['id']} ({control['name']}): {outcome}"

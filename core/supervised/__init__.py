@@ -1,0 +1,1 @@
+"""The parts of most papers: data order, training, evaluation."""

@@ -1,0 +1,147 @@
+"""One point of a sweep at work, in whatever process a launcher of Hydra's puts it."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from core import files
+from core.errors import Busy, EncoreError, Interrupted, Stopped
+from core.launch import compose
+from core.launch.compose import Launch
+from core.launch.jobs import make_job
+from core.running import execute, worker_reuse
+from core.runs import sweep_folder
+from core.runs.sweep_folder import Sweep, SweepPoint
+from core.sweeps import core_reservation
+from core.sweeps.objective import Objective
+
+WATCH_SECONDS = 0.3
+
+
+def run_point(config: Mapping[str, Any]) -> None:
+    """The task that Hydra launches: `config` names the book and the point. What came of it is written in the book."""
+    folder, number = Path(config["book"]), int(config["point"])
+    leader = Leader(Path(config["leader"]))
+    if leader.own:
+        try_point(folder, number, leader)
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader hears Ctrl-C and tells its points
+    with core_reservation.reserve_cores(int(config["workers"]), leader.stopped) as cores:
+        if cores:
+            worker_reuse.reuse_workers_until_exit(folder / "logs" / f"{socket.gethostname()}-{os.getpid()}")
+            try_point(folder, number, leader)
+
+
+@dataclasses.dataclass(frozen=True)
+class Leader:
+    """The process that launches the points of a sweep. The presence of `file`, named after it, asks them to stop."""
+
+    file: Path
+
+    @classmethod
+    def here(cls, folder: Path) -> "Leader":
+        """This process, as the leader of the sweep in `folder`."""
+        return cls(folder / f"stop-{socket.gethostname()}-{os.getpid()}")
+
+    @property
+    def own(self) -> bool:
+        """Whether it is this process."""
+        return self == Leader.here(self.file.parent)
+
+    def stop(self) -> None:
+        """Ask the points to keep a checkpoint and end."""
+        self.file.touch()
+
+    def stopped(self) -> bool:
+        """Whether they are asked."""
+        return self.file.exists()
+
+
+def try_point(folder: Path, number: int, leader: Leader) -> None:
+    """Compute a point unless it is finished or another process is at it; every outcome is written in the book."""
+    if leader.stopped():
+        return
+    with contextlib.suppress(Busy), files.try_lock(sweep_folder.lock_file(folder, number), "in progress elsewhere"):
+        sweep, point = sweep_folder.read_point(folder, number)
+        if point.state == "finished":
+            return
+        sweep_folder.write_point(folder, dataclasses.replace(point, state="running", message=None, code=0))
+        started = time.monotonic()
+        with (
+            execute.handle_signals(lambda: None),
+            stop_with_leader(leader),
+            redirect_output(sweep_folder.output_file(folder, number)),
+        ):
+            found = point_outcome(sweep, point, leader)
+        seconds = round(time.monotonic() - started, 3)
+        sweep_folder.write_point(folder, dataclasses.replace(point, **found, seconds=seconds))
+
+
+def point_outcome(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
+    """Run a point; returns its new state with message, exit code and objective."""
+    try:
+        launch = grouped(compose.compose_launch(point.words), sweep.identity)
+        execute.run_launch(launch)
+        return {"state": "finished", "message": None, "code": 0, "objective": objective_of(sweep, launch)}
+    except Busy:
+        return {"state": "waiting", "message": "its runs are being computed by another process"}
+    except Interrupted as error:
+        if isinstance(error, Stopped) and leader.own:
+            leader.stop()  # the signal was meant for the whole sweep
+        return {"state": "interrupted", "message": str(error), "code": error.exit_code}
+    except EncoreError as error:
+        return {"state": "failed", "message": str(error), "code": error.exit_code}
+    except Exception as error:
+        traceback.print_exc()
+        return {"state": "failed", "message": f"{type(error).__name__}: {error}".splitlines()[0], "code": 1}
+
+
+def grouped(launch: Launch, identity: str) -> Launch:
+    """The launch with its runs in the sweep's group of the dashboard, unless another group was named."""
+    tracking = {**launch.tracking, "group": launch.tracking.get("group") or f"sweep-{identity}"}
+    return dataclasses.replace(launch, tracking=tracking)
+
+
+def objective_of(sweep: Sweep, launch: Launch) -> dict[str, Any] | None:
+    """What the sweep selects by, of a finished launch."""
+    if sweep.objective is None:
+        return None
+    objective = Objective(**sweep.objective)
+    [chosen] = [chosen for chosen in launch.studies if chosen.study.name == objective.study]
+    return objective.of(make_job(launch, chosen))
+
+
+@contextlib.contextmanager
+def stop_with_leader(leader: Leader) -> Generator[None]:
+    """Turn a leader's wish to stop into the signal that stops a run at a point to go on from."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(WATCH_SECONDS):
+            if leader.stopped():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def redirect_output(path: Path) -> Generator[None]:
+    """Send what a run prints to a file: its header, verdicts, and traceback if it comes to that."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        yield

@@ -1,0 +1,1 @@
+"""Small classification problems from tables: how they are drawn, baselines, scores."""

@@ -1,0 +1,90 @@
+"""What every command prints through: the console, lengths of time, short paths, progress with the time left."""
+
+import os
+import time
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+QUIET_SECONDS = 20.0
+
+
+def format_duration(minutes: float) -> str:
+    """A length of time in words."""
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 1440:.1f} days"
+
+
+class Terminal(Console):
+    """A console whose reader may leave early."""
+
+    def on_broken_pipe(self) -> None:
+        """Tell the command, which ends in peace, instead of failing here."""
+        raise BrokenPipeError
+
+
+def console(file: TextIO | None = None) -> Console:
+    """The terminal, or 120 columns where the output goes elsewhere; `file` instead of whatever is standard output."""
+    plain = Terminal(file=file, highlight=False, soft_wrap=True, markup=False)
+    return plain if plain.is_terminal else Terminal(file=file, highlight=False, soft_wrap=True, markup=False, width=120)
+
+
+class ProgressBar:
+    """Steps done and time left: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console, self._what, self._total = console, what, total
+        self._done, self._started, self._said = 0, time.monotonic(), time.monotonic()
+        self._bar: Bar | None = None
+        self._task = TaskID(0)
+        if console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console,
+            )  # fmt: skip
+            self._task = self._bar.add_task(what, total=total or None)
+
+    def __enter__(self) -> "ProgressBar":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, steps: int) -> None:
+        """Count some steps."""
+        self._done += steps
+        if self._bar:
+            self._bar.advance(self._task, steps)
+        elif time.monotonic() - self._said > QUIET_SECONDS and self._done:
+            self._said = time.monotonic()
+            self._console.print(self._line())
+
+    def _line(self) -> str:
+        elapsed = (time.monotonic() - self._started) / 60
+        if not self._total:
+            return f" {self._what}: {self._done} steps, {format_duration(elapsed)}"
+        left = elapsed * max(0, self._total - self._done) / self._done
+        done = 100 * self._done / self._total
+        return f" {self._what}: {done:.0f} %, {format_duration(elapsed)}, about {format_duration(left)} left"
+
+
+def format_number(value: float | None, missing: str) -> str:
+    """Three significant digits with a sign, whole thousands in full."""
+    if value is None:
+        return missing
+    return f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.3g}"
+
+
+def short_path(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
