@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from core.files import write_json
-from core.papers.config import StudyConfig, load_config, slugs
+from core.papers.config import StudyConfig, load_config
+from core.papers.config_files import all_slugs
 from core.paths import temporary_results_folder
 from core.planning import cost_ledger
 from core.runs.provenance import collect_provenance
@@ -58,7 +59,7 @@ def summary(lines: list[cost_ledger.CostEntry]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Forecasts against what happened.")
-    parser.add_argument("--papers", nargs="*", default=slugs())
+    parser.add_argument("--papers", nargs="*", default=all_slugs())
     parser.add_argument("--minutes", type=float, default=6.0)
     given = parser.parse_args()
     started, before, left_out, ended = time.perf_counter(), os.getloadavg()[0], [], []

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.papers.config import load_config, slugs
+from core.papers.config import load_config
+from core.papers.config_files import all_slugs
 from core.paths import project_root
 from core.report import site
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
@@ -44,7 +45,7 @@ def main() -> None:
         raise SystemExit(MISSING)
     with tempfile.TemporaryDirectory() as name, Browser() as browser:
         results = published(Path(name))
-        site.build(results, [load_config(slug) for slug in slugs()], results / "report")
+        site.build(results, [load_config(slug) for slug in all_slugs()], results / "report")
         browser.resize(*SIZE)
         for picture, (scheme, section) in SHOTS.items():
             browser.scheme(scheme)

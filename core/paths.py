@@ -18,13 +18,12 @@ def configs_folder() -> Path:
 
 
 def experiment_path(slug: str) -> Path:
-    """The experiment of a paper: a module, or the `__init__` of a folder when one module would be too long."""
-    folder = project_root() / "experiments" / slug
-    return folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    """The method of a paper."""
+    return project_root() / "experiments" / slug / "experiment.py"
 
 
 def experiment_file(slug: str) -> str:
-    """The experiment as a path within the project."""
+    """The same as a path within the project."""
     return experiment_path(slug).relative_to(project_root()).as_posix()
 
 

@@ -1,1 +1,5 @@
-"""One experiment per paper: the method itself, readable from top to bottom beside the paper."""
+"""One folder per paper. Those of a project elsewhere (`ENCORE_ROOT`) come first."""
+
+from core.paths import project_root
+
+__path__.insert(0, str(project_root() / "experiments"))

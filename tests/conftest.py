@@ -4,6 +4,7 @@ All of it is set before jax is first imported, and in environment variables, so 
 """
 
 import gc
+import importlib
 import ipaddress
 import os
 import shutil
@@ -124,4 +125,11 @@ def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = build_toy(tmp_path / "root")
     monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
+    import experiments
+
+    # As in a process that is started with ENCORE_ROOT.
+    monkeypatch.setattr(experiments, "__path__", [str(root / "experiments"), *experiments.__path__])
+    for name in [name for name in sys.modules if name.startswith(("experiments.toy", "experiments.net"))]:
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
     return root

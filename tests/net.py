@@ -5,9 +5,12 @@
 
 from pathlib import Path
 
-PAGE = """\
+from tests.toy import write_paper
+
+CONFIG = """\
 # @package _global_
 paper: {title: A net, authors: [Nobody], year: 2002, fields: [toys], idea: A net learns digits. It takes some steps.}
+metrics: {loss: nats}
 studies:
   net:
     says: A perceptron on digits.
@@ -20,11 +23,10 @@ studies:
 claims:
   C1:
     says: Training lowers the loss.
-    printed: {value: 1.0, unit: loss, where: nowhere}
+    printed: {value: 1.0, unit: nats, where: nowhere}
     study: net
     all:
       - metric: loss
-        unit: loss
         number: [{minus: {arm: [start, trained]}}]
         over: replicate
         in: [0, .inf]
@@ -33,10 +35,30 @@ claims:
 notes: A toy.
 """
 
-SHEET = '''\
+SETTINGS = '''\
+"""Settings of the net."""
+
+from core.papers.settings import DataSetName, PositiveInt, Settings, setting
+from core.scaling.settings import ScalingSettings
+
+
+class NetSettings(Settings):
+    """A net."""
+
+    dataset: DataSetName = setting("data set")
+    widths: tuple[PositiveInt, ...] = setting("of the layers")
+    batch: PositiveInt = setting("batch size")
+    steps: PositiveInt = setting("length")
+    every: PositiveInt = setting("between two evaluations")
+    scaling: ScalingSettings = setting("how gradients are computed")
+
+
+SETTINGS = {"net": NetSettings}
+'''
+
+EXPERIMENT = '''\
 """A perceptron on digits, trained by Adam; its gradients are computed as `settings.scaling` says."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import flax.linen as nn
@@ -47,20 +69,7 @@ import optax
 from core.papers.contract import Study
 from core.lab.keys import named_keys
 from core.scaling.gradients import batch_gradient, in_precision, rematerialised
-from core.scaling.settings import ScalingSettings
-from core.papers.settings import setting
-
-
-@dataclass(frozen=True)
-class NetSettings:
-    """A net."""
-
-    dataset: str = setting("data set", data=True)
-    widths: tuple[int, ...] = setting("of the layers", within="[1, inf)")
-    batch: int = setting("batch size", within="[1, inf)")
-    steps: int = setting("length", within="[1, inf)")
-    every: int = setting("between two looks", within="[1, inf)")
-    scaling: ScalingSettings = setting("how gradients are computed")
+from experiments.net.settings import NetSettings
 
 
 class Layer(nn.Module):
@@ -132,12 +141,11 @@ def trial(settings, keys, lab):
     lab.keep("bias", run.result["bias"])
 
 
-STUDIES = {"net": Study(settings=NetSettings, trial=trial)}
+STUDIES = {"net": Study(trial)}
 '''
 
 
 def build_net(root: Path) -> Path:
     """Write the paper below a root that `tests.toy.build_toy` made, and return the root."""
-    (root / "configs" / "paper" / "net.yaml").write_text(PAGE, encoding="utf-8")
-    (root / "experiments" / "net.py").write_text(SHEET, encoding="utf-8")
+    write_paper(root, "net", CONFIG, SETTINGS, EXPERIMENT)
     return root

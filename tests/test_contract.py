@@ -30,7 +30,9 @@ from core.judging.synthetic import synthetic_measurements
 from core.lab.shape_lab import ShapeLab
 from core.launch import compose, jobs
 from core.papers import contract
-from core.papers.config import SCALES, StudyConfig, load_config, slugs
+from core.papers.claims import SCALES
+from core.papers.config import StudyConfig, load_config
+from core.papers.config_files import all_slugs
 from core.papers.settings import build_settings, read_studies
 from core.paths import experiment_path, project_root
 from core.planning import forecasting
@@ -41,7 +43,7 @@ from core.runs import identity, measurements, published
 from core.runs.folder import RunFolder
 
 ROOT = project_root()
-SLUGS = slugs()
+SLUGS = all_slugs()
 LARGE_SCALES = ("laptop", "paper")
 
 

@@ -18,7 +18,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from core.papers.config import load_config, slugs
+from core.papers.config import load_config
+from core.papers.config_files import all_slugs
 from core.report import readme_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -368,5 +369,5 @@ def test_tests_have_devices_and_no_network() -> None:
 
 
 def test_the_table_of_the_readme_says_what_the_results_say() -> None:
-    configs = [load_config(slug) for slug in slugs()]
+    configs = [load_config(slug) for slug in all_slugs()]
     assert readme_table.is_current(ROOT / "README.md", configs, ROOT / "results"), "run `encore report --readme`"

@@ -15,9 +15,10 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-PAGE = """\
+CONFIG = """\
 # @package _global_
 paper: {title: A toy, authors: [Nobody], year: 2001, fields: [toys], idea: A bowl has a bottom. Downhill leads there.}
+metrics: {loss: nats, total: apples}
 studies:
   fit:
     says: Gradient descent in a bowl.
@@ -38,16 +39,16 @@ studies:
     says: Leaves the bowl.
     default: false
     replicates: 1
+    may_diverge: [fast]
     settings: {size: 3, steps: 400, every: 100, rate: 3.0, widths: [], optimizer: {name: sgd, learning_rate: 0.1}}
     arms: {fast: away}
 claims:
   C1:
     says: A higher rate gets further.
-    printed: {value: 1.0, unit: loss, where: nowhere}
+    printed: {value: 1.0, unit: nats, where: nowhere}
     study: fit
     all:
       - metric: loss
-        unit: loss
         number: [{minus: {arm: [slow, fast]}}]
         over: replicate
         in: [0, .inf]
@@ -55,17 +56,58 @@ claims:
     control: {name: a low rate from elsewhere, swap: {fast: slow_again}}
   C2:
     says: The extra is added.
-    printed: {value: 8, unit: none, where: nowhere}
+    printed: {value: 8, unit: apples, where: nowhere}
     study: ready
-    all: [{metric: total, select: {arm: sum, replicate: 0}, in: [7.9, 8.1]}]
+    all: [{metric: total, select: {arm: sum}, in: [7.9, 8.1]}]
     control: {name: half of it, swap: {sum: half}}
 notes: A toy.
 """
 
-SHEET = '''\
+SETTINGS = '''\
+"""Settings of the toy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from core.optim.settings import OptimizerSettings
+from core.papers.settings import PositiveInt, Settings, setting
+
+
+class FitSettings(Settings):
+    """A bowl."""
+
+    size: PositiveInt = setting("dimensions")
+    steps: PositiveInt = setting("length", unit="steps")
+    every: PositiveInt = setting("between two evaluations", unit="steps", at_most="steps")
+    rate: float = setting("step size", gt=0, le=10)
+    widths: tuple[Annotated[int, Field(ge=1, le=9)], ...] = setting("of nothing")
+    optimizer: OptimizerSettings = setting("of nothing")
+    mode: Literal["plain", "fancy"] = setting("of nothing", default="plain")
+    limit: Annotated[float, Field(ge=0, le=1)] | None = setting("of nothing", default=None)
+    quiet: bool = setting("says nothing", default=False)
+
+
+class CountSettings(Settings):
+    """What is prepared."""
+
+    count: PositiveInt = setting("how far to count")
+
+
+class ReadySettings(Settings):
+    """A prepared number and another."""
+
+    prepared: CountSettings = setting("shared by all replicates")
+    extra: float = setting("added to it")
+
+
+SETTINGS = {"fit": FitSettings, "ready": ReadySettings, "drift": FitSettings}
+'''
+
+
+EXPERIMENT = '''\
 """A bowl: x ← x - rate · (x - 1), whose loss |x - 1|² shrinks by (1 - rate)² in every step."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -73,45 +115,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.papers.contract import Study
-from core.errors import BadInput
 from core.lab.keys import named_keys
-from core.optim.settings import OptimizerSettings
-from core.papers.settings import setting
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """A bowl."""
-
-    size: int = setting("dimensions", within="[1, inf)")
-    steps: int = setting("length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks", unit="steps", within="[1, inf)")
-    rate: float = setting("step size", within="(0, 10]")
-    widths: tuple[int, ...] = setting("of nothing", within="[1, 9]")
-    optimizer: OptimizerSettings = setting("of nothing")
-    mode: str = setting("of nothing", choices=("plain", "fancy"), default="plain")
-    limit: float | None = setting("of nothing", within="[0, 1]", default=None)
-    quiet: bool = setting("says nothing", default=False)
-
-    def __post_init__(self) -> None:
-        """The looks lie within the run."""
-        if self.every > self.steps:
-            raise BadInput(f"settings.every={self.every} is longer than steps={self.steps}")
-
-
-@dataclass(frozen=True)
-class CountSettings:
-    """What is prepared."""
-
-    count: int = setting("how far to count", within="[1, inf)")
-
-
-@dataclass(frozen=True)
-class ReadySettings:
-    """A prepared number and another."""
-
-    prepared: CountSettings = setting("shared by all replicates")
-    extra: float = setting("added to it")
 
 
 def start(settings, key):
@@ -163,9 +167,9 @@ def figures(measurements, arrays):
 
 
 STUDIES = {
-    "fit": Study(settings=FitSettings, trial=trial),
-    "ready": Study(settings=ReadySettings, trial=ready_trial, prepare=prepare),
-    "drift": Study(settings=FitSettings, trial=trial),
+    "fit": Study(trial),
+    "ready": Study(ready_trial, prepare=prepare),
+    "drift": Study(trial),
 }
 '''
 
@@ -173,8 +177,16 @@ STUDIES = {
 def build_toy(root: Path) -> Path:
     """Write the toy paper below `root`, beside the project's own run and tracking groups, and return `root`."""
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
-    for folder in ("configs/paper", "experiments"):
-        (root / folder).mkdir()
-    (root / "configs" / "paper" / "toy.yaml").write_text(PAGE, encoding="utf-8")
-    (root / "experiments" / "toy.py").write_text(SHEET, encoding="utf-8")
+    (root / "configs" / "paper").mkdir()
+    write_paper(root, "toy", CONFIG, SETTINGS, EXPERIMENT)
     return root
+
+
+def write_paper(root: Path, slug: str, config: str, settings: str, experiment: str) -> None:
+    """Write a paper's three files below a root."""
+    folder = root / "experiments" / slug
+    folder.mkdir(parents=True)
+    (root / "configs" / "paper" / f"{slug}.yaml").write_text(config, encoding="utf-8")
+    (folder / "__init__.py").write_text(f'"""{slug}."""\n', encoding="utf-8")
+    (folder / "settings.py").write_text(settings, encoding="utf-8")
+    (folder / "experiment.py").write_text(experiment, encoding="utf-8")

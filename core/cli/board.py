@@ -7,7 +7,7 @@ import threading
 import webbrowser
 
 from core.errors import unknown_name
-from core.papers.config import slugs
+from core.papers.config_files import all_slugs
 from core.paths import runs_folder
 from core.tracking import board
 
@@ -15,8 +15,8 @@ from core.tracking import board
 def main(arguments: argparse.Namespace) -> int:
     """Serve the board until it is stopped by Ctrl-C."""
     for paper in arguments.papers:
-        if paper not in slugs():
-            raise unknown_name("paper", paper, slugs())
+        if paper not in all_slugs():
+            raise unknown_name("paper", paper, all_slugs())
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

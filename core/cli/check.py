@@ -10,7 +10,8 @@ from core.cli.publish import standing
 from core.errors import BadInput
 from core.judging import verdicts
 from core.launch import compose, jobs
-from core.papers.config import PaperConfig, load_config, slugs
+from core.papers.config import PaperConfig, load_config
+from core.papers.config_files import all_slugs
 from core.paths import project_root, results_folder
 from core.publishing import confirm, publish
 from core.running import conclude, execute
@@ -23,7 +24,7 @@ OTHER_LIBRARIES = 0.05
 def main(arguments: argparse.Namespace) -> int:
     """Print the state of every published study; exit code 1 when one was edited or is computed differently."""
     bad = 0
-    for slug in arguments.papers or slugs():
+    for slug in arguments.papers or all_slugs():
         config = load_config(slug)
         if arguments.remake:
             _remake(config)
@@ -55,7 +56,7 @@ def _remake(config: PaperConfig) -> None:
             results_folder(),
             config.slug,
             scale,
-            config.data,
+            config,
             lambda scale, study: now(config, scale, study),
             lambda study, table, scale=scale: verdicts.judge_study(config, study, table, scale),
             lambda study, table, arrays: _drawn(config.slug, study, table, arrays),
@@ -97,13 +98,13 @@ def _confirm(config: PaperConfig) -> bool:
             standing_now = now(config, folder.name, study)
             if standing_now is None or not confirm.can_confirm(recorded, standing_now):
                 continue
-            if config.studies[study].data.get("alone"):
+            if config.studies[study].form.exclusive:
                 print(f"{config.slug} {study}: seconds cannot be confirmed by a replicate; run it again")
                 continue
             job, table = _first_replicate(config, study, folder.name)
             about = {"commit": commit, "date": provenance.today()}
             found = confirm.confirm_study(
-                results_folder(), config.slug, folder.name, config.data, study, standing_now, table, about
+                results_folder(), config.slug, folder.name, config, study, standing_now, table, about
             )
             different |= _differences(config.slug, study, job, table, found)
     return different

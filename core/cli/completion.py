@@ -2,8 +2,10 @@
 
 import argparse
 
-from core.launch.compose import AXES, DEVICES, SHARED_WORDS
-from core.papers.config import SCALES, load_config, slugs
+from core.launch.options import AXES, DEVICES, option_names
+from core.papers.claims import SCALES
+from core.papers.config import load_config
+from core.papers.config_files import all_slugs
 from core.paths import project_root
 
 SCRIPT = """\
@@ -41,7 +43,7 @@ def candidates(line: str) -> list[str]:
     if last.startswith("-"):
         return _starting(last, [option for action in commands()[words[1]]._actions for option in action.option_strings])
     if words[1] in ("show", "publish", "check", "fetch", "board", "sync"):
-        return _starting(last, slugs())
+        return _starting(last, all_slugs())
     return _starting(last, _run_words(words)) if words[1] in ("run", "plan") else []
 
 
@@ -58,9 +60,9 @@ def _run_words(words: list[str]) -> list[str]:
         for key in ("launcher", "sweeper"):
             values[key] = tuple(sorted(path.stem for path in (project_root() / "configs" / key).glob("*.yaml")))
     found = [f"{key}={value}" for key, chosen in values.items() for value in chosen]
-    found += [f"{key}=" for key in SHARED_WORDS if key not in (*values, "paper", "study")]
-    if slug not in slugs():
-        return found + [f"paper={name}" for name in slugs()]
+    found += [f"{key}=" for key in option_names() if key not in (*values, "paper", "study")]
+    if slug not in all_slugs():
+        return found + [f"paper={name}" for name in all_slugs()]
     config = load_config(slug)
     names = {name for study in config.studies.values() for name in study.setting_names()}
     return found + [f"study={name}" for name in [*config.studies, "all"]] + [f"settings.{name}=" for name in names]

@@ -3,13 +3,15 @@
 import argparse
 
 from core.data import loading
-from core.papers.config import SCALES, load_config, slugs
+from core.papers.claims import SCALES
+from core.papers.config import load_config
+from core.papers.config_files import all_slugs
 from core.papers.settings import data_sets_of_settings
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch and verify the data sets of some papers."""
-    papers = slugs() if arguments.papers == ["all"] else arguments.papers
+    papers = all_slugs() if arguments.papers == ["all"] else arguments.papers
     scales = SCALES if arguments.every_study else ("laptop",)
     for slug in papers:
         config = load_config(slug)

@@ -14,6 +14,8 @@ COMMANDS = (
     "completion",
 )  # fmt: skip
 
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
 ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
 
@@ -137,7 +139,12 @@ def commands() -> dict[str, Parser]:
     run = command("run", "perform a paper's experiments and judge its claims", RUN)
     run.add_argument("overrides", nargs="*", metavar="key=value")
     run.add_argument("-m", "--multirun", action="store_true", help="sweep over every key that names several values")
-    run.add_argument("--cfg", choices=["job"], help="print the final settings and stop")
+    run.add_argument("--cfg", choices=["job", "hydra", "all"], help="print the composed config and stop")
+    run.add_argument("--resolve", action="store_true", help="with --cfg: interpolations replaced by their values")
+    run.add_argument("-p", "--package", help="with --cfg: just this part, such as studies.lenet.settings")
+    run.add_argument("--info", nargs="?", const="all", choices=INFO, help="have Hydra say what it composes from")
+    run.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with presets of your own: +preset=mine")
+    run.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
 
     sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
     sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
@@ -145,8 +152,9 @@ def commands() -> dict[str, Parser]:
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")
 
-    show = command("show", "a paper's reference, idea, studies, arms, settings, claims and deviations")
+    show = command("show", "a paper's reference, idea, claims and studies; a study's settings, arms and deviations")
     show.add_argument("paper")
+    show.add_argument("study", nargs="?", help="the settings, arms and deviations of this study")
 
     plan = command("plan", "what runs would do and cost, computing nothing", PLAN)
     plan.add_argument("overrides", nargs="*", metavar="key=value")

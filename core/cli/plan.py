@@ -11,7 +11,7 @@ from core import files
 from core.errors import BadInput, OverBudget
 from core.launch import compose
 from core.launch.compose import Launch
-from core.papers.config import slugs
+from core.papers.config_files import all_slugs
 from core.paths import project_root
 from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
@@ -166,5 +166,5 @@ def _papers(words: Sequence[str]) -> list[list[str]]:
     if len(names) != 1:
         return [list(words)]
     wanted = names[0].removeprefix("paper=")
-    listed = slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    listed = all_slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
     return [[f"paper={name}", *others] for name in listed]

@@ -5,9 +5,9 @@ import argparse
 from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import load_config
-from core.paths import experiment_path, project_root, results_folder
+from core.paths import project_root, results_folder
 from core.publishing import publish
-from core.runs import identity, provenance
+from core.runs import provenance
 from core.runs.folder import RunFolder
 
 
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not found:
         raise BadInput(f"{config.slug} has no finished run at {arguments.scale} scale: encore run paper={config.slug}")
     _, dirty = provenance.git_state(project_root())
-    folder = publish.publish(config.slug, arguments.scale, found, config.data, results_folder(), dirty)
+    folder = publish.publish(config.slug, arguments.scale, found, config, results_folder(), dirty)
     print(f"published {', '.join(each.study for each in found)} to {folder}; commit it, then `encore report --readme`")
     return 0
 
@@ -39,5 +39,5 @@ def standing(job: jobs.Job) -> publish.StudyIdentities:
     return publish.StudyIdentities(
         job.identity,
         jobs.verdict_identity(config, job.study.name),
-        identity.figures_identity(experiment_path(config.slug)),
+        jobs.figures_identity(config),
     )

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from core.errors import BadInput
-from core.papers.config import load_config, slugs
+from core.papers.config import load_config
+from core.papers.config_files import all_slugs
 from core.paths import project_root, results_folder
 from core.report.freshness_process import FreshnessProcess
 
@@ -15,7 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     from core.report import readme_table, site
 
     found, left_out = [], []
-    for slug in slugs():
+    for slug in all_slugs():
         try:
             found.append(load_config(slug))
         except BadInput as error:

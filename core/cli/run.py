@@ -3,25 +3,40 @@
 import argparse
 
 from core.errors import BadInput
-from core.launch import compose
-from core.running import execute
+from core.launch import hydra_queries
+from core.launch.compose import compose_launch
 
-SWEEP_WORDS = ("hydra", "launcher", "sweeper", "objective", "points")
+SWEEP_WORDS = ("launcher", "sweeper", "objective", "points")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run one launch or a sweep; returns the exit code."""
-    if arguments.multirun and arguments.cfg:
-        raise BadInput("--cfg prints the settings of one run: leave -m out, and name one value of each key")
+    """Run one launch or a sweep, or print what Hydra would make of it; returns the exit code."""
+    words = [*arguments.overrides, *hydra_queries.search_path_words(arguments.config_dir)]
+    if arguments.hydra_help or (arguments.info and not arguments.overrides):
+        hydra_queries.ask_hydra(None, words, _flags(arguments))
+        return 0
+    if arguments.multirun and (arguments.cfg or arguments.info):
+        raise BadInput("--cfg and --info speak of one run: leave -m out, and name one value of each key")
     if arguments.multirun:
         from core.sweeps import driver
 
-        return driver.run_sweep(arguments.overrides)
+        return driver.run_sweep(words)
     for word in arguments.overrides:
         if word.partition("=")[0].split(".")[0].split("/")[0] in SWEEP_WORDS:
             raise BadInput(f"'{word}' speaks to sweeps: add -m")
-    launch = compose.compose_launch(arguments.overrides)
-    if arguments.cfg:
-        print(launch.printable(), end="")
-        return 0
-    return execute.run_launch(launch)
+    if not arguments.cfg and (arguments.resolve or arguments.package):
+        raise BadInput("--resolve and --package belong to --cfg job, --cfg hydra or --cfg all")
+    launch = compose_launch(words)
+    if arguments.info:
+        hydra_queries.ask_hydra(launch, words, _flags(arguments))
+    elif arguments.cfg:
+        print(hydra_queries.printed_config(launch, arguments.cfg, arguments.package, arguments.resolve), end="")
+    else:
+        from core.running.execute import run_launch
+
+        return run_launch(launch)
+    return 0
+
+
+def _flags(arguments: argparse.Namespace) -> list[str]:
+    return ["--hydra-help"] if arguments.hydra_help else ["--info", arguments.info]

@@ -1,90 +1,97 @@
-"""`encore show`: what a config says, and what its settings mean."""
+"""`encore show`: what a config says; with a study, its settings, arms and deviations."""
 
 import argparse
-import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Column, Table
 
-from core.papers.config import SCALES, PaperConfig, StudyConfig, load_config
-from core.papers.settings import flatten_settings
+from core.errors import unknown_name
+from core.papers.claims import SCALES
+from core.papers.config import PaperConfig, StudyConfig, load_config
+from core.papers.settings import PerArm, Settings, flatten_settings, range_of, unit_of
+from core.papers.validation import group_of
 from core.terminal import console
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print one config."""
+    """Print one config, or one of its studies."""
     config = load_config(arguments.paper)
     screen = console()
+    if arguments.study is not None:
+        if arguments.study not in config.studies:
+            raise unknown_name(f"study of {config.slug}", arguments.study, config.studies)
+        _study(screen, config.studies[arguments.study])
+        return 0
     _reference(screen, config)
-    for study in config.studies.values():
-        _study(screen, study)
     _claims(screen, config)
-    if config.data.get("notes"):
+    _studies(screen, config)
+    if config.notes:
         screen.print("\nnotes", style="bold")
-        screen.print(config.data["notes"].strip())
+        screen.print(config.notes.strip())
     return 0
 
 
 def _reference(screen: Console, config: PaperConfig) -> None:
     paper = config.paper
-    screen.print(paper["title"], style="bold")
-    screen.print(
-        f"{', '.join(paper['authors'])}, {paper.get('venue', '')} {paper['year']}, arXiv {paper.get('arxiv', '-')}"
-    )
-    screen.print(f"\n{paper['idea'].strip()}")
-
-
-def _study(screen: Console, study: StudyConfig) -> None:
-    mark = "" if study.default else f" (not in the default run: study={study.name})"
-    screen.print(f"\nstudy {study.name}{mark}: {study.data['says']}", style="bold")
-    for arm, says in study.data["arms"].items():
-        screen.print(f"  arm {arm}: {says}")
-    table = Table(
-        Column("setting", no_wrap=True),
-        "smoke",
-        "laptop",
-        "paper",
-        "unit and range",
-        "meaning",
-        box=None,
-        pad_edge=False,
-    )
-    values = {scale: dict(flatten_settings(study.values(scale))) for scale in SCALES}
-    for name, about in _described(study.settings_class):
-        shown = [_short(values[scale].get(name, about["default"])) for scale in SCALES]
-        table.add_row(name, *shown, " ".join(filter(None, [about["unit"], about["within"]])), about["help"])
-    table.add_row("replicates", *[str(study.replicates(scale)) for scale in SCALES], "", "independent repetitions")
-    screen.print(table, soft_wrap=False)
-    for deviation in study.data.get("deviations", []):
-        bears = ", ".join(deviation.get("bears_on", []))
-        screen.print(
-            f"  deviation: {deviation['what']}: {deviation['laptop']} instead of {deviation['paper']} "
-            f"(bears on {bears or 'no claim'}); {deviation['why']}"
-        )
+    screen.print(paper.title, style="bold")
+    place = " ".join(filter(None, [paper.venue, str(paper.year)]))
+    screen.print(", ".join(filter(None, [*paper.authors, place, paper.arxiv and f"arXiv {paper.arxiv}", paper.doi])))
+    screen.print(f"\n{paper.idea.strip()}")
 
 
 def _claims(screen: Console, config: PaperConfig) -> None:
     screen.print("\nclaims", style="bold")
     for name, claim in config.claims.items():
-        printed = claim["printed"]
-        screen.print(f"  {name} ({claim['study']}): {claim['says']}")
-        screen.print(f"     printed: {printed['value']} {printed['unit']} ({printed['where']})")
-        if "control" in claim:
-            screen.print(f"     control that must not hold: {claim['control']['name']}")
+        printed = config.form.claims[name].printed
+        screen.print(f"  {name} ({claim.study}): {claim.says}")
+        if printed is not None:
+            screen.print(
+                f"     printed: {' '.join(filter(None, [str(printed.value), printed.unit]))} ({printed.where})"
+            )
+        screen.print(f"     control that must not hold: {claim.control.name}")
 
 
-def _described(cls: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for described in dataclasses.fields(cls):
-        if isinstance(described.type, type) and dataclasses.is_dataclass(described.type):
-            yield from _described(described.type, f"{prefix}{described.name}.")
-        else:
-            default = None if described.default is dataclasses.MISSING else described.default
-            yield prefix + described.name, {**described.metadata, "default": default}
+def _studies(screen: Console, config: PaperConfig) -> None:
+    screen.print(f"\nstudies (encore show {config.slug} <study>: settings, arms, deviations)", style="bold")
+    for study in config.studies.values():
+        mark = "" if study.default else f" (on request: study={study.name})"
+        screen.print(f"  {study.name}{mark}: {study.says}")
 
 
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    return str(list(value) if isinstance(value, tuple) else value).replace("'", "")
+def _study(screen: Console, study: StudyConfig) -> None:
+    screen.print(f"{study.slug} {study.name}: {study.says}", style="bold")
+    for arm, says in study.form.arms.items():
+        screen.print(f"  arm {arm}: {says}")
+    table = Table(
+        Column("setting", no_wrap=True), *SCALES, "unit and range", "meaning", box=None, pad_edge=False
+    )  # fmt: skip
+    values = [dict(flatten_settings(study.all_values(scale))) for scale in SCALES]
+    fields = dict(_fields(study.settings_class))
+    for name in dict.fromkeys(name for column in values for name in column):
+        field = fields.get(name) or fields.get(name.rpartition(".")[0])
+        shown = [_short(column.get(name)) for column in values]
+        about = " ".join(filter(None, [unit_of(field), range_of(field)])) if field else ""
+        table.add_row(name, *shown, about, (field.description or "") if field else "")
+    replicates = [str(study.replicates(scale)) for scale in SCALES]
+    table.add_row("replicates", *replicates, "", "independent repetitions")
+    screen.print(table, soft_wrap=False)
+    for deviation in study.form.deviations:
+        screen.print(
+            f"  deviation: {deviation.what}: {deviation.laptop} instead of {deviation.paper} "
+            f"(bears on {', '.join(deviation.bears_on) or 'all claims'}); {deviation.why}"
+        )
+
+
+def _fields(cls: type[Settings], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted names of the fields of a settings class, groups opened."""
+    for name, field in cls.model_fields.items():
+        group = group_of(field)
+        yield prefix + name, field
+        if group is not None and issubclass(group, Settings) and not issubclass(group, PerArm):
+            yield from _fields(group, f"{prefix}{name}.")
+
+
+def _short(value: object) -> str:
+    return "-" if value is None else str(value).replace("'", "")

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from core.errors import EncoreError, unknown_name
-from core.papers.config import slugs
+from core.papers.config_files import all_slugs
 from core.paths import runs_folder
 from core.tracking import upload
 
@@ -12,8 +12,8 @@ from core.tracking import upload
 def main(arguments: argparse.Namespace) -> int:
     """Make every mirror that waits whole, then upload it; returns the worst exit code."""
     for paper in arguments.papers:
-        if paper not in slugs():
-            raise unknown_name("paper", paper, slugs())
+        if paper not in all_slugs():
+            raise unknown_name("paper", paper, all_slugs())
     elsewhere = {name: getattr(arguments, name) for name in ("project", "entity") if getattr(arguments, name)}
     runs = list(upload.pending_uploads(runs_folder(), arguments.papers, arguments.rebuild, elsewhere))
     if not runs:

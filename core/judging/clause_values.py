@@ -14,7 +14,8 @@ import pandas as pd
 
 from core.errors import BadInput, unknown_name
 from core.judging import stats
-from core.judging.clauses import CONTRASTS, PAIRED_SUMMARIES, Clause, Step, values_match
+from core.papers.claims import Clause, Step, values_match
+from core.papers.clause_language import CONTRASTS, PAIRED_SUMMARIES
 
 VALUE = "value"
 NUMERIC = ("crossing", "slope", "loglog_slope", "rank_correlation", "argmin", "argmax")  # steps along numbers
@@ -47,13 +48,17 @@ def clause_values(clause: Clause, table: pd.DataFrame) -> UnitValues:
     else:
         values = rows[[VALUE]].to_numpy(float)
         rows = rows.drop(columns=VALUE)
-    for column in rows.columns.difference(clause.over):
+    every = ["replicate"] if clause.exact else []  # an exact clause holds in every replicate
+    for column in rows.columns.difference([*clause.over, *every]):
         held = rows[column].unique()
         if len(held) > 1:
             raise BadInput(
                 f"{clause.place}: '{column}' still has {len(held)} values ({_listed(held)}); "
                 "select one, reduce it with a step, or name it in over"
             )
+    if clause.exact and len(rows) > 1:
+        worst = np.maximum(clause.region[0] - values[:, 0], values[:, 0] - clause.region[1]).argmax()
+        rows, values = rows.iloc[[worst]], values[[worst]]
     order = rows[list(clause.over)].sort_values(list(clause.over)).index if clause.over else rows.index
     units = rows.loc[order, list(clause.over)].reset_index(drop=True)
     return UnitValues(units, values[rows.index.get_indexer(order)], infinite, of)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.judging.clauses import CONTRASTS, Clause, Step
-from core.judging.judge import Claim
+from core.papers.claims import Claim, Clause, Step
+from core.papers.clause_language import CONTRASTS
 
 EFFECTS = ("planted", "none", "swapped")
 AVERAGES = ("mean", "median", "min", "max")
@@ -49,7 +49,7 @@ def synthetic_measurements(claim: Claim, effect: str, replicates: int = 12, seed
     """
     if effect not in EFFECTS:
         raise ValueError(f"effect is one of {', '.join(EFFECTS)}, not {effect!r}")
-    controls = claim.control.clauses if claim.control else ()
+    controls = claim.control.clauses
     equations = [_equation(clause, inside=effect != "none") for clause in claim.clauses]
     equations += [_equation(clause, inside=effect == "swapped") for clause in controls]
     makers = _makers(claim, (*claim.clauses, *controls))

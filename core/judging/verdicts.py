@@ -16,17 +16,16 @@ def judge_study(config: PaperConfig, study: str, table: "pd.DataFrame", scale: s
     A claim that cannot be judged from these rows, because settings were overridden or the scale is too small to
     decide, is "not testable" and says why.
     """
-    from core.judging import judge
+    from core.judging.judge import judge_claim
 
-    parsed = judge.parse_claims(config.claims, config.data["studies"])
-    deviations = config.data["studies"][study].get("deviations") or ()
+    deviations = config.form.studies[study].deviations
     found = []
-    for claim in (claim for claim in parsed.values() if claim.study == study):
+    for claim in config.claims_of(study).values():
         if scale == "smoke" and claim.kind == "statistical":
             claim = replace(claim, not_testable={"smoke": "a smoke run decides nothing"})
         try:
-            found.append(judge.judge_claim(claim, table, scale, deviations))
+            found.append(judge_claim(claim, table, scale, deviations))
         except BadInput as error:
             claim = replace(claim, not_testable={scale: f"the measurements do not fit: {error}"})
-            found.append(judge.judge_claim(claim, table, scale, deviations))
+            found.append(judge_claim(claim, table, scale, deviations))
     return found

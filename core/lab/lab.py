@@ -5,7 +5,8 @@ replicate are lifted over the batch, what is kept on disk, and where an interrup
 """
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,18 @@ class Loop(NamedTuple):
     finish: Callable | None
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What the names of stages begin with, and the conditions of all measurements, inside of a part of a trial."""
+
+    prefix: str = ""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def within(self, prefix: str, conditions: Mapping[str, Any]) -> "Scope":
+        """A scope inside of this one."""
+        return Scope(self.prefix + prefix, {**self.conditions, **conditions})
+
+
 def evaluation_steps(steps: int, every: int) -> np.ndarray:
     """The numbers of completed steps at which a loop is evaluated: every `every`, and at its end; int64."""
     if steps < 1 or every < 1:
@@ -61,7 +74,7 @@ class Lab:
       load_data: gives the arrays of a data set by name.
       axis: how the batch is laid out on the devices.
       prepared: what `prepare` returned, or None.
-      alone: nothing else runs beside this study, so that its seconds mean something.
+      exclusive: nothing else runs beside this study, so that its seconds mean something.
       on_progress: told of every block of steps, for progress.
       on_evaluate: told of every evaluation: stage, steps done, the group's replicates, its newest point of every curve.
       should_stop: asked at every block whether the run should stop and be resumed later.
@@ -73,7 +86,7 @@ class Lab:
     load_data: Callable[[str], Mapping[str, np.ndarray]]
     axis: ReplicateAxis
     prepared: Tree = None
-    alone: bool = False
+    exclusive: bool = False
     on_progress: Callable[[int], None] = lambda steps: None
     on_evaluate: Callable[[str, int, Sequence[int], dict[str, np.ndarray]], None] = lambda *evaluated: None
     should_stop: Callable[[], bool] = lambda: False
@@ -90,6 +103,16 @@ class Lab:
         self.rows = [[] for _ in self.replicates]
         self._data: dict[str, dict[str, jax.Array]] = {}
         self._names: set[str] = set()
+        self._scope = Scope()
+
+    @contextmanager
+    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Iterator[None]:
+        """For as long as the context lasts, begin names of stages with `prefix` and measure under `conditions`, too."""
+        outer, self._scope = self._scope, self._scope.within(prefix, conditions)
+        try:
+            yield
+        finally:
+            self._scope = outer
 
     def data(self, name: str) -> dict[str, jax.Array]:
         """The arrays of a data set, verified and on the device."""
@@ -103,6 +126,9 @@ class Lab:
         Work that cannot be followed by shapes alone (a solver on the host) says in `like` what it returns for one
         replicate, as `jax.ShapeDtypeStruct`s without the replicate axis; only plans read it.
         """
+        return self._stage(self._scope.prefix + name, compute)
+
+    def _stage(self, name: str, compute: Callable[[], Tree]) -> Tree:
         if name in self._names:
             raise BadInput(f"two stages of a trial are called '{name}'")
         self._names.add(name)
@@ -147,9 +173,10 @@ class Lab:
 
         A replicate whose state turns non-finite is frozen at its last finite evaluation and measured as `diverged`.
         """
+        name = self._scope.prefix + name
         loop = Loop(name, step, steps, evaluate_every or steps, evaluate, finish)
         self.steps += steps
-        found = self.stage(name, lambda: self._iterate(loop, keys, state, tuple(each), tuple(shared)))
+        found = self._stage(name, lambda: self._iterate(loop, keys, state, tuple(each), tuple(shared)))
         for checkpoint in self._checkpoints(name):
             checkpoint.remove()
         self._note_divergence(name, found["diverged_at"])
@@ -161,7 +188,7 @@ class Lab:
         Each metric has shape (replicates, *lengths of along); `along` names the further axes and their labels, such
         as {"step": steps}. Infinity means "never reached"; NaN is refused.
         """
-        along = dict(along or {})
+        along, conditions = dict(along or {}), {**self._scope.conditions, **conditions}
         for name in RESERVED & {*conditions, *along} | set(conditions) & set(along):
             raise BadInput(f"'{name}' cannot be a condition of {', '.join(metrics)}: it names another column")
         conditions = {name: _label(name, value) for name, value in conditions.items()}
@@ -183,14 +210,14 @@ class Lab:
         kept = np.asarray(array)
         if kept.shape[:1] != (len(self.replicates),):
             raise BadInput(f"kept array '{name}' has shape {kept.shape}, expected ({len(self.replicates)}, …)")
-        self.kept[check_stage_name(name)] = kept
+        self.kept[check_stage_name(self._scope.prefix + name)] = kept
 
     def time(
         self, arms: Mapping[str, Callable[[], Any]], rounds: int = 5, rtol: float = 1e-5
     ) -> dict[str, list[float]]:
         """Seconds of every arm in every round, interleaved and warm, after their results were found equal."""
-        if not self.alone:
-            raise BadInput("seconds are only measured in a study that the config marks `alone: true`")
+        if not self.exclusive:
+            raise BadInput("seconds are only measured in a study that the config marks `exclusive: true`")
         timing.assert_agreement({arm: call() for arm, call in arms.items()}, rtol)
         return timing.time_interleaved(arms, rounds)
 

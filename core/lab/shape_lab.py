@@ -4,6 +4,7 @@ It answers what a run would cost, and whether a configuration of any size can be
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from core.data import catalogue
 from core.errors import BadInput, EncoreError
-from core.lab.lab import LoopResult, evaluation_steps
+from core.lab.lab import LoopResult, Scope, evaluation_steps
 from core.lab.replicas import function_key
 from core.lab.stages import check_stage_name
 
@@ -99,6 +100,7 @@ class ShapeLab:
     cost: TrialCost = field(default_factory=TrialCost)
     measured: list[tuple[str, dict]] = field(default_factory=list)
     _counted: dict = field(default_factory=dict)
+    _scope: Scope = field(default_factory=Scope)
     _data_bytes: int = 0
 
     def data(self, name: str) -> dict[str, jax.ShapeDtypeStruct]:
@@ -108,8 +110,18 @@ class ShapeLab:
         self._data_bytes = max(self._data_bytes, size_in_bytes(shapes))
         return shapes
 
+    @contextmanager
+    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Iterator[None]:
+        """As `core.lab.lab.Lab.scope`."""
+        outer, self._scope = self._scope, self._scope.within(prefix, conditions)
+        try:
+            yield
+        finally:
+            self._scope = outer
+
     def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
         """Shapes of the result: those of `like` for work on the host, whose operations nobody can count beforehand."""
+        name = self._scope.prefix + name
         self._note(name)
         if like is not None:
             self.cost.uncounted.append(name)
@@ -145,7 +157,7 @@ class ShapeLab:
         finish: Callable | None = None,
     ) -> LoopResult:
         """Shapes of result and curves; steps, operations and bytes are counted."""
-        marks = evaluation_steps(steps, evaluate_every or steps)
+        name, marks = self._scope.prefix + name, evaluation_steps(steps, evaluate_every or steps)
         inputs = _one((state, keys, tuple(each)))
         key, rest = inputs[1], (*inputs[2], *_shapes(tuple(shared)))
         index = jax.ShapeDtypeStruct((), jnp.int32)
@@ -170,7 +182,7 @@ class ShapeLab:
         for metric, values in metrics.items():
             if tuple(np.shape(values)) != shape:
                 raise ValueError(f"metric '{metric}' has shape {np.shape(values)}, expected {shape}")
-            self.measured.append((metric, conditions))
+            self.measured.append((metric, {**self._scope.conditions, **conditions}))
 
     def keep(self, name: str, array: Any) -> None:
         """Nothing is kept."""

@@ -14,9 +14,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from pydantic import BaseModel
 
+from core.lab.keys import replicate_keys
 from core.lab.lab import Lab, LoopResult
 from core.lab.shape_lab import ShapeLab
+from core.lab.trials import perform_trial
+from core.papers.contract import load_study
+from core.papers.settings import PerArm
 
 Tree = Any
 
@@ -44,25 +49,28 @@ class Placeholder:
 
 def insert_placeholders(settings: Any, names: Sequence[str]) -> Any:
     """Settings with placeholders for the numbers of these dotted names."""
-    values = {name.partition(".")[0]: getattr(settings, name.partition(".")[0]) for name in names}
     for name in names:
-        first, _, rest = name.partition(".")
-        values[first] = Placeholder(name) if not rest else _nested(values[first], rest, name)
-    return _changed(settings, values)
+        settings = _with_placeholder(settings, name, name)
+    return settings
 
 
-def _nested(settings: Any, rest: str, name: str) -> Any:
+def _with_placeholder(settings: Any, rest: str, name: str) -> Any:
+    """A copy with a placeholder at `rest`; it is not checked, as the settings have seen the numbers before."""
     first, _, below = rest.partition(".")
-    value = Placeholder(name) if not below else _nested(getattr(settings, first), below, name)
-    return _changed(settings, {first: value})
+    values = settings.root if isinstance(settings, PerArm) else dict(settings)
+    changed = {first: _with_placeholder(values[first], below, name) if below else Placeholder(name)}
+    return _copy(settings, changed)
 
 
-def _changed(settings: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a frozen dataclass; its own checks have seen the numbers before."""
-    made = object.__new__(type(settings))
-    for described in dataclasses.fields(settings):
-        value = values.get(described.name, getattr(settings, described.name))
-        object.__setattr__(made, described.name, value)
+def _copy(value: Any, changes: Mapping[str, Any]) -> Any:
+    """A copy of settings, values by arm, or a dataclass, with some fields changed and nothing checked."""
+    if isinstance(value, PerArm):
+        return type(value).model_construct({**value.root, **changes})
+    if isinstance(value, BaseModel):
+        return value.model_copy(update=dict(changes))
+    made = object.__new__(type(value))
+    for described in dataclasses.fields(value):
+        object.__setattr__(made, described.name, changes.get(described.name, getattr(value, described.name)))
     return made
 
 
@@ -76,12 +84,22 @@ def fill_placeholders(value: Any, numbers: Mapping[str, jax.Array]) -> Any:
         return partial(fill_placeholders(value.func, numbers), *arguments, **keywords)
     if type(value) is tuple:
         return tuple(fill_placeholders(each, numbers) for each in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        before = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
-        after = {name: fill_placeholders(each, numbers) for name, each in before.items()}
-        if any(after[name] is not before[name] for name in before):
-            return _changed(value, after)
+    before = _fields(value)
+    after = {name: fill_placeholders(each, numbers) for name, each in before.items()}
+    if any(after[name] is not before[name] for name in before):
+        return _copy(value, after)
     return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The parts of a value in which placeholders may stand."""
+    if isinstance(value, PerArm):
+        return dict(value.root)
+    if isinstance(value, BaseModel):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
+    return {}
 
 
 def stack_numbers(values: Mapping[str, Sequence[float]]) -> dict[str, jax.Array]:
@@ -154,20 +172,15 @@ class VectorisedShapeLab(VectorisedMixin, ShapeLab):
 
 def why_not_vectorisable(slug: str, study: Any, settings: Any, names: Sequence[str]) -> str | None:
     """Why these numbers cannot vary within one program, in one line, or None when they can: from shapes alone."""
-    from core.lab.keys import replicate_keys
-    from core.papers.contract import experiment_studies, load_experiment
-    from core.papers.settings import build_settings, settings_as_dict
-
-    with jax.enable_x64(study.data.get("x64", False)):
-        experiment = experiment_studies(load_experiment(slug))[study.name]
-        typed = build_settings(experiment.settings, settings_as_dict(settings))
-        lab = VectorisedShapeLab(count_flops=False)
+    with jax.enable_x64(study.form.x64):
+        offered, lab = load_study(slug, study.name), VectorisedShapeLab(count_flops=False)
         lab.numbers = jax.eval_shape(lambda: stack_numbers({name: [0.5] for name in names}))
         keys = jax.eval_shape(lambda: replicate_keys(slug, study.name, [0]))
-        if experiment.prepare is not None:
-            lab.prepared = experiment.prepare(typed.prepared, keys, ShapeLab(count_flops=False))
+        if offered.prepare is not None:
+            lab.prepared = offered.prepare(settings.prepared, keys, ShapeLab(count_flops=False))
         try:
-            experiment.trial(insert_placeholders(typed, names), keys, lab)
+            varying = insert_placeholders(settings, names)
+            perform_trial(offered.trial, varying, keys, lab, study.form.tune, study.form.arms)
         except Exception as error:  # whatever an experiment does with a number that is not one
             return f"{type(error).__name__}: {error}".splitlines()[0]
     return None

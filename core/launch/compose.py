@@ -1,47 +1,43 @@
-"""From the words of a command line to typed settings: Hydra composes, the scale is laid on, everything is checked.
+"""From the words of a command line to a checked launch: Hydra composes, settings are typed, everything is checked.
 
 Nothing here writes a file. Every fault is one `BadInput` line with the nearest valid name.
 """
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from core.errors import BadInput, suggest, unknown_name
 from core.launch.hosts import Hosts, parse_hosts
-from core.papers.config import SCALES, PaperConfig, StudyConfig, merge_values, parse_config, slugs
-from core.paths import project_root
-from core.tracking.mirror import check_tracking as check_tracking
-
-Composed = tuple[PaperConfig, Mapping[str, Any]]  # a config and the keys of a run
-AXES = ("auto", "loop", "vmap", "pmap")
-DEVICES = ("auto", "cpu", "accelerator")
-SHARED_WORDS = (
-    "paper",
-    "scale",
-    "study",
-    "replicates",
-    "first_replicate",
-    "device",
-    "workers",
-    "axis",
-    "budget.minutes",
-    *(f"hosts.{name}" for name in ("coordinator", "count", "index", "patience")),
-    "tracking",
-    *(f"tracking.{name}" for name in ("mode", "project", "entity", "group", "tags", "notes")),
+from core.launch.options import RunOptions, option_names
+from core.launch.overrides import (
+    SettingChange,
+    changes_of_values,
+    is_setting,
+    parse_overrides,
+    setting_changes,
 )
+from core.launch.paper_source import register, scale_for_hydra
+from core.papers.claims import SCALES
+from core.papers.config import PaperConfig, StudyConfig, load_config
+from core.papers.config_files import all_slugs
+from core.papers.settings import Settings, flatten_settings, settings_as_dict
+from core.papers.validation import validate
+from core.paths import project_root
+from core.tracking.mirror import check_tracking
+
+MAIN = "run"  # the config that Hydra begins with
+NOT_OPTIONS = ("studies", "settings")
 
 
 @dataclass(frozen=True)
@@ -56,60 +52,45 @@ class SelectedStudy:
 
 @dataclass(frozen=True)
 class Launch:
-    """One checked command: a paper, its selected studies, and how to run them."""
+    """One checked command: a paper, its selected studies, and how to run them.
+
+    Attributes:
+      words: the overrides as they were given.
+      job: Hydra's composition, unresolved; None of a launch that no command line asked for.
+    """
 
     config: PaperConfig
     scale: str
     studies: tuple[SelectedStudy, ...]
-    first_replicate: int
-    tracking: Mapping[str, Any]
-    device: str
-    workers: int | None
-    axis: str
-    budget_minutes: float
-    hosts: Hosts = dataclasses.field(default_factory=Hosts)
-
-    def printable(self) -> str:
-        """The final settings as YAML, scale and overrides included."""
-        return OmegaConf.to_yaml(
-            {
-                "paper": self.config.slug,
-                "scale": self.scale,
-                "first_replicate": self.first_replicate,
-                "device": self.device,
-                "workers": self.workers,
-                "axis": self.axis,
-                "budget": {"minutes": self.budget_minutes},
-                "tracking": dict(self.tracking),
-                "studies": {
-                    chosen.study.name: {
-                        "replicates": chosen.replicates,
-                        "settings": dataclasses.asdict(chosen.settings),
-                    }
-                    for chosen in self.studies
-                },
-            }
-        )
+    first_replicate: int = 0
+    tracking: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    workers: int | None = None
+    axis: str = "auto"
+    budget_minutes: float = float("inf")
+    hosts: Hosts = field(default_factory=Hosts)
+    words: tuple[str, ...] = ()
+    job: DictConfig | None = None
 
 
-def parse_overrides(words: Sequence[str]) -> list[Override]:
-    """The overrides of a command line, by Hydra's grammar."""
-    parser = OverridesParser.create()
-    overrides = []
-    for word in words:
-        try:
-            overrides.append(parser.parse_override(word))
-        except HydraException:
-            raise BadInput(
-                f"'{word}' is not an override: write key=value, such as settings.learning_rate=3e-4"
-            ) from None
-    return overrides
+@dataclass(frozen=True)
+class Composition:
+    """What does not depend on settings from the command line: many points of a sweep share it."""
+
+    config: PaperConfig
+    job: DictConfig
+    options: RunOptions
+    selected: tuple[StudyConfig, ...]
+    preset: tuple[SettingChange, ...]
 
 
-def compose_launch(words: Sequence[str], composed: dict[tuple[str, ...], Composed] | None = None) -> Launch:
-    """Compose and check one (unswept) command line.
+Compositions = dict[tuple[str, ...], Composition]
 
-    `composed` keeps, from one call to the next, what does not depend on settings: the points of a sweep share it.
+
+def compose_launch(words: Sequence[str], compositions: Compositions | None = None) -> Launch:
+    """Compose and check one (unswept) command line. Raises BadInput.
+
+    `compositions` keeps, from one call to the next, what does not depend on settings.
     """
     overrides = parse_overrides(words)
     for override in overrides:
@@ -117,101 +98,16 @@ def compose_launch(words: Sequence[str], composed: dict[tuple[str, ...], Compose
             raise BadInput(
                 f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list"
             )
-    slug = _paper(overrides)
-    _check_words(overrides)
-    others = tuple(str(override.input_line) for override in overrides if not _is_setting(override))
-    composed = {} if composed is None else composed
-    if others not in composed:
-        composition = compose_with_hydra("run", others)
-        parts = {key: composition[key] for key in ("paper", "studies", "claims", "notes") if key in composition}
-        composed[others] = parse_config(slug, parts), composition
-    config, composition = composed[others]
-    return _launch(config, composition, overrides)
-
-
-def _paper(overrides: Sequence[Override]) -> str:
-    for override in overrides:
-        if override.key_or_group == "paper":
-            slug = str(override.value())
-            if slug not in slugs():
-                raise unknown_name("paper", slug, slugs())
-            return slug
-    raise BadInput("which paper? write paper=<name>; `encore list` shows all of them")
-
-
-def _is_setting(override: Override) -> bool:
-    key = override.key_or_group
-    return key.startswith("settings.") or (key.startswith("studies.") and ".settings." in key)
-
-
-def _check_words(overrides: Sequence[Override]) -> None:
-    """Refuse every key that is none of a run's, before Hydra sees it."""
-    for override in overrides:
-        key = override.key_or_group
-        if _is_setting(override) or key.startswith("hydra"):
-            continue
-        if override.is_delete() or override.is_add() or override.is_force_add():
-            raise BadInput(f"'{override.input_line}': keys of a run cannot be added or removed")
-        if key.startswith("studies."):
-            raise BadInput(f"unknown key '{key}': write studies.<study>.settings.<name>=<value>")
-        if key not in SHARED_WORDS:
-            raise BadInput(f"unknown key '{key}': {suggest(key, [*SHARED_WORDS, 'settings.'])}")
-        if key == "tracking":
-            _choice("tracking", override.value(), [path.stem for path in _configs().glob("tracking/*.yaml")])
-
-
-def compose_with_hydra(name: str, words: Sequence[str], hydra: bool = False) -> dict[str, Any]:
-    """Hydra's composition of `configs/<name>.yaml` as plain values, with its own part when `hydra`; one-line errors."""
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(_configs()), version_base="1.3"):
-            composition = compose(name, overrides=list(words), return_hydra_config=hydra)
-        if hydra:  # whose own part refers to jobs that do not run yet
-            composition = OmegaConf.merge(
-                OmegaConf.masked_copy(composition, [str(key) for key in composition if key != "hydra"]),
-                {"hydra": {"launcher": composition.hydra.launcher}},
-            )
-        values = OmegaConf.to_container(composition, resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        raise BadInput(_one_line(str(error))) from None
-    if not isinstance(values, dict):
-        raise BadInput(f"configs/{name}.yaml is not a group of keys")
-    return {str(key): value for key, value in values.items()}
-
-
-def _configs() -> Path:
-    return project_root() / "configs"
-
-
-def _one_line(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    useful = [line for line in lines if not line.startswith(("Check that", "To append", "full_key", "object_type"))]
-    return "; ".join(useful[:2]).replace("\t", " ")
-
-
-def _launch(config: PaperConfig, composition: Mapping[str, Any], overrides: Sequence[Override]) -> Launch:
-    scale = _choice("scale", composition["scale"], SCALES)
-    studies = config.select(composition["study"])
-    replicates = composition["replicates"]
-    if replicates is not None:
-        replicates = _whole("replicates", replicates, 1)
-    workers = composition["workers"]
-    budget = composition["budget"]["minutes"]
-    if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
-        raise BadInput(f"budget.minutes={budget!r} must be a positive number of minutes")
-    check_tracking(composition["tracking"])
-    return Launch(
-        config=config,
-        scale=scale,
-        studies=tuple(_selected(config, study, studies, scale, replicates, overrides) for study in studies),
-        first_replicate=_whole("first_replicate", composition["first_replicate"], 0),
-        tracking=composition["tracking"],
-        device=_choice("device", composition["device"], DEVICES),
-        workers=None if workers is None else _whole("workers", workers, 1),
-        axis=_choice("axis", composition["axis"], AXES),
-        budget_minutes=float(budget),
-        hosts=parse_hosts(composition["hosts"]),
+    others = tuple(str(override.input_line) for override in overrides if not is_setting(override))
+    compositions = {} if compositions is None else compositions
+    if others not in compositions:
+        compositions[others] = _compose(others, [each for each in overrides if not is_setting(each)])
+    found = compositions[others]
+    changes = setting_changes(
+        [each for each in overrides if is_setting(each)], found.config, found.selected, found.options.scale
     )
+    job = _changed(found.job, [*found.preset, *changes])
+    return _launch(found, job, [*found.preset, *changes], tuple(words))
 
 
 def default_launch(config: PaperConfig, scale: str, name: str) -> Launch:
@@ -221,82 +117,140 @@ def default_launch(config: PaperConfig, scale: str, name: str) -> Launch:
     """
     study = config.studies[name]
     chosen = SelectedStudy(study, study.build(study.values(scale)), (), study.replicates(scale))
+    return Launch(config, scale, (chosen,))
+
+
+def compose_with_hydra(name: str, words: Sequence[str], hydra: bool = False) -> DictConfig:
+    """Hydra's composition of `configs/<name>.yaml`, with its own part when `hydra`. Raises BadInput with one line."""
+    register()
+    with one_line_errors():
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(configs_root()), version_base="1.3"):
+            return compose(name, overrides=list(words), return_hydra_config=hydra)
+
+
+def configs_root() -> Path:
+    """Where Hydra finds its configs."""
+    return project_root() / "configs"
+
+
+@contextmanager
+def one_line_errors() -> Any:
+    """Turn what Hydra, OmegaConf and YAML complain of into BadInput with one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise BadInput(_one_line(str(error))) from None
+
+
+def _compose(words: tuple[str, ...], overrides: Sequence[Override]) -> Composition:
+    """Compose what the words say beside settings.
+
+    The studies' values depend on the scale, which a preset may say: it is composed once to learn it, and once more.
+    """
+    slug, given = _paper(overrides), {override.key_or_group: override for override in overrides}
+    scale = str(given["scale"].value()) if "scale" in given else "laptop"
+    with scale_for_hydra(scale if scale in SCALES else "laptop"):
+        job = compose_with_hydra(MAIN, words)
+    if job.scale in SCALES and job.scale != scale:
+        with scale_for_hydra(job.scale):
+            job = compose_with_hydra(MAIN, words)
+    options = _options(job)
+    config = load_config(slug)
+    selected = config.select(options.study)
+    with one_line_errors():
+        preset = OmegaConf.to_container(job.get("settings") or OmegaConf.create({}), resolve=False)
+    assert isinstance(preset, dict)
+    values = {str(name): value for name, value in preset.items()}
+    changes = changes_of_values(values, config, selected, options.scale)
+    with open_dict(job):
+        job.pop("settings", None)
+        job.studies = {study.name: job.studies[study.name] for study in selected}
+    return Composition(config, job, options, tuple(selected), tuple(changes))
+
+
+def _paper(overrides: Sequence[Override]) -> str:
+    for override in overrides:
+        if override.key_or_group == "paper":
+            slug = str(override.value())
+            if slug not in all_slugs():
+                raise unknown_name("paper", slug, all_slugs())
+            return slug
+    raise BadInput("which paper? write paper=<name>; `encore list` shows all of them")
+
+
+def _options(job: DictConfig) -> RunOptions:
+    with one_line_errors():
+        values = {
+            str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for key, value in job.items()
+            if key not in NOT_OPTIONS
+        }
+    options = validate(RunOptions, values, "")
+    check_tracking(options.tracking.model_dump(mode="json"))
+    return options
+
+
+def _changed(job: DictConfig, changes: Sequence[SettingChange]) -> DictConfig:
+    """A copy of the composition with the changes in it, the later ones winning."""
+    job = job.copy()
+    with open_dict(job), one_line_errors():
+        for change in changes:
+            *groups, last = f"studies.{change.study}.{change.name}".split(".")
+            if change.delete:
+                OmegaConf.select(job, ".".join(groups)).pop(last, None)
+            else:
+                OmegaConf.update(job, ".".join([*groups, last]), change.value, merge=True, force_add=True)
+    return job
+
+
+def _launch(found: Composition, job: DictConfig, changes: Sequence[SettingChange], words: tuple[str, ...]) -> Launch:
+    options = found.options
+    with one_line_errors():
+        studies = OmegaConf.to_container(job.studies, resolve=True)
+    assert isinstance(studies, dict)
+    chosen = []
+    for study in found.selected:
+        values, given = studies[study.name], [change for change in changes if change.study == study.name]
+        names = [change.name.removeprefix("settings.") for change in given if change.name != "replicates"]
+        replicates = options.replicates if options.replicates is not None else values["replicates"]
+        _check_replicates(replicates)
+        settings = study.build(values["settings"], names)
+        chosen.append(SelectedStudy(study, settings, _overridden(study, settings, options.scale), replicates))
     return Launch(
-        config=config,
-        scale=scale,
-        studies=(chosen,),
-        first_replicate=0,
-        tracking={},
-        device="auto",
-        workers=None,
-        axis="auto",
-        budget_minutes=math.inf,
-        hosts=Hosts(),
+        config=found.config,
+        scale=options.scale,
+        studies=tuple(chosen),
+        first_replicate=options.first_replicate,
+        tracking=options.tracking.model_dump(mode="json"),
+        device=options.device,
+        workers=options.workers,
+        axis=options.axis,
+        budget_minutes=options.budget.minutes,
+        hosts=parse_hosts(options.hosts.model_dump()),
+        words=words,
+        job=job,
     )
 
 
-def _choice(key: str, value: Any, choices: Sequence[str]) -> str:
-    if not isinstance(value, str) or value not in choices:
-        raise unknown_name(key, str(value), choices)
-    return value
+def _overridden(study: StudyConfig, settings: Settings, scale: str) -> tuple[str, ...]:
+    """Names of the settings that are not the config's own, wherever they come from."""
+    own = dict(flatten_settings(settings_as_dict(study.build(study.values(scale)))))
+    found = dict(flatten_settings(settings_as_dict(settings)))
+    return tuple(sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name)))
 
 
-def _whole(key: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInput(f"{key}={value!r} must be a whole number from {least} on")
-    return value
+def _check_replicates(value: Any) -> None:
+    field = RunOptions.model_fields["replicates"]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= field.metadata[-1].le:
+        raise BadInput(f"replicates={value!r} must be a whole number from 1 to {field.metadata[-1].le}")
 
 
-def _selected(
-    config: PaperConfig,
-    study: StudyConfig,
-    selected: Sequence[StudyConfig],
-    scale: str,
-    replicates: int | None,
-    overrides: Sequence[Override],
-) -> SelectedStudy:
-    """Settings of one study: the config, then the scale, then the command line."""
-    values, names = study.values(scale), []
-    for override in filter(_is_setting, overrides):
-        name = _setting_name(config, study, selected, override)
-        if name is not None:
-            values = merge_values(values, _nested(name, override.value()))
-            names.append(name)
-    count = replicates if replicates is not None else study.replicates(scale)
-    return SelectedStudy(study, study.build(values), tuple(names), count)
-
-
-def _setting_name(
-    config: PaperConfig, study: StudyConfig, selected: Sequence[StudyConfig], override: Override
-) -> str | None:
-    """The setting of `study` that an override speaks to, or None when it speaks to other studies."""
-    key = override.key_or_group
-    if override.is_delete():
-        raise BadInput(f"'{override.input_line}': a setting cannot be removed")
-    if key.startswith("settings."):
-        name = key.removeprefix("settings.")
-        if _known(study, name):
-            return name
-        if not any(_known(other, name) for other in selected):
-            raise BadInput(
-                f"unknown setting '{name}': {suggest(name, {n for s in selected for n in s.setting_names()})}"
-            )
-        return None
-    target, _, name = key.removeprefix("studies.").partition(".settings.")
-    if target not in config.studies:
-        raise unknown_name(f"study of {config.slug}", target, config.studies)
-    if all(other.name != target for other in selected):
-        raise BadInput(f"study '{target}' is not selected: add study={target}")
-    if not _known(config.studies[target], name):
-        raise BadInput(f"unknown setting '{name}': {suggest(name, config.studies[target].setting_names())}")
-    return name if target == study.name else None
-
-
-def _known(study: StudyConfig, name: str) -> bool:
-    names = study.setting_names()
-    return name in names or any(known.startswith(f"{name}.") for known in names)
-
-
-def _nested(dotted: str, value: Any) -> dict[str, Any]:
-    first, _, rest = dotted.partition(".")
-    return {first: _nested(rest, value) if rest else value}
+def _one_line(message: str) -> str:
+    """Hydra's message as one line; for a key that does not exist, the nearest one that does."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if lines and lines[0].startswith("Could not override '"):
+        key = lines[0].split("'")[1]
+        return f"unknown key '{key}': {suggest(key, [*option_names(), 'settings.', 'studies.'])}"
+    useful = [line for line in lines if not line.startswith(("Check that", "To append", "full_key", "object_type"))]
+    return "; ".join(useful[:2]).replace("\t", " ")

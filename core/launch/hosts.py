@@ -1,12 +1,12 @@
 """Which process this is among those that perform a run together, on one host or on many."""
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput
+from core.papers.settings import Settings
 from core.scaling.settings import ScalingSettings
 
 
@@ -70,8 +70,7 @@ def _check(count: Any, index: Any, coordinator: Any) -> None:
         raise BadInput(f"hosts.coordinator={coordinator!r} must be the address of process 0, such as node1:8476")
 
 
-def spreads_batches(settings: Any) -> bool:
+def spreads_batches(settings: Settings) -> bool:
     """Whether typed settings ask for batches spread over all devices, in one of their groups."""
-    values = [getattr(settings, each.name) for each in dataclasses.fields(settings)]
-    groups = [value for value in values if dataclasses.is_dataclass(value)]
+    groups = [group for _, group in settings if isinstance(group, Settings)]
     return any(group.spread if isinstance(group, ScalingSettings) else spreads_batches(group) for group in groups)

@@ -53,34 +53,42 @@ class JobOutcome:
 
 def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     """Give a selected study its identity; nothing is computed or written."""
-    study, settings = chosen.study, chosen.settings
-    slug, experiment = launch.config.slug, experiment_path(launch.config.slug)
+    study, settings, slug = chosen.study, chosen.settings, launch.config.slug
     names = data_sets_of_settings(settings)
     readers = [catalogue.describe(name).read.__module__ for name in names]
-    code = identity.code(experiment, {study.names.settings, study.names.trial}, also=readers)
+    trial, *prepare = identity.study_roots(experiment_path(slug), study.name)
+    code = identity.code(experiment_path(slug), {trial}, also=readers)
     libraries = identity.library_versions(code.distributions)
     data = {name: catalogue.checksum(name) for name in names}
-    form = {"x64": study.data.get("x64", False)}
+    form = {"x64": study.form.x64}
     ready = None
-    if study.names.prepare is not None:
-        own = identity.code(experiment, {study.names.settings, study.names.prepare}, also=readers)
+    if prepare:
+        own = identity.code(experiment_path(slug), set(prepare), also=readers)
+        values = {**settings_as_dict(settings.prepared), **form}
         given = {name: data[name] for name in data_sets_of_settings(settings.prepared)}
-        ready = identity.run_identity(
-            slug,
-            study.name,
-            "prepared",
-            {**settings_as_dict(settings.prepared), **form},
-            own.fingerprint,
-            given,
-            libraries,
-        ).name
-    parts = {**settings_as_dict(settings), **form, "prepared": ready}
+        ready = identity.run_identity(slug, study.name, "prepared", values, own.fingerprint, given, libraries).name
+    tune = study.form.tune
+    grid = {} if tune is None else {"tune": {"setting": tune.setting, "values": list(tune.values)}}
+    parts = {**settings_as_dict(settings), **form, **grid, "prepared": ready}
     found = identity.run_identity(slug, study.name, launch.scale, parts, code.fingerprint, data, libraries)
     numbers = tuple(range(launch.first_replicate, launch.first_replicate + chosen.replicates))
     return Job(launch, chosen, found, code, numbers, ready)
 
 
 def verdict_identity(config: PaperConfig, study: str) -> str:
-    """Identity of a study's verdicts: its claims and deviations, and the code that judges them."""
-    own = {name: claim for name, claim in config.claims.items() if claim["study"] == study}
-    return identity.verdict_identity({"claims": own, "deviations": config.data["studies"][study].get("deviations", [])})
+    """Identity of a study's verdicts: its claims, their units and deviations, and the code that judges them."""
+    claims = {name: form for name, form in config.form.claims.items() if form.study == study}
+    said = {
+        "claims": {
+            name: form.model_dump(mode="json", by_alias=True, exclude_unset=True) for name, form in claims.items()
+        },
+        "units": {name: [clause.unit for clause in config.claims[name].clauses] for name in claims},
+        "deviations": [each.model_dump(mode="json") for each in config.form.studies[study].deviations],
+    }
+    return identity.verdict_identity(said)
+
+
+def figures_identity(config: PaperConfig) -> str:
+    """Identity of a paper's figures: those that its config declares, and what its `figures.py` reaches."""
+    declared = {name: form.model_dump(mode="json") for name, form in config.form.figures.items()}
+    return identity.figures_identity(experiment_path(config.slug), declared)

@@ -1,60 +1,199 @@
-"""Configs: what a paper claims and how it is run here, read from `configs/paper/<slug>.yaml`."""
+"""Configs: what a paper claims and how it is run here, read from `configs/paper/<slug>.yaml`.
 
-from collections.abc import Mapping
+The models below are all that a config may say; `configs/paper.schema.json` is made of them. What a study leaves out it
+takes from the one that it is `like`; a key with dots reaches into a group.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
+from pydantic import Field
+
+from core import files
 from core.errors import BadInput, suggest, unknown_name
-from core.papers.settings import StudyNames, build_settings, leaf_names, read_settings_class, read_studies
-from core.paths import configs_folder, experiment_path
+from core.papers import claims as claim_forms
+from core.papers.claims import Claim, ClaimForm
+from core.papers.clause_language import Form, Scalar, Values
+from core.papers.config_files import all_slugs, read_config
+from core.papers.settings import Settings, build_settings, complete_values, setting_names
+from core.papers.validation import validate
+from core.paths import configs_folder, results_folder
 
-SCALES = ("smoke", "laptop", "paper")
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
+WINNERS = "winners.json"  # of the tuning studies, beside the published results
 
-CONFIG_KEYS = {"paper", "studies", "claims", "notes"}
-PAPER_KEYS = {"title", "authors", "year", "venue", "arxiv", "code", "fields", "idea"}
-STUDY_KEYS = {"says", "default", "replicates", "x64", "alone", "threads", "settings", "scales", "arms", "deviations"}
+
+class Reference(Form):
+    """Which paper, and what it says in two sentences."""
+
+    title: str
+    authors: tuple[str, ...] = Field(min_length=1)
+    year: int
+    venue: str = ""
+    arxiv: str = ""
+    doi: str = ""
+    code: str = Field("", description="the authors' program")
+    fields: tuple[str, ...] = Field(min_length=1, description="of research, for lists and filters")
+    idea: str = Field(description="two sentences: what the paper says, and why it matters")
+
+
+class Deviation(Form):
+    """A difference from the paper or from the authors' code."""
+
+    what: str
+    paper: str | int | float = Field(description="how it is there")
+    laptop: str | int | float = Field(description="how it is here")
+    bears_on: tuple[str, ...] = Field((), description="ids of the claims that it bears on; none: on all of the study")
+    why: str
+
+
+class Replicates(Form):
+    """Planned numbers of replicates by scale."""
+
+    smoke: int = Field(SMOKE_REPLICATES, ge=1)
+    laptop: int = Field(LAPTOP_REPLICATES, ge=1)
+    paper: int = Field(LAPTOP_REPLICATES, ge=1)
+
+
+class Scales(Form):
+    """What other scales change of the settings."""
+
+    smoke: dict[str, Any] = Field({})
+    paper: dict[str, Any] = Field({})
+
+
+class Criterion(Form):
+    """By which measurement a value is better: its mean over replicates."""
+
+    metric: str
+    best: Literal["min", "max"] = "min"
+    at: dict[str, Values] = Field({}, description="which rows: column: value")
+
+
+class Tuning(Form):
+    """A study that performs another one with every value of a grid, and whose winners that one takes."""
+
+    setting: str = Field(description="dotted name of the setting that is tuned")
+    per_arm: bool = Field(True, description="the setting is a mapping by arm, and every arm has a winner of its own")
+    values: tuple[float, ...] = Field(min_length=3, description="the grid, rising")
+    by: Criterion
+    edges: dict[str, str] = Field({}, description="arm: why its winner may lie at the edge of the grid")
+
+
+class StudyForm(Form):
+    """One study as a config writes it."""
+
+    says: str = Field("", description="what it does, in one line")
+    like: str | None = Field(None, description="a study whose entries hold for this one, too, unless it says otherwise")
+    default: bool = Field(True, description="whether `encore run` takes it when no study is named")
+    replicates: int | Replicates = Replicates()
+    x64: bool = Field(False, description="double precision")
+    exclusive: bool = Field(False, description="nothing runs beside it, so that its seconds mean something")
+    threads: bool = Field(False, description="a worker uses all cores")
+    settings: dict[str, Any] = Field({})
+    scales: Scales = Scales()
+    arms: dict[str, str] = Field({}, description="arm: what it is")
+    may_diverge: tuple[str, ...] = Field((), description="arms whose divergence is a result")
+    tune: Tuning | None = None
+    tuned_by: str | None = Field(None, description="the tuning study whose winners this one takes")
+    deviations: tuple[Deviation, ...] = ()
+
+
+class FigureForm(Form):
+    """A standard figure."""
+
+    study: str
+    kind: Literal["curves", "differences", "scatter", "ranks"] = "curves"
+    x: str = Field("", description="column of the horizontal axis; of a scatter: its metric")
+    y: str = Field(description="metric")
+    by: str = Field("arm", description="column whose values are lines or dots of their own")
+    panels: str = Field("", description="column whose values are panels of their own")
+    order: tuple[Scalar, ...] = Field((), description="which values of `by` are shown, and in which order")
+    against: str | None = Field(None, description="of differences: the arm that is subtracted")
+    at: dict[str, Values] = Field({}, description="which rows: column: value")
+    reduce: dict[str, str] = Field({}, description="column: mean, median, min or max")
+    unit: str = Field("replicate", description="independent repetitions, for bands and dots")
+    log: tuple[Literal["x", "y"], ...] = ()
+    x_label: str = ""
+    y_label: str = ""
+    caption: str = Field(description="what a reader sees, in a sentence or two")
+
+
+class ConfigForm(Form):
+    """A config as a whole."""
+
+    paper: Reference
+    metrics: dict[str, str] = Field({}, description="metric: its unit; every metric that a claim or figure names")
+    studies: dict[str, StudyForm] = Field(min_length=1)
+    claims: dict[str, ClaimForm] = Field({})
+    figures: dict[str, FigureForm] = Field({})
+    notes: str = Field("", description="what is known about claims that fail, and where readings of the paper differ")
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """One study of a config."""
+    """One study of a config, with what it takes from others laid in."""
 
-    paper: str
+    slug: str
     name: str
-    data: Mapping[str, Any]
-    names: StudyNames
+    form: StudyForm
+    tuning: Tuning | None = None  # of the study whose winners it takes
+
+    @property
+    def says(self) -> str:
+        """What it does, in one line."""
+        return self.form.says
 
     @property
     def default(self) -> bool:
         """Whether `encore run` takes it when no study is named."""
-        return self.data.get("default", True)
+        return self.form.default
 
     def replicates(self, scale: str) -> int:
         """The planned number of replicates."""
-        planned = self.data.get("replicates", {})
+        planned = self.form.replicates
         if isinstance(planned, int):
             return min(planned, SMOKE_REPLICATES) if scale == "smoke" else planned
-        return planned.get(scale, SMOKE_REPLICATES if scale == "smoke" else LAPTOP_REPLICATES)
+        return getattr(planned, scale)
 
     def values(self, scale: str) -> dict[str, Any]:
-        """The config's settings at a scale: the laptop's, with the block of the scale laid over them."""
-        return merge_values(self.data["settings"], self.data.get("scales", {}).get(scale, {}))
+        """The settings at a scale: the laptop's with the winners of tuning and the block of the scale laid over them.
+
+        What the settings class gives a default and nobody names is not among them.
+        """
+        block = {"smoke": self.form.scales.smoke, "paper": self.form.scales.paper}.get(scale, {})
+        return merge_values(merge_values(self.form.settings, winners_for(self, scale)), block)
+
+    def all_values(self, scale: str) -> dict[str, Any]:
+        """The same, with the defaults of the settings class, in its order."""
+        return complete_values(self.settings_class, self.values(scale))
 
     @cached_property
-    def settings_class(self) -> type:
-        """The typed settings of the study, from the source of the experiment."""
-        return read_settings_class(experiment_path(self.paper), self.names.settings)
+    def settings_class(self) -> type[Settings]:
+        """The typed settings of the study."""
+        return settings_classes(self.slug)[self.name]
 
-    def setting_names(self) -> list[str]:
+    def setting_names(self, scale: str = "laptop") -> list[str]:
         """Dotted names of all settings."""
-        return leaf_names(self.settings_class)
+        return setting_names(self.settings_class, self.values(scale))
 
-    def build(self, values: Mapping[str, Any]) -> Any:
-        """Typed settings from plain values."""
-        return build_settings(self.settings_class, values)
+    def build(self, values: Mapping[str, Any], given: Sequence[str] = ()) -> Any:
+        """Typed settings from plain values; in a contradiction those `given` by the user are blamed.
+
+        Raises BadInput with one line, also where the values wait for the winners of a tuning study.
+        """
+        if self.tuning is not None and self.tuning.setting not in dict(flatten_groups(values)):
+            raise BadInput(
+                f"{self.slug} {self.name} takes {self.tuning.setting} from its tuning, which is not published: "
+                f"encore run paper={self.slug} study={self.form.tuned_by}"
+            )
+        return build_settings(self.settings_class, values, given)
 
 
 @dataclass(frozen=True)
@@ -62,26 +201,47 @@ class PaperConfig:
     """The config of one paper."""
 
     slug: str
-    data: Mapping[str, Any]
+    form: ConfigForm
 
     @property
-    def paper(self) -> Mapping[str, Any]:
+    def paper(self) -> Reference:
         """Reference and idea."""
-        return self.data["paper"]
+        return self.form.paper
 
     @property
-    def claims(self) -> Mapping[str, Any]:
-        """The claims by their ids, as written."""
-        return self.data.get("claims", {})
+    def metrics(self) -> Mapping[str, str]:
+        """Units by metric."""
+        return self.form.metrics
+
+    @property
+    def notes(self) -> str:
+        """What is known about claims that fail, and where readings of the paper differ."""
+        return self.form.notes
 
     @cached_property
     def studies(self) -> dict[str, StudyConfig]:
         """The studies by name, in the order of the config."""
-        names = read_studies(experiment_path(self.slug))
-        for name in self.data["studies"]:
-            if name not in names:
-                raise BadInput(f"{self.slug}: the experiment has no study '{name}' in STUDIES; {suggest(name, names)}")
-        return {name: StudyConfig(self.slug, name, data, names[name]) for name, data in self.data["studies"].items()}
+        tunings = {name: form.tune for name, form in self.form.studies.items()}
+        return {
+            name: StudyConfig(self.slug, name, form, tunings.get(form.tuned_by or ""))
+            for name, form in self.form.studies.items()
+        }
+
+    @cached_property
+    def claims(self) -> dict[str, Claim]:
+        """The claims by their ids, in the order of the config."""
+        studies = {name: form.arms for name, form in self.form.studies.items()}
+        found = {}
+        for name, form in self.form.claims.items():
+            if form.study not in studies:
+                raise unknown_name(f"study of claim {name}:", form.study, studies)
+            found[name] = claim_forms.compile_claim(name, form, self.form.metrics)
+            claim_forms.check_names(found[name], studies)
+        return found
+
+    def claims_of(self, study: str) -> dict[str, Claim]:
+        """The claims that a study decides."""
+        return {name: claim for name, claim in self.claims.items() if claim.study == study}
 
     def select(self, wanted: Any) -> list[StudyConfig]:
         """The studies called `wanted` ("all", one name, or several), by default the default ones."""
@@ -109,55 +269,143 @@ def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def slugs() -> list[str]:
-    """Every paper that has a config."""
-    return sorted(path.stem for path in configs_folder().glob("*.yaml"))
-
-
 def load_config(slug: str) -> PaperConfig:
     """Read and check one config; `BadInput` names the nearest paper or the key that is wrong."""
-    if slug not in slugs():
-        raise unknown_name("paper", slug, slugs())
-    from yaml import YAMLError
+    if slug not in all_slugs():
+        raise unknown_name("paper", slug, all_slugs())
+    path = configs_folder() / f"{slug}.yaml"
+    return _load(slug, path, path.stat().st_mtime_ns)
 
-    from core.papers.yaml_reader import read_yaml
 
+@functools.lru_cache(maxsize=256)
+def _load(slug: str, path: Any, changed: int) -> PaperConfig:
+    """Configs are asked for often; one that was not written since is not read again."""
+    return parse_config(slug, read_config(slug))
+
+
+def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
+    """The config made of what is `written`, refused when it contradicts itself. Everything here follows from text."""
+    where = f"configs/paper/{slug}.yaml"
+    form = validate(ConfigForm, expand(slug, written), where)
+    config = PaperConfig(slug, form)
+    for name, study in form.studies.items():
+        for key in ("says", "arms"):
+            if not getattr(study, key):
+                raise BadInput(f"{where}: studies.{name} lacks {key}")
+        _check_study(where, name, study, form)
+    for name, figure in form.figures.items():
+        if figure.study not in form.studies:
+            raise unknown_name(f"study of figure {name} in {where}:", figure.study, form.studies)
+    _ = config.claims  # compiled, and so checked
+    return config
+
+
+def expand(slug: str, written: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every study whole: what it is `like` laid under it, keys with dots opened into groups."""
+    studies = written.get("studies")
+    if not isinstance(studies, Mapping):
+        return dict(written)
+    return {**written, "studies": {name: _whole_study(slug, name, studies, ()) for name in studies}}
+
+
+def _whole_study(slug: str, name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    own = studies[name]
+    if not isinstance(own, Mapping):
+        return own
+    own = {key: opened(value) if key in ("settings", "scales") else value for key, value in own.items()}
+    parent = own.get("like")
+    if parent is None:
+        return own
+    place = f"configs/paper/{slug}.yaml: studies.{name}.like"
+    if parent not in studies:
+        raise unknown_name(f"study in {place}:", str(parent), studies)
+    if parent in (*above, name):
+        raise BadInput(f"{place} leads back to {parent}")
+    base = _whole_study(slug, parent, studies, (*above, name))
+    inherited = {key: value for key, value in base.items() if key not in ("says", "default", "like", "tune")}
+    return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
+
+
+def flatten_groups(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of plain data, groups among them."""
+    for name, value in values.items():
+        yield prefix + name, value
+        if isinstance(value, Mapping):
+            yield from flatten_groups(value, f"{prefix}{name}.")
+
+
+def opened(values: Any) -> Any:
+    """Plain data with keys such as `optimizer.name` opened into groups, at any depth."""
+    if not isinstance(values, Mapping):
+        return values
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        first, _, rest = str(name).partition(".")
+        inner = {first: opened({rest: value}) if rest else opened(value)}
+        found = merge_values(found, inner)
+    return found
+
+
+def _check_study(where: str, name: str, study: StudyForm, form: ConfigForm) -> None:
+    """What a study says of claims, arms and other studies must be there."""
+    for deviation in study.deviations:
+        for claim in deviation.bears_on:
+            if claim not in form.claims:
+                raise unknown_name(f"claim in the deviations of studies.{name} in {where}:", claim, form.claims)
+    for arm in study.may_diverge:
+        if arm not in study.arms:
+            raise unknown_name(f"arm in studies.{name}.may_diverge in {where}:", arm, study.arms)
+    if study.tuned_by is not None:
+        tuning = form.studies.get(study.tuned_by)
+        if tuning is None or tuning.tune is None:
+            tuners = [other for other, each in form.studies.items() if each.tune is not None]
+            raise unknown_name(f"tuning study in studies.{name}.tuned_by in {where}:", study.tuned_by, tuners)
+    if study.tune is not None and list(study.tune.values) != sorted(set(study.tune.values)):
+        raise BadInput(f"{where}: studies.{name}.tune.values must rise")
+
+
+def settings_classes(slug: str) -> Mapping[str, type[Settings]]:
+    """The table SETTINGS of `experiments/<slug>/settings.py`: the settings class of every study."""
+    return _settings_module(slug).SETTINGS
+
+
+def _settings_module(slug: str) -> ModuleType:
     try:
-        data = read_yaml(configs_folder() / f"{slug}.yaml")
-    except (YAMLError, OSError, ValueError) as error:
-        raise BadInput(f"configs/paper/{slug}.yaml cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise BadInput(f"configs/paper/{slug}.yaml is not a config")
-    return parse_config(slug, {str(key): value for key, value in data.items()})
+        return importlib.import_module(f"experiments.{slug}.settings")
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("experiments"):
+            raise BadInput(f"{slug} has no experiments/{slug}/settings.py with its settings") from None
+        raise
 
 
-def parse_config(slug: str, data: Mapping[str, Any]) -> PaperConfig:
-    """The config made of `data`, refused when a key is unknown or missing."""
-    kept = {key: value for key, value in data.items() if key in CONFIG_KEYS}
-    _check_keys(f"configs/paper/{slug}.yaml", data, CONFIG_KEYS, {"paper", "studies", "claims"})
-    _check_keys(f"{slug}: paper", data["paper"], PAPER_KEYS, {"title", "authors", "year", "fields", "idea"})
-    for key in ("studies", "claims"):
-        _check_group(f"{slug}: {key}", data[key])
-    for name, study in data["studies"].items():
-        where = f"{slug}: studies.{name}"
-        _check_keys(where, study, STUDY_KEYS, {"says", "settings", "arms"})
-        _check_group(f"{where}.settings", study["settings"])
-        scales = study.get("scales", {})
-        _check_keys(f"{where}.scales", scales, set(SCALES) - {"laptop"}, set())
-        for scale, values in scales.items():
-            _check_group(f"{where}.scales.{scale}", values)
-    return PaperConfig(slug, kept)
+def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
+    """What tuning gives a study, as settings: its published winners, at smoke scale the middle of the grid.
+
+    Empty for a study that is not tuned, or whose tuning has not been published. Raises BadInput where a winner lies at
+    the edge of its grid, unless the config says why it may.
+    """
+    tuning = study.tuning
+    if tuning is None:
+        return {}
+    if scale == "smoke":
+        middle = tuning.values[len(tuning.values) // 2]
+        return opened({tuning.setting: dict.fromkeys(study.form.arms, middle) if tuning.per_arm else middle})
+    found = published_winners(study.slug).get(study.form.tuned_by or "")
+    if found is None:
+        return {}
+    for arm, value in found.items() if isinstance(found, Mapping) else [("", found)]:
+        if value in (tuning.values[0], tuning.values[-1]) and arm not in tuning.edges:
+            whose = f" of {arm}" if arm else ""
+            raise BadInput(
+                f"{study.slug}: the winner{whose} of {study.form.tuned_by}, {tuning.setting}={value:g}, lies at the "
+                f"edge of its grid [{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
+            )
+    return opened({tuning.setting: found})
 
 
-def _check_group(where: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{where} must be a group of keys")
-
-
-def _check_keys(where: str, mapping: Any, known: set[str], needed: set[str]) -> None:
-    _check_group(where, mapping)
-    for key in mapping:
-        if key not in known:
-            raise BadInput(f"{where} has an unknown key '{key}': {suggest(str(key), known)}")
-    if missing := sorted(needed - set(mapping)):
-        raise BadInput(f"{where} lacks {', '.join(missing)}")
+def published_winners(slug: str) -> dict[str, Any]:
+    """The winners of a paper's published tuning studies: {study: value, or {arm: value}}."""
+    try:
+        return dict(files.read_json(results_folder() / slug / "laptop" / WINNERS))
+    except (OSError, ValueError):
+        return {}

@@ -1,13 +1,11 @@
 """What an experiment offers, and what it is given."""
 
-import importlib.util
-import sys
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 from core.errors import unknown_name
-from core.paths import experiment_path
 
 
 @dataclass(frozen=True)
@@ -15,30 +13,23 @@ class Study:
     """The parts of one study, as an experiment lists them in `STUDIES`.
 
     Attributes:
-      settings: a frozen dataclass of `core.papers.settings.setting` fields.
       trial: `trial(settings, keys, lab)`, the experiment for a batch of replicates; `keys` has shape (replicates,).
-      prepare: `prepare(settings.prepared, key, lab)`, the work that all replicates share; optional.
+      prepare: `prepare(settings.prepared, key, lab)`, the work that all replicates share; a study has it exactly when
+        its settings have the group `prepared`.
     """
 
-    settings: type
     trial: Callable
     prepare: Callable | None = None
 
 
 def load_experiment(slug: str) -> ModuleType:
-    """Import the experiment of a paper."""
-    name, path = f"experiments.{slug}", experiment_path(slug)
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise unknown_name("experiment", slug, [p.stem for p in path.parent.glob("*.py")])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    """Import `experiments.<slug>.experiment`, which needs the numerical libraries."""
+    return importlib.import_module(f"experiments.{slug}.experiment")
 
 
-def experiment_studies(experiment: ModuleType) -> Mapping[str, Study]:
-    """The studies of an imported experiment."""
-    return experiment.STUDIES
+def load_study(slug: str, name: str) -> Study:
+    """One study of an experiment. Raises BadInput for one that STUDIES does not list."""
+    studies: Mapping[str, Study] = load_experiment(slug).STUDIES
+    if name not in studies:
+        raise unknown_name(f"study in experiments/{slug}/experiment.py", name, studies)
+    return studies[name]

@@ -1,200 +1,181 @@
-"""Typed settings of a study: frozen dataclasses whose fields carry a help line, a unit and a valid range.
+"""Typed settings of a study: frozen pydantic models whose fields carry a help line, a unit and a valid range.
 
-The values stand in the config; a Settings class says what they mean. The classes are read from the source of an
-experiment without importing it, so that help and refusals need no numerical library.
+    class TrainingSettings(Settings):
+        iterations: PositiveInt = setting("length of a training", unit="iterations")
+        evaluate_every: PositiveInt = setting("between two evaluations", unit="iterations", at_most="iterations")
+        hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers")
+        scope: Literal["layer", "global"] = setting("what is ranked together")
+        data: DataSetName = setting("data set")
+
+The values stand in the paper's config. Nothing here needs a numerical library.
 """
 
-import ast
-import dataclasses
-import functools
-import math
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from core.errors import BadInput, suggest, unknown_name
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import NonNegativeFloat as NonNegativeFloat
+from pydantic import NonNegativeInt as NonNegativeInt
+from pydantic import PositiveFloat as PositiveFloat
+from pydantic import PositiveInt as PositiveInt
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
-LIGHT_IMPORTS = ("core.data.catalogue", "core.errors", "dataclasses", "typing")
+from core.errors import suggest
+from core.papers.validation import conflict, group_of, validate
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+"""A number inside (0, 1)."""
+Share = Annotated[float, Field(ge=0, lt=1)]
+"""A number in [0, 1)."""
+
+Item = TypeVar("Item")
+
+
+class Settings(BaseModel):
+    """Base of every class of settings: frozen, strict about types, and without unknown names."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        """Relations between fields, as declared on them."""
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+            value = getattr(self, name)
+            if "at_most" in extra and value is not None:
+                _check_at_most(self, name, value, str(extra["at_most"]))
+            if "member_of" in extra and value not in getattr(self, str(extra["member_of"])):
+                raise conflict(f"{{{name}}} is none of {{{extra['member_of']}}}", name, str(extra["member_of"]))
+            if extra.get("rising") and list(value) != sorted(set(value)):
+                raise conflict(f"{{{name}}} must rise", name)
+        return self
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked like any other."""
+        return type(self).model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+
+class PerArm(RootModel[dict[str, Item]], Generic[Item]):
+    """A value for each arm, by its name: `rates: PerArm[PositiveFloat]`, then `settings.rates["ticket"]`."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    def __getitem__(self, arm: str) -> Item:
+        """The value of an arm. Raises KeyError where the config gives none."""
+        if arm not in self.root:
+            raise KeyError(f"no value for the arm '{arm}': {suggest(arm, self.root)}")
+        return self.root[arm]
+
+    def __contains__(self, arm: str) -> bool:
+        """Whether the config gives the arm a value."""
+        return arm in self.root
+
+    def __hash__(self) -> int:
+        """Of the values in the order of their names."""
+        return hash(tuple(sorted(self.root.items(), key=lambda item: item[0])))
 
 
 def setting(
     help: str,
     *,
     unit: str = "",
-    within: str = "",
-    choices: tuple[str, ...] = (),
-    data: bool = False,
-    default: Any = dataclasses.MISSING,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    multiple_of: float | None = None,
+    at_most: str | None = None,
+    member_of: str | None = None,
+    rising: bool = False,
+    default: Any = PydanticUndefined,
 ) -> Any:
     """Declare one field of a settings class.
 
     Args:
       help: one line for `encore show`.
-      unit: the unit of the value.
-      within: valid range of a number, or of every number of a tuple, in interval notation: "(0, 1)", "[1, inf)".
-      choices: valid values of a string.
-      data: the value names a data set, whose checksum becomes part of the identity of a run.
-      default: only for fields that most configs leave out.
+      unit: of the value.
+      gt, ge, lt, le, multiple_of: range of a number, as in `pydantic.Field`.
+      at_most: another field of the class; the value, or every item of a list, must not be larger.
+      member_of: another field, a list, that must hold the value.
+      rising: the items of a list must rise.
+      default: only where most configs leave the field out.
     """
-    return field(
-        default=default, metadata={"help": help, "unit": unit, "within": within, "choices": choices, "data": data}
+    relations = {"at_most": at_most, "member_of": member_of, "rising": rising or None, "unit": unit or None}
+    return Field(
+        default,
+        description=help,
+        gt=gt,
+        ge=ge,
+        lt=lt,
+        le=le,
+        multiple_of=multiple_of,
+        json_schema_extra={name: value for name, value in relations.items() if value is not None},
     )
 
 
-@dataclass(frozen=True)
-class StudyNames:
-    """What the experiment calls the parts of one study; `prepare` may be absent."""
-
-    settings: str
-    trial: str
-    prepare: str | None = None
+class _NamesDataSet:
+    """Marks a field whose value names a data set: its checksum becomes part of the identity of a run."""
 
 
-def read_studies(experiment: Path) -> dict[str, StudyNames]:
-    """The `STUDIES` table of an experiment, read from its syntax tree."""
-    for node in _parsed(experiment.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "STUDIES" for t in node.targets):
-            return {_constant(k): _study_names(v) for k, v in zip(_dict(node).keys, _dict(node).values, strict=True)}
-    raise BadInput(f"{experiment.name} has no table STUDIES = {{name: Study(settings=…, trial=…)}}")
-
-
-@functools.lru_cache(maxsize=8)
-def _parsed(source: str) -> ast.Module:
-    """The syntax tree of an experiment, which is asked for once per study and more; nobody changes it."""
-    return ast.parse(source)
-
-
-def _dict(node: ast.Assign) -> ast.Dict:
-    if not isinstance(node.value, ast.Dict):
-        raise BadInput("STUDIES must be written as one dictionary")
-    return node.value
-
-
-def _constant(node: ast.expr | None) -> str:
-    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-        raise BadInput("the keys of STUDIES must be written as strings")
-    return node.value
-
-
-def _study_names(node: ast.expr) -> StudyNames:
-    keywords = node.keywords if isinstance(node, ast.Call) else []
-    names = {k.arg: k.value.id for k in keywords if k.arg and isinstance(k.value, ast.Name)}
-    if not {"settings", "trial"} <= set(names) <= {"settings", "trial", "prepare"}:
-        raise BadInput("the values of STUDIES must be written as Study(settings=…, trial=…)")
-    return StudyNames(**names)
-
-
-def read_settings_class(experiment: Path, name: str) -> type:
-    """Build the settings class `name` from the source of `experiment`, executing nothing else of it."""
-    namespace = _light_parts(experiment.read_text(encoding="utf-8"), str(experiment))
-    if name not in namespace:
-        raise BadInput(f"{experiment.name} has no settings class {name}")
-    return namespace[name]
-
-
-@functools.lru_cache(maxsize=8)
-def _light_parts(source: str, experiment: str) -> dict[str, Any]:
-    """What an experiment's settings classes and the imports they need define, once for all of its studies."""
-    wanted = [node for node in _parsed(source).body if _is_light_import(node) or _is_settings_class(node)]
-    namespace: dict[str, Any] = {"__name__": f"settings of {Path(experiment).stem}"}
-    exec(compile(ast.Module(body=wanted, type_ignores=[]), experiment, "exec"), namespace)
-    return namespace
-
-
-def _is_light_import(node: ast.stmt) -> bool:
-    if not isinstance(node, ast.ImportFrom) or node.module is None:
-        return False
-    return node.module in LIGHT_IMPORTS or node.module.split(".")[-1] == "settings"
-
-
-def _is_settings_class(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name.endswith("Settings")
-
-
-def build_settings(cls: Any, values: Mapping[str, Any], where: str = "settings") -> Any:
-    """An instance of the settings class `cls` from plain values, or `BadInput` with one line about the first fault."""
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for name in values:
-        if name not in fields:
-            raise BadInput(f"unknown setting '{where}.{name}': {suggest(name, fields)}")
-    hints = typing.get_type_hints(cls)
-    typed = {}
-    for name, described in fields.items():
-        if name in values:
-            typed[name] = _typed(values[name], hints[name], described.metadata, f"{where}.{name}")
-        elif described.default is dataclasses.MISSING:
-            raise BadInput(f"{where}.{name} is missing: {described.metadata.get('help', '')}")
-    return cls(**typed)
-
-
-def _typed(value: Any, hint: Any, about: Mapping[str, Any], name: str) -> Any:
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        hint = _without_none(hint)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise BadInput(
-                f"{name}={value!r} must be a group of settings, such as {name}.{dataclasses.fields(hint)[0].name}=…"
-            )
-        return build_settings(typing.cast(type, hint), value, name)
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        if not isinstance(value, list | tuple):
-            raise BadInput(f"{name}={value!r} must be a list, such as {name}=[…]")
-        return tuple(_scalar(v, item, about, name) for v in value)
-    return _scalar(value, hint, about, name)
-
-
-def _without_none(hint: Any) -> Any:
-    return next((option for option in typing.get_args(hint) if option is not type(None)), hint)
-
-
-def _scalar(value: Any, kind: type, about: Mapping[str, Any], name: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
-        raise BadInput(f"{name}={value!r} must be {words.get(kind, kind.__name__)}")
-    if kind is float and not math.isfinite(value):
-        raise BadInput(f"{name}={value!r} must be a finite number")
-    if about.get("choices") and value not in about["choices"]:
-        raise BadInput(f"{name}={value!r} is not a valid choice: {suggest(str(value), about['choices'])}")
-    if about.get("data"):
-        _known_data_set(str(value), name)
-    if about.get("within") and not inside(value, about["within"]):
-        raise BadInput(f"{name}={value!r} is out of range: it must lie in {about['within']}")
-    return value
-
-
-def _known_data_set(value: str, name: str) -> None:
+def _check_data_set(name: str) -> str:
     from core.data import catalogue
 
-    if value not in catalogue.data_set_names():
-        raise unknown_name(f"data set in {name}", value, catalogue.data_set_names())
+    if name not in catalogue.data_set_names():
+        raise ValueError(f"there is no such data set: {suggest(name, catalogue.data_set_names())}")
+    return name
 
 
-def inside(value: float, interval: str) -> bool:
-    """Whether a number lies in an interval such as "(0, 1]"; NaN and, unless closed there, infinity do not."""
-    low, high = (float(bound) for bound in interval[1:-1].split(","))
-    above = value >= low if interval[0] == "[" else value > low
-    below = value <= high if interval[-1] == "]" else value < high
-    return above and below and not math.isnan(value)
+DataSetName = Annotated[str, AfterValidator(_check_data_set), _NamesDataSet()]
+"""The name of a data set of `core.data`."""
 
 
-def leaf_names(cls: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the settings of a class, groups opened."""
-    names = []
-    for described in dataclasses.fields(cls):
-        group = _without_none(described.type) if isinstance(described.type, types.UnionType) else described.type
-        if dataclasses.is_dataclass(group):
-            names += leaf_names(group, f"{prefix}{described.name}.")
-        else:
-            names.append(prefix + described.name)
+def _check_at_most(settings: Settings, name: str, value: Any, bound: str) -> None:
+    largest = max(value, default=None) if isinstance(value, tuple) else value
+    limit = getattr(settings, bound)
+    limit = max(limit, default=0) if isinstance(limit, tuple) else limit
+    if largest is not None and largest > limit:
+        raise conflict(f"{{{name}}} must not be larger than {{{bound}}}: at most {limit}", name, bound)
+
+
+def build_settings(cls: type[Settings], values: Mapping[str, Any], given: Collection[str] = ()) -> Any:
+    """Settings of class `cls` from plain values. Raises BadInput with one line; the user gave the names in `given`."""
+    return validate(cls, values, "settings", given)
+
+
+def settings_as_dict(settings: Settings) -> dict[str, Any]:
+    """Typed settings as JSON-ready values."""
+    return settings.model_dump(mode="json")
+
+
+def setting_names(cls: type[Settings], values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a class, groups opened; `values` say which arms have values of their own."""
+    names: list[str] = []
+    for name, field in cls.model_fields.items():
+        group, given = group_of(field), values.get(name)
+        if group is None:
+            names.append(prefix + name)
+        elif issubclass(group, PerArm):
+            names += [f"{prefix}{name}.{arm}" for arm in (given if isinstance(given, Mapping) else ())]
+        elif issubclass(group, Settings):
+            names += setting_names(group, given if isinstance(given, Mapping) else {}, f"{prefix}{name}.")
     return names
+
+
+def complete_values(cls: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values with the defaults of a class where they say nothing, in its order; unknown names come last."""
+    found: dict[str, Any] = {}
+    for name, field in cls.model_fields.items():
+        group, given = group_of(field), values.get(name)
+        if isinstance(given, Mapping) and group is not None and issubclass(group, Settings):
+            found[name] = complete_values(group, given)
+        elif name in values:
+            found[name] = given
+        elif not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            found[name] = settings_as_dict(default) if isinstance(default, Settings) else _as_list(default)
+    return {**found, **{name: value for name, value in values.items() if name not in found}}
 
 
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -206,21 +187,49 @@ def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tu
             yield prefix + name, value
 
 
-def data_sets_of_settings(settings: Any) -> list[str]:
+def data_sets_of_settings(settings: Settings) -> list[str]:
     """Names of the data sets that typed settings refer to, those of their groups included."""
     names: list[str] = []
-    for described in dataclasses.fields(settings):
-        value = getattr(settings, described.name)
-        if described.metadata.get("data"):
-            names.append(value)
-        elif dataclasses.is_dataclass(value):
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
             names += data_sets_of_settings(value)
+        elif value is not None and any(isinstance(mark, _NamesDataSet) for mark in field.metadata):
+            names.append(value)
     return names
 
 
-def settings_as_dict(settings: Any) -> dict[str, Any]:
-    """Typed settings as JSON-ready values."""
-    return dataclasses.asdict(settings, dict_factory=lambda pairs: {name: _as_list(value) for name, value in pairs})
+def range_of(field: FieldInfo) -> str:
+    """The range or the choices of a field in words, for tables: "(0, 1)", "layer | global", or nothing."""
+    low, high = "", ""
+    for bound in _bounds(field):
+        low = f"({bound.gt:g}" if isinstance(bound, Gt) else f"[{bound.ge:g}" if isinstance(bound, Ge) else low
+        high = f"{bound.lt:g})" if isinstance(bound, Lt) else f"{bound.le:g}]" if isinstance(bound, Le) else high
+    if low or high:
+        return f"{low or '(-inf'}, {high or 'inf)'}"
+    return " | ".join(str(choice) for choice in _choices(field.annotation))
+
+
+def unit_of(field: FieldInfo) -> str:
+    """The unit of a field; empty where it has none."""
+    extra = field.json_schema_extra
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+
+
+def _bounds(field: FieldInfo) -> Iterator[Any]:
+    """Bounds of a number, or of the items of a list."""
+    yield from field.metadata
+    for item in getattr(field.annotation, "__args__", ()):
+        for mark in getattr(item, "__metadata__", ()):
+            yield from mark.metadata if isinstance(mark, FieldInfo) else (mark,)
+
+
+def _choices(annotation: Any) -> Iterator[Any]:
+    for item in getattr(annotation, "__args__", ()):
+        if isinstance(item, str):
+            yield item
+        elif item is not Ellipsis:
+            yield from _choices(item)
 
 
 def _as_list(value: Any) -> Any:

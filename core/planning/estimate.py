@@ -1,11 +1,8 @@
 """What a selection of runs would cost: one line per study of every launch, on this machine or on accelerators."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.errors import BadInput
-from core.judging import judge
 from core.launch import jobs
 from core.launch.compose import Launch, SelectedStudy
 from core.launch.jobs import Job
@@ -79,8 +76,5 @@ def estimate_study(
 
 def count_decidable_claims(config: PaperConfig, study: str, scale: str) -> int:
     """How many claims a study can decide at a scale."""
-    with contextlib.suppress(BadInput):
-        parsed = judge.parse_claims(config.claims, config.data["studies"]).values()
-        own = [claim for claim in parsed if claim.study == study and scale not in claim.not_testable]
-        return sum(scale != "smoke" or claim.kind == "exact" for claim in own)
-    return 0
+    own = [claim for claim in config.claims_of(study).values() if scale not in claim.not_testable]
+    return sum(scale != "smoke" or claim.kind == "exact" for claim in own)

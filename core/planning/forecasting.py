@@ -10,7 +10,6 @@ from core import files
 from core.launch.hosts import spreads_batches
 from core.launch.jobs import Job
 from core.papers.config import StudyConfig
-from core.papers.settings import settings_as_dict
 from core.paths import results_folder
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.machine import available_cores, use_accelerator
@@ -120,21 +119,20 @@ def trace_trial(slug: str, study: StudyConfig, settings: Any, lab: "ShapeLab") -
     import jax
 
     from core.lab.keys import replicate_keys
-    from core.papers.contract import experiment_studies, load_experiment
-    from core.papers.settings import build_settings
+    from core.lab.trials import perform_trial
+    from core.papers.contract import load_study
 
-    with jax.enable_x64(study.data.get("x64", False)):
-        experiment = experiment_studies(load_experiment(slug))[study.name]
-        typed = build_settings(experiment.settings, settings_as_dict(settings))
+    with jax.enable_x64(study.form.x64):
+        offered = load_study(slug, study.name)
         keys = jax.eval_shape(lambda: replicate_keys(slug, study.name, [0]))
-        if experiment.prepare is not None:
-            lab.prepared = experiment.prepare(typed.prepared, keys, lab)
-        experiment.trial(typed, keys, lab)
+        if offered.prepare is not None:
+            lab.prepared = offered.prepare(settings.prepared, keys, lab)
+        perform_trial(offered.trial, settings, keys, lab, study.form.tune, study.form.arms)
 
 
 def worker_count(job: Job, peak_gib: float) -> int:
     """Worker processes: one per core, as long as memory and work last; one when an accelerator is used."""
-    if use_accelerator(job.launch.device) or job.study.data.get("alone"):
+    if use_accelerator(job.launch.device) or job.study.form.exclusive:
         return 1
     room = max(1, int(machine.free_memory_gib() / max(peak_gib, 0.1)))
     wanted = job.launch.workers or min(len(available_cores()), room)

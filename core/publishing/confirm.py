@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.papers.config import PaperConfig
 from core.publishing.publish import StudyIdentities, claims_without_rows, compare_replicate, open_for_writing
 from core.runs import published
 
@@ -29,7 +30,7 @@ def confirm_study(
     results: Path,
     slug: str,
     scale: str,
-    config: Mapping[str, Any],
+    config: PaperConfig,
     study: str,
     now: StudyIdentities,
     again: "pd.DataFrame",
@@ -41,7 +42,7 @@ def confirm_study(
       results: folder of published results.
       slug: the paper.
       scale: the published scale.
-      config: the config, for the order of its "claims".
+      config: of the paper.
       study: the study, confirmable as it is now.
       now: what the study would be now.
       again: the measurements of one published replicate, computed by the present code.
@@ -62,7 +63,7 @@ def confirm_study(
             "confirmed": [*before.get("confirmed", []), entry],
         }
         parts[study] = dataclasses.replace(parts[study], provenance=provenance)
-        published.write_published(folder, parts, list(config["claims"]), claims_without_rows(config, scale, parts))
+        published.write_published(folder, parts, list(config.claims), claims_without_rows(config, scale, parts))
     return []
 
 

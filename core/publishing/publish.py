@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core import files
 from core.errors import BadInput
+from core.papers.config import PaperConfig
 from core.runs import published
 from core.runs.identity import Identity, identity_differences
 from core.runs.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, PublishedStudy, find_edits
@@ -60,7 +61,7 @@ def publish(
     slug: str,
     scale: str,
     candidates: Sequence[PublishableRun],
-    config: Mapping[str, Any],
+    config: PaperConfig,
     results: Path,
     dirty: bool | None,
 ) -> Path:
@@ -70,7 +71,7 @@ def publish(
       slug: the paper.
       scale: the scale of all runs.
       candidates: one run per study.
-      config: the config, for the order of its "studies" and "claims".
+      config: of the paper.
       results: folder of published results, with the local runs below `runs/`.
       dirty: whether the checkout has uncommitted changes; None where that is unknown.
 
@@ -86,24 +87,23 @@ def publish(
     with open_for_writing(results, slug, scale) as folder:
         new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
         earlier = published.read_provenance(folder)
-        replaced = earlier and all(study in new or study not in config["studies"] for study in earlier)
+        replaced = earlier and all(study in new or study not in config.studies for study in earlier)
         parts = {**({} if replaced else published.read_published(folder)), **new}
-        ordered = {study: parts[study] for study in config["studies"] if study in parts}
-        published.write_published(folder, ordered, list(config["claims"]), claims_without_rows(config, scale, ordered))
+        ordered = {study: parts[study] for study in config.studies if study in parts}
+        published.write_published(folder, ordered, list(config.claims), claims_without_rows(config, scale, ordered))
     return folder
 
 
-def claims_without_rows(config: Mapping[str, Any], scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
+def claims_without_rows(config: PaperConfig, scale: str, studies: Collection[str]) -> list[dict[str, Any]]:
     """The claims of other studies than these that nothing measured at this scale could decide."""
     import pandas as pd
 
-    from core.judging.judge import judge_claim, parse_claim
+    from core.judging.judge import judge_claim
 
-    written = {name: claim for name, claim in config["claims"].items() if claim.get("study") not in studies}
-    parsed = [parse_claim(name, claim) for name, claim in written.items() if scale in claim.get("not_testable", {})]
     return [
-        judge_claim(claim, pd.DataFrame(), scale, config["studies"][claim.study].get("deviations") or ())
-        for claim in parsed
+        judge_claim(claim, pd.DataFrame(), scale, config.form.studies[claim.study].deviations)
+        for claim in config.claims.values()
+        if claim.study not in studies and scale in claim.not_testable
     ]
 
 
@@ -129,7 +129,7 @@ def remake_verdicts(
     results: Path,
     slug: str,
     scale: str,
-    config: Mapping[str, Any],
+    config: PaperConfig,
     standing: Callable[[str, str], StudyIdentities | None],
     judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
     draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
@@ -140,7 +140,7 @@ def remake_verdicts(
       results: folder of published results.
       slug: the paper.
       scale: the published scale.
-      config: the config, for the order of its "claims".
+      config: of the paper.
       standing: as for `check`.
       judge: `judge(study, measurements)`, the entries of claims.json for the claims of one study.
       draw: `draw(study, measurements, arrays)`, figures as SVG by name.
@@ -161,7 +161,7 @@ def remake_verdicts(
             )
             again.append(study)
         if again:
-            published.write_published(folder, parts, list(config["claims"]), claims_without_rows(config, scale, parts))
+            published.write_published(folder, parts, list(config.claims), claims_without_rows(config, scale, parts))
     return again
 
 

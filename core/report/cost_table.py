@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from core.launch import compose, jobs
 from core.launch.compose import Launch
-from core.papers.config import slugs
+from core.papers.config_files import all_slugs
 from core.planning import accelerators, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.runs.identity import digest
@@ -56,7 +56,7 @@ def state(papers: Iterable[str]) -> str:
 def render_cost_table() -> str:
     """The whole page."""
     lines, total, operations = [], [0.0] * len(COUNTS), 0.0
-    for launch in launches(slugs()):
+    for launch in launches(all_slugs()):
         for each in launch.studies:
             found = estimate.estimate_study(launch, (), each, fleets()[0], 0.0)
             minutes = [fleet.minutes(each.replicates, found.flops, found.steps) for fleet in fleets()]
@@ -81,7 +81,7 @@ def render_cost_table() -> str:
         columns=" | ".join(f"{count} x {KIND.upper()}" for count in COUNTS),
         rule="---:|" * len(COUNTS),
     )
-    return about + "".join(lines) + f"\n<!-- state: {state(slugs())} -->\n"
+    return about + "".join(lines) + f"\n<!-- state: {state(all_slugs())} -->\n"
 
 
 def _row(cells: list[str]) -> str:
@@ -90,5 +90,5 @@ def _row(cells: list[str]) -> str:
 
 def is_current(text: str) -> bool:
     """Whether what a page says of its papers was written from their present settings and assumptions."""
-    listed = [slug for slug in slugs() if f"| {slug}/" in text]
+    listed = [slug for slug in all_slugs() if f"| {slug}/" in text]
     return bool(listed) and f"<!-- state: {state(listed)} -->" in text

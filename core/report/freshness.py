@@ -12,11 +12,10 @@ from pathlib import Path
 
 from core.errors import BadInput
 from core.launch import compose, jobs
-from core.papers.config import PaperConfig, load_config, slugs
-from core.paths import experiment_path
+from core.papers.config import PaperConfig, load_config
+from core.papers.config_files import all_slugs
 from core.publishing import publish
 from core.report.freshness_process import CURRENT, EDITED, STALE, UNKNOWN, Freshness
-from core.runs import identity
 
 
 def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
@@ -24,7 +23,7 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
 
     @functools.cache
     def figures() -> str:
-        return identity.figures_identity(experiment_path(config.slug))
+        return jobs.figures_identity(config)
 
     def now(scale: str, name: str) -> publish.StudyIdentities | None:
         if name not in config.studies:
@@ -42,7 +41,7 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
 def all_freshness(results: Path) -> dict[str, list[Freshness]]:
     """The same for every paper that has a config which can be read."""
     found = {}
-    for slug in slugs():
+    for slug in all_slugs():
         try:
             found[slug] = paper_freshness(results, load_config(slug))
         except BadInput:

@@ -46,7 +46,7 @@ class FreshnessProcess:
             return self._unknown(f"not answered within {SECONDS:.0f} s")
 
     def _unknown(self, why: str) -> dict[str, Any]:
-        from core.papers.config import slugs
+        from core.papers.config_files import all_slugs
 
         last = (why.strip().splitlines() or ["no answer"])[-1]
-        return {slug: [("", "", UNKNOWN, last)] for slug in slugs()}
+        return {slug: [("", "", UNKNOWN, last)] for slug in all_slugs()}

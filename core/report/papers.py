@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from core.papers.config import PaperConfig
+from core.papers import claims as written
+from core.papers.claims import ClaimForm
+from core.papers.config import PaperConfig, Reference, StudyConfig
 from core.paths import experiment_file
 from core.report import curves, unfinished, wording
 from core.report.claims import Claim
@@ -61,21 +63,22 @@ class Paper:
     """What the site says about one paper."""
 
     def __init__(self, page: PaperConfig, results: list[Result], runs: Sequence[Unfinished] = ()) -> None:
-        about = page.data.get("paper") or {}
+        about = page.paper
         self.runs = runs
         self.fresh: Sequence[Freshness] = ()
         self.slug = page.slug
         self.sheet = experiment_file(page.slug)
         self.results = results
-        self.title = str(about.get("title") or page.slug)
+        self.title = about.title
         self.byline = _byline(about)
-        self.arxiv = str(about.get("arxiv") or "")
-        self.fields = wording.listed(about.get("fields"))
-        self.idea = str(about.get("idea") or "")
-        self.notes = str(page.data.get("notes") or "")
-        self.studies = [_study(name, data or {}) for name, data in (page.data.get("studies") or {}).items()]
-        self.claims: Mapping[str, Any] = page.data.get("claims") or {}
-        self.rows = [row_of(name, says or {}, results) for name, says in self.claims.items()]
+        self.arxiv = about.arxiv
+        self.fields = list(about.fields)
+        self.idea = about.idea
+        self.notes = page.notes
+        self.studies = [_study(study) for study in page.studies.values()]
+        self.claims: Mapping[str, written.Claim] = page.claims
+        self.forms = page.form.claims
+        self.rows = [row_of(name, self.forms.get(name), results) for name in self.claims]
 
     @property
     def used(self) -> list[Result]:
@@ -175,21 +178,13 @@ class Paper:
         return [*found, *(_live(run, share) for run in self.runs if run.begun)]
 
 
-def repetitions(claims: Mapping[str, Any]) -> frozenset[str]:
+def repetitions(claims: Mapping[str, written.Claim]) -> frozenset[str]:
     """Columns that the claims average over: repetitions within a replicate, and no conditions."""
     found: set[str] = set()
-    for clause in [clause for claim in claims.values() for clause in _clauses(claim or {})]:
-        found.update(wording.listed(clause.get("over")))
-        for step in clause.get("number") or ():
-            if isinstance(step, Mapping):
-                found.update(name for kind in ("mean", "median") for name in wording.listed(step.get(kind)))
+    for clause in [clause for claim in claims.values() for clause in claim.clauses]:
+        found.update(clause.over)
+        found.update(column for step in clause.number if step.name in ("mean", "median") for column in step.columns)
     return frozenset(found) - {"arm", "step", "study", "metric"}
-
-
-def _clauses(claim: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The clauses as the page writes them, however they are joined."""
-    joined = [claim.get("all"), claim.get("any"), (claim.get("at_least") or {}).get("of")]
-    return [clause for clauses in joined for clause in clauses or () if isinstance(clause, Mapping)]
 
 
 def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> Source:
@@ -210,42 +205,32 @@ def _live(run: Unfinished, points: int) -> Source:
     return Source(label, "", "", chart, (), (), 0)
 
 
-def row_of(name: str, page: Mapping[str, Any], results: list[Result]) -> Row:
+def row_of(name: str, form: ClaimForm | None, results: list[Result]) -> Row:
     """A claim with the verdict of the first result that has it: published before local, newest before older."""
-    printed = page.get("printed") or {}
+    printed = form.printed if form else None
     for result in results:
         for claim in result.claims:
             if claim.id == name:
-                source = claim.source or str(printed.get("where") or "")
+                source = claim.source or (printed.where if printed else "")
                 return Row(name, claim.statement, wording.printed(claim), source, claim, result)
-    says = str(page.get("says") or "")
-    return Row(
-        name,
-        says,
-        wording.with_unit(printed.get("value"), str(printed.get("unit") or "")),
-        str(printed.get("where") or ""),
-        None,
-        None,
-    )
+    value = wording.with_unit(printed.value, printed.unit) if printed else ""
+    return Row(name, form.says if form else "", value, printed.where if printed else "", None, None)
 
 
-def _study(name: str, data: Mapping[str, Any]) -> Study:
-    blocks = data.get("scales") or {}
-    base = wording.flat(data.get("settings") or {})
-    columns = [base | wording.flat(blocks.get(scale) or {}) for scale in SHOWN_SCALES]
+def _study(study: StudyConfig) -> Study:
+    columns = [wording.flat(study.all_values(scale)) for scale in SHOWN_SCALES]
     names = list(dict.fromkeys(name for column in columns for name in column))
     return Study(
-        name=name,
-        says=str(data.get("says") or ""),
-        default=bool(data.get("default", True)),
-        arms={arm: str(says or "") for arm, says in (data.get("arms") or {}).items()},
-        deviations=list(data.get("deviations") or ()),
+        name=study.name,
+        says=study.says,
+        default=study.default,
+        arms=study.form.arms,
+        deviations=[each.model_dump(mode="json") for each in study.form.deviations],
         settings={name: [column.get(name, "") for column in columns] for name in names},
     )
 
 
-def _byline(about: Mapping[str, Any]) -> str:
-    authors = wording.listed(about.get("authors"))
-    shown = ", ".join(authors) if len(authors) <= 6 else f"{authors[0]} et al."
-    venue = " ".join(str(part) for part in (about.get("venue"), about.get("year")) if part)
+def _byline(about: Reference) -> str:
+    shown = ", ".join(about.authors) if len(about.authors) <= 6 else f"{about.authors[0]} et al."
+    venue = " ".join(str(part) for part in (about.venue, about.year) if part)
     return " · ".join(part for part in (shown, venue) if part)

@@ -8,7 +8,6 @@ from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig
 from core.paths import experiment_file
-from core.report import wording
 from core.report.claims import MARKS, Claim
 from core.report.results import InvalidResult, Result, published_folders, read_published, scale_order
 
@@ -35,11 +34,11 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     lines = ["| paper | field | verdicts | minutes |", "|---|---|---|---:|"]
     for config in sorted(configs, key=lambda config: config.slug):
         results = _published(results_root, config.slug)
-        by_default = {name for name, study in config.data["studies"].items() if study.get("default", True)}
+        by_default = {name for name, study in config.studies.items() if study.default}
         minutes = sum(result.minutes_of(by_default) for result in results if result.scale == "laptop")
         cells = [
             _links(config),
-            ", ".join(wording.listed(config.data["paper"].get("fields"))),
+            ", ".join(config.paper.fields),
             _verdicts(config, results),
         ]
         lines.append("| " + " | ".join([*map(_cell, cells), f"{max(1, round(minutes))}" if minutes else ""]) + " |")
@@ -72,7 +71,7 @@ def _verdicts(config: PaperConfig, results: list[Result]) -> str:
 
 
 def _links(config: PaperConfig) -> str:
-    title = str(config.data["paper"].get("title") or config.slug)
+    title = config.paper.title
     safe = re.sub(r"([\\\[\]<>*_`])", r"\\\1", title)
     return f"[{safe}](configs/paper/{config.slug}.yaml) ([experiment]({experiment_file(config.slug)}))"
 

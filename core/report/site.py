@@ -165,7 +165,7 @@ def _environment() -> jinja2.Environment:
 
 def _rows_of(paper: Paper, result: Result) -> list[Row]:
     """The claims of one result."""
-    return [row_of(claim.id, paper.claims.get(claim.id) or {}, [result]) for claim in result.claims]
+    return [row_of(claim.id, paper.forms.get(claim.id), [result]) for claim in result.claims]
 
 
 def _difference(control: Control) -> str:

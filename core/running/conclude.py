@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.judging.verdicts import judge_study
-from core.launch.jobs import Job, verdict_identity
-from core.paths import experiment_path, project_root
+from core.launch.jobs import Job, figures_identity, verdict_identity
+from core.paths import project_root
 from core.running.worker_pool import worker_environment
-from core.runs import identity, provenance
+from core.runs import provenance
 from core.runs.folder import append_to_ledger
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def run_provenance(job: Job, effort: Effort) -> dict[str, Any]:
         **about,
         "run": job.identity.name,
         "verdict_identity": verdict_identity(job.launch.config, job.study.name),
-        "figures_identity": identity.figures_identity(experiment_path(job.launch.config.slug)),
+        "figures_identity": figures_identity(job.launch.config),
         "first_replicate": job.numbers[0],
         "cost": cost,
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from core.data import catalogue
+from core.papers.claims import Printed
 from core.papers.settings import data_sets_of_settings
 from core.terminal import ProgressBar, console, format_duration, format_number, short_path
 
@@ -60,7 +61,7 @@ class RunDisplay:
         table, controls = Table(*columns, box=None, pad_edge=False, leading=1), []
         config = outcomes[0].job.launch.config
         for claim in (claim for outcome in outcomes for claim in outcome.claims):
-            table.add_row(*claim_row(claim, config.claims[claim["id"]]["printed"]))
+            table.add_row(*claim_row(claim, config.form.claims[claim["id"]].printed))
             if claim["control"]:
                 controls.append(control_line(claim))
         self.console.print()
@@ -74,11 +75,11 @@ class RunDisplay:
         self.line("encore report makes configs of it: results/report/index.html")
 
 
-def claim_row(claim: Mapping[str, Any], printed: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def claim_row(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:
     """One claim as cells: identifier and statement, printed value, what was found, verdict."""
     note = f"\n{claim['note']}" if claim["note"] else ""
     here = "\n".join(clause_text(clause) for clause in claim["clauses"])
-    paper = f"{printed['value']} {printed['unit']}".strip()
+    paper = f"{printed.value} {printed.unit}".strip() if printed else ""
     return f"{claim['id']} {claim['statement']}", paper, here, MARKS[claim["verdict"]] + note
 
 

@@ -146,7 +146,7 @@ def compute(
     """Have the workers compute the missing replicates; returns the names of accelerators that took part."""
     accelerator, hosts = use_accelerator(job.launch.device), job.launch.hosts
     spread = hosts.several and spreads_batches(job.chosen.settings)
-    pinned = not accelerator and not spread and not job.study.data.get("threads")
+    pinned = not accelerator and not spread and not job.study.form.threads
     found = (
         WorkerPool if hosts.several else worker_reuse.acquire_pool
     )  # workers that joined other processes serve one run only
@@ -211,8 +211,8 @@ def worker_task(job: Job, kind: str, replicates: Sequence[int], run: RunFolder, 
         "run": run.identity,
         "prepared": job.prepared,
         "replicates": list(replicates),
-        "x64": job.study.data.get("x64", False),
-        "alone": job.study.data.get("alone", False),
+        "x64": job.study.form.x64,
+        "exclusive": job.study.form.exclusive,
         "axis": "loop" if spread and job.launch.axis == "auto" else job.launch.axis,
         "spread": spread,
         "silent": spread and not job.launch.hosts.leads,

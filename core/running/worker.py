@@ -70,15 +70,15 @@ class Worker:
         import jax
 
         from core.lab import keys
-        from core.papers import contract
-        from core.papers.settings import build_settings
+        from core.papers.config import load_config
+        from core.papers.contract import load_study
 
         if task["kind"] == "barrier":
             self._barrier(task["what"])
             return
         with jax.enable_x64(task["x64"]):
-            study = contract.experiment_studies(contract.load_experiment(task["paper"]))[task["study"]]
-            settings = build_settings(study.settings, task["settings"])
+            study, config = load_study(task["paper"], task["study"]), load_config(task["paper"]).studies[task["study"]]
+            settings = config.build(task["settings"])
             if task["kind"] == "prepare":
                 self._prepare(task, study, settings)
                 return
@@ -135,12 +135,14 @@ class Worker:
         self._perform(task, study, vectorised.insert_placeholders(settings, list(task["vary"])), batch, lab)
 
     def _perform(self, task: dict[str, Any], study: Any, settings: Any, batch: Any, lab: Any) -> None:
+        from core.lab.trials import perform_trial
+        from core.papers.config import load_config
         from core.running import prepared
 
-        replicates = task["replicates"]
+        replicates, form = task["replicates"], load_config(task["paper"]).studies[task["study"]].form
         started, compiled = time.perf_counter(), self.compile_seconds
         lab.prepared = prepared.load_prepared(task.get("prepared"))
-        study.trial(settings, batch, lab)
+        perform_trial(study.trial, settings, batch, lab, form.tune, form.arms)
         cost = {
             "seconds": time.perf_counter() - started,
             "compile_seconds": self.compile_seconds - compiled,
@@ -187,7 +189,7 @@ class Worker:
             checkpoints=run.checkpoints,
             load_data=loading.load_data_set,
             axis=axis,
-            alone=task["alone"],
+            exclusive=task["exclusive"],
             on_progress=self.events.on_progress,
             should_stop=should_stop,
             checkpoint_seconds=task["checkpoint_seconds"],

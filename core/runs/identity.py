@@ -4,6 +4,7 @@ Comments, docstrings and layout never change an identity, nor does code that a t
 only the definitions its roots lead to count, from the project's other modules those that this code imports, as wholes.
 """
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -118,10 +119,24 @@ def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -
     return digest([judged, _texts(_modules(repository, VERDICTS, None))])
 
 
-def figures_identity(experiment: Path) -> str:
-    """Identity of an experiment's figures: what its `figures` reaches, if it has any, and the figure style."""
+def figures_identity(experiment: Path, declared: Mapping[str, Any]) -> str:
+    """Identity of a paper's figures: what is `declared` of them, what its `figures` reaches, and the figure style."""
     drawn = {"figures"} & {name for piece in _source(_sheet_file(experiment)) for name in piece.binds}
-    return _read(experiment, drawn, FIGURES).fingerprint
+    return digest([declared, _read(experiment, drawn, FIGURES).fingerprint])
+
+
+def study_roots(experiment: Path, study: str) -> list[str]:
+    """What STUDIES calls the trial of a study, and its `prepare` if it has one. Raises BadInput where it has none."""
+    for node in ast.parse(experiment.read_text(encoding="utf-8")).body:
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "STUDIES"
+            and isinstance(node.value, ast.Dict)
+        ):
+            for key, value in zip(node.value.keys, node.value.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == study and isinstance(value, ast.Call):
+                    return [ast.unparse(each) for each in [*value.args, *(word.value for word in value.keywords)]]
+    raise BadInput(f"experiments/{experiment.parent.name}/experiment.py has no study '{study}' in STUDIES")
 
 
 def library_versions(distributions: Iterable[str] = NUMERICAL) -> dict[str, str]:

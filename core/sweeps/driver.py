@@ -17,7 +17,6 @@ from typing import Any, TextIO
 
 from core import files
 from core.errors import BadInput, EncoreError, Interrupted
-from core.launch import compose
 from core.launch.jobs import Job
 from core.paths import project_root, runs_folder
 from core.planning.machine import available_cores
@@ -58,7 +57,7 @@ def prepared(command: SweepCommand) -> "SweepDriver":
     jobs = max(1, len(available_cores()) // workers)
     values = {"workers": workers, "jobs": jobs, "book": "none", "point": "0"}
     hydra_words = sweep_command.hydra_words(command, values)
-    options = compose.compose_with_hydra("sweep", [*hydra_words, *sweep_command.lines(values)], hydra=True)
+    options = sweep_command.compose_sweep([*hydra_words, *sweep_command.lines(values)])
     if command.names["launcher"] in IN_PROCESS:
         checker = PointChecker(command.fixed)
     else:

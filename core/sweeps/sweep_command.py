@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
 from core.errors import BadInput, suggest, unknown_name
 from core.launch import compose
-from core.launch.compose import Composed, Launch
+from core.launch.compose import Compositions, Launch
 from core.launch.jobs import Job, make_job
+from core.launch.overrides import parse_overrides
 from core.paths import project_root
 from core.runs.identity import digest
 from core.runs.sweep_folder import SweepPoint
@@ -63,7 +65,7 @@ def parse_command(words: Sequence[str]) -> SweepCommand:
     axes: dict[str, Override] = {}
     fixed, launcher, only = [], [], None
     names, objective = {"launcher": "local", "sweeper": "grid"}, {}
-    for override in compose.parse_overrides(words):
+    for override in parse_overrides(words):
         key, line = override.key_or_group, str(override.input_line)
         top = key.split("/")[0].split(".")[0]
         if top in ("launcher", "sweeper", "objective", "points", "hydra") and override.is_sweep_override():
@@ -157,7 +159,7 @@ class PointChecker:
     """Turns values into checked points; whatever is common to many points is composed once."""
 
     fixed: Sequence[str]
-    composed: dict[tuple[str, ...], Composed] = field(default_factory=dict)
+    compositions: Compositions = field(default_factory=dict)
 
     def point(self, number: int, overrides: Mapping[str, str]) -> SweepPoint:
         """The point of these values, or BadInput with the fault."""
@@ -168,7 +170,7 @@ class PointChecker:
 
     def launch(self, words: Sequence[str]) -> Launch:
         """The checked launch of one point."""
-        return compose.compose_launch(words, self.composed)
+        return compose.compose_launch(words, self.compositions)
 
     def jobs(self, words: Sequence[str]) -> list[Job]:
         """Its studies with their identities."""
@@ -184,8 +186,20 @@ def hydra_words(command: SweepCommand, values: Mapping[str, Any]) -> list[str]:
     for name in command.names.values():
         _check_installed(name)
     chosen = [f"{key}={name}" for key, name in command.names.items()]
-    bare = compose.compose_with_hydra("sweep", [*chosen, *lines(values)], hydra=True)
+    bare = compose_sweep([*chosen, *lines(values)])
     return [_known(word, command, bare) for word in command.launcher]
+
+
+def compose_sweep(words: Sequence[str]) -> dict[str, Any]:
+    """Hydra's composition of `configs/sweep.yaml` as plain values, of Hydra's own part just the launcher."""
+    with compose.one_line_errors():
+        config = compose.compose_with_hydra("sweep", words, hydra=True)
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        # The rest of Hydra's part refers to jobs that do not run yet.
+        whole = OmegaConf.merge(own, {"hydra": {"launcher": config.hydra.launcher}})
+        values = OmegaConf.to_container(whole, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _known(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def group_jobs(jobs: Iterable[Job]) -> list[VectorisedGroup]:
         settings = {name: None for name, _ in numeric_settings(job.chosen.settings)}
         others = _without(settings_as_dict(job.chosen.settings), settings)
         parts = {name: value for name, value in job.identity.parts.items() if name != "settings"}
-        if not job.study.data.get("alone") and not job.study.data.get("threads"):
+        if not job.study.form.exclusive and not job.study.form.threads:
             alike[digest([job.launch.config.slug, job.study.name, job.prepared, parts, others])].append(job)
     found = []
     for members in alike.values():

@@ -66,7 +66,7 @@ class RunInfo:
     def arms(self) -> tuple[str, ...]:
         """The arms on the page of the study; none where the page is gone."""
         try:
-            return tuple(load_config(self.config["paper"]).data["studies"][self.config["study"]]["arms"])
+            return tuple(load_config(self.config["paper"]).form.studies[self.config["study"]].arms)
         except (EncoreError, KeyError):
             return ()
 

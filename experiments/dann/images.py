@@ -14,7 +14,7 @@ from experiments.dann.adversarial import Network, State, Training, accuracy, arm
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.dann import BlendedSettings, ImageSettings
+    from experiments.dann.settings import BlendedSettings, ImageSettings
 
 Tree = Any
 SHOWN = 200  # images of each domain in the figure of features

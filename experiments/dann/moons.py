@@ -13,7 +13,7 @@ from experiments.dann.adversarial import Network, State, Training, accuracy, arm
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.dann import MoonSettings
+    from experiments.dann.settings import MoonSettings
 
 Tree = Any
 ARMS = {"plain": 0.0, "dann": 1.0, "flipped": -1.0}

@@ -14,7 +14,7 @@ from experiments.dann.adversarial import Network, State, Training, accuracy, arm
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.dann import ReviewSettings
+    from experiments.dann.settings import ReviewSettings
 
 Tree = Any
 

@@ -17,7 +17,7 @@ from experiments.layer_norm.learning import Task, Training, kind_of, train
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.layer_norm import DrawSettings, RateSettings
+    from experiments.layer_norm.settings import DrawSettings, RateSettings
 
 Tree = Any
 AT_ONCE = 250  # images that are evaluated together

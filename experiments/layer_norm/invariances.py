@@ -12,7 +12,7 @@ from experiments.layer_norm.perceptrons import Perceptron
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.layer_norm import NumericsSettings
+    from experiments.layer_norm.settings import NumericsSettings
 
 Tree = Any
 NORMS = ("layer_norm", "batch_norm", "weight_norm", "plain")

@@ -16,7 +16,7 @@ from experiments.layer_norm.learning import Task, Training, cross_entropy, perce
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.layer_norm import PerceptronSettings, RateSettings
+    from experiments.layer_norm.settings import PerceptronSettings, RateSettings
 
 Tree = Any
 ARMS = ("plain", "batch_norm", "layer_norm", "batch_axis")

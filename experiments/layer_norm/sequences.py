@@ -27,7 +27,7 @@ from experiments.layer_norm.learning import (
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.layer_norm import ImageSettings, RateSettings, SecondsSettings, TextSettings
+    from experiments.layer_norm.settings import ImageSettings, RateSettings, SecondsSettings, TextSettings
 
 Tree = Any
 AT_ONCE = 250  # sequences that are evaluated together

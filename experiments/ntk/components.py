@@ -18,7 +18,7 @@ from experiments.ntk.networks import check_rate, descend, limit, network, value
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.ntk import ComponentSettings
+    from experiments.ntk.settings import ComponentSettings
 
 Tree = Any
 

@@ -13,7 +13,7 @@ from core.kernels.infinite import fully_connected
 from core.models.ntk import NTKNetwork, StandardNetwork
 
 if TYPE_CHECKING:
-    from experiments.ntk import NetworkSettings
+    from experiments.ntk.settings import NetworkSettings
 
 Tree = Any
 

@@ -21,7 +21,7 @@ from experiments.pfn.rivals import Target
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn import BNNPreparedSettings, BNNSettings
+    from experiments.pfn.settings import BNNPreparedSettings, BNNSettings
 
 Tree = Any
 

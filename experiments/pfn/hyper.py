@@ -17,7 +17,7 @@ from experiments.pfn.rivals import Target
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn import HyperSettings, LawSettings
+    from experiments.pfn.settings import HyperSettings, LawSettings
 
 Tree = Any
 

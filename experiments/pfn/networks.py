@@ -16,7 +16,7 @@ from core.lab.keys import named_keys
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn import NetworkSettings
+    from experiments.pfn.settings import NetworkSettings
 
 Tree = Any
 

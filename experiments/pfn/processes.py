@@ -18,7 +18,7 @@ from experiments.pfn.networks import Training, borders_of, exact, held_against, 
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn import GPSettings, HeadSettings, LawSettings
+    from experiments.pfn.settings import GPSettings, HeadSettings, LawSettings
 
 Tree = Any
 GRID = 101  # inputs at which a posterior is drawn

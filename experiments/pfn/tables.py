@@ -17,7 +17,7 @@ from experiments.pfn.networks import Training, recipe_of
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn import TableSettings
+    from experiments.pfn.settings import TableSettings
 
 Tree = Any
 METHODS = ("boosted_trees", "logistic_regression", "gaussian_process", "nearest_neighbours")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.papers.config import slugs
+from core.papers.config_files import all_slugs
 from core.papers.settings import read_studies
 from core.paths import experiment_path
 from core.runs import identity, syntax
@@ -327,7 +327,7 @@ def test_different_programs_have_different_texts(one, other):
 
 
 def test_no_presentation_is_in_the_identity_of_a_trial():
-    experiments = [experiment_path(slug) for slug in slugs()]
+    experiments = [experiment_path(slug) for slug in all_slugs()]
     assert experiments
     outside = {"cli", "figures", "judging", "publishing", "report", "running", "tracking"}
     for experiment in experiments:

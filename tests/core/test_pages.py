@@ -9,7 +9,8 @@ from yaml import YAMLError
 
 from core.errors import BadInput
 from core.papers import yaml_reader
-from core.papers.config import load_config, merge_values, parse_config, slugs
+from core.papers.config import load_config, merge_values, parse_config
+from core.papers.config_files import all_slugs
 from core.paths import configs_folder
 
 
@@ -80,7 +81,7 @@ def test_a_page_that_is_no_yaml_is_one_line(toy_root):
 
 
 def test_an_unknown_paper_is_answered_with_the_nearest(toy_root):
-    assert slugs() == ["toy"]
+    assert all_slugs() == ["toy"]
     with pytest.raises(BadInput, match="unknown paper 'tojy': did you mean 'toy'"):
         load_config("tojy")
 
@@ -151,7 +152,7 @@ def test_pages_are_read_as_hydra_reads_them(tmp_path):
         "d: >\n  folded\n  text\n"
     )
     assert yaml_reader.read_yaml(path) == OmegaConf.to_container(OmegaConf.load(path))
-    for slug in slugs():
+    for slug in all_slugs():
         config = configs_folder() / f"{slug}.yaml"
         assert yaml_reader.read_yaml(config) == OmegaConf.to_container(OmegaConf.load(config))
     path.write_text("a: 1\na: 2\n")

@@ -185,7 +185,7 @@ def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
     command = sweep_command.parse_command([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
     values = {"book": "x", "point": 0, "jobs": 3, "workers": 2}
     words = [*sweep_command.hydra_words(command, values), *sweep_command.lines(values)]
-    found = compose.compose_with_hydra("sweep", words, hydra=True)
+    found = sweep_command.compose_sweep(words)
     assert found["at_once"] == {"local": 1, "vectorised": 1, "slurm": 16}.get(launcher, 3)
     if launcher == "slurm":
         assert found["hydra"]["launcher"]["additional_parameters"] == {"reservation": "mine"}

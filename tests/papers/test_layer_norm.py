@@ -18,15 +18,15 @@ from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
 from core.papers.settings import build_settings
-from experiments import layer_norm as experiment
+from experiments.layer_norm import experiment
 from experiments.layer_norm import drawing, invariances, learning, perceptrons, sequences
 
-PAGE = load_config("layer_norm")
+CONFIG = load_config("layer_norm")
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return CONFIG.studies[study].build(CONFIG.studies[study].values(scale)).replace(**changes)
 
 
 # Values in the state of the largest loop: parameters, two moments of each and Adam's count, running statistics.
@@ -97,7 +97,7 @@ def test_invariances_are_those_of_table_1_and_broken_variants_lack_some() -> Non
 
 def test_the_page_claims_every_cell_of_table_1() -> None:
     told: dict[str, dict[str, set]] = {}
-    for clause in PAGE.claims["C7"]["all"]:
+    for clause in CONFIG.claims["C7"]["all"]:
         kind = "invariant" if clause["in"][0] == 0 else "not"
         told.setdefault(clause["select"]["arm"], {})[kind] = set(clause["select"]["transformation"])
     everything = set(invariances.TRANSFORMATIONS)

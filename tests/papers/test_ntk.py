@@ -15,10 +15,10 @@ from core.errors import BadInput
 from core.kernels.dynamics import Flow
 from core.papers.config import load_config
 from core.papers.settings import build_settings
-from experiments import ntk as experiment
+from experiments.ntk import experiment
 from experiments.ntk import components, networks
 
-PAGE = load_config("ntk")
+CONFIG = load_config("ntk")
 
 
 def size(*widths: int) -> int:
@@ -49,7 +49,7 @@ PARAMETERS = {
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return CONFIG.studies[study].build(CONFIG.studies[study].values(scale)).replace(**changes)
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
