@@ -12,9 +12,7 @@ from sklearn.datasets import make_moons
 
 from core.errors import BadInput
 from core.papers.config import load_config
-from core.papers.settings import build_settings
-from experiments.dann import experiment
-from experiments.dann import adversarial, images, moons, reviews
+from experiments.dann import adversarial, experiment, images, moons, reviews
 from experiments.dann.adversarial import Network, State, Training
 
 CONFIG = load_config("dann")

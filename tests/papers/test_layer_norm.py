@@ -1,6 +1,5 @@
 """The maths of layer normalisation against independent oracles: NumPy by hand, finite differences, brute force."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from core.lab import keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
-from core.papers.settings import build_settings
-from experiments.layer_norm import experiment
-from experiments.layer_norm import drawing, invariances, learning, perceptrons, sequences
+from experiments.layer_norm import drawing, experiment, invariances, learning, perceptrons, sequences
 
 CONFIG = load_config("layer_norm")
 

@@ -21,7 +21,6 @@ from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.optim.settings import ARGUMENTS, OptimizerSettings
 from core.papers.config import load_config
-from core.papers.settings import build_settings
 from core.runs import measurements
 from experiments.lottery_ticket import experiment
 

@@ -1,6 +1,5 @@
 """The maths of the tangent kernel against independent oracles: NumPy by hand, finite differences, brute force."""
 
-from dataclasses import replace
 from functools import partial
 from itertools import combinations_with_replacement, pairwise
 from typing import Any
@@ -14,9 +13,7 @@ from jax.flatten_util import ravel_pytree
 from core.errors import BadInput
 from core.kernels.dynamics import Flow
 from core.papers.config import load_config
-from core.papers.settings import build_settings
-from experiments.ntk import experiment
-from experiments.ntk import components, networks
+from experiments.ntk import components, experiment, networks
 
 CONFIG = load_config("ntk")
 

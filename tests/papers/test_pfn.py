@@ -1,7 +1,6 @@
 """The maths of the studies on prior-data fitted networks, against NumPy by hand and exact posteriors."""
 
 import math
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -19,8 +18,6 @@ from core.errors import BadInput
 from core.kernels.solvers import gaussian_process
 from core.lab.shape_lab import ShapeLab
 from core.papers.config import load_config
-from core.papers.settings import build_settings
-from experiments.pfn import experiment
 from experiments.pfn import bnn, hyper, networks, processes, rivals, tables
 from experiments.pfn.figures import by_method, mean_losses
 
