@@ -243,7 +243,7 @@ class Reference:
 
 def test_a_training_is_that_of_a_network_written_in_numpy(tmp_path: Path) -> None:
     """Loss, gradient, Adam, evaluation; early stop at the smallest validation loss, its network tested afterwards."""
-    settings = settings_of("lenet", optimizer=OptimizerSettings("adam", 0.1), **TINY)
+    settings = settings_of("lenet", optimizer=OptimizerSettings(name="adam", learning_rate=0.1), **TINY)
     values, mask, given = tiny_inputs(settings)
     trained = iterated(settings, values, mask, given, tmp_path)
     order, held_out, images, labels, test_images, test_labels = map(np.asarray, given[:2] + given[3:])
@@ -301,10 +301,10 @@ def iterated(settings: Any, values: dict, mask: dict, given: tuple, folder: Path
     return lab.ended["dense"]
 
 
-OPTIMIZERS = {name: OptimizerSettings(name, 0.01) for name in ARGUMENTS} | {
-    "sgd with momentum": OptimizerSettings("sgd", 0.01, momentum=0.9, nesterov=True),
-    "adamw with decay": OptimizerSettings("adamw", 0.01, weight_decay=0.1),
-    "adam warmed up": OptimizerSettings("adam", 0.01, warmup=3, drop_at=(5,)),
+OPTIMIZERS = {name: OptimizerSettings(name=name, learning_rate=0.01) for name in ARGUMENTS} | {
+    "sgd with momentum": OptimizerSettings(name="sgd", learning_rate=0.01, momentum=0.9, nesterov=True),
+    "adamw with decay": OptimizerSettings(name="adamw", learning_rate=0.01, weight_decay=0.1),
+    "adam warmed up": OptimizerSettings(name="adam", learning_rate=0.01, warmup=3, drop_at=(5,)),
 }
 
 
@@ -454,6 +454,6 @@ def test_the_target_loss_is_what_the_tuning_study_says() -> None:
     half = CONFIG.studies["tuning"].values("laptop")["iterations"] / 2
     reached = rows[(rows["density"] == 21.1) & (rows["step"] <= half)].groupby("replicate")["value"].min()
     assert len(reached) == CONFIG.studies["tuning"].replicates("laptop")
-    steps = [step for clause in CONFIG.claims["C1"]["all"] for step in clause["number"]]
-    [target] = [step["crossing"]["below"] for step in steps if "crossing" in step]
+    steps = [step for clause in CONFIG.claims["C1"].clauses for step in clause.number]
+    [target] = [step.threshold for step in steps if step.name == "crossing"]
     assert target == pytest.approx(math.ceil(reached.max() / 0.005 - 1e-9) * 0.005)
