@@ -288,9 +288,7 @@ def assert_drawn(run: SmokeRun, folder: Path) -> None:
     """Its claims get entries in strict JSON, and its figures are drawn, from the measurements as they are read back."""
     config, study = run.job.launch.config, run.job.study.name
     found = verdicts.judge_study(config, study, run.table, "smoke")
-    assert [entry["id"] for entry in found] == [
-        name for name, claim in config.claims.items() if claim["study"] == study
-    ]
+    assert [entry["id"] for entry in found] == list(config.claims_of(study))
     json.dumps(found, allow_nan=False)
     measurements.write_measurements(folder / "measurements.csv.gz", run.table)
     read = measurements.read_measurements(folder / "measurements.csv.gz")

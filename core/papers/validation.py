@@ -21,7 +21,7 @@ KINDS = {
     "mapping_type": "a group of keys",
 }
 CONFLICT = "conflict"
-TAGS = ("clause", "short form")  # how pydantic names the alternatives of a clause
+TAGS = ("clause", "short form", "number", "by arm")  # how our models name alternatives
 
 
 def conflict(message: str, *names: str) -> PydanticCustomError:
