@@ -293,7 +293,7 @@ def assert_drawn(run: SmokeRun, folder: Path) -> None:
     measurements.write_measurements(folder / "measurements.csv.gz", run.table)
     read = measurements.read_measurements(folder / "measurements.csv.gz")
     pd.testing.assert_frame_equal(read, run.table, check_dtype=False)
-    drawn, notes = conclude.draw_figures(config.slug, study, read, run.arrays, folder)
+    drawn, notes = conclude.draw_figures(config, study, read, run.arrays, folder)
     assert notes == []
     assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
 

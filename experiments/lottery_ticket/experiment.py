@@ -14,7 +14,6 @@ from core.papers.contract import Study
 from core.sparsity.masks import Density, Mask, full_mask, kernels, magnitude_mask, pruning_densities, random_like
 from core.supervised.comparison import Comparison, Trained
 from core.supervised.tasks import Task, module_task
-from experiments.lottery_ticket.figures import figures as figures
 from experiments.lottery_ticket.settings import DeepSettings, LadderSettings, TicketSettings
 
 if TYPE_CHECKING:
