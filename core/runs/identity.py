@@ -120,7 +120,7 @@ def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -
 
 
 def figures_identity(module: Path, declared: Mapping[str, Any]) -> str:
-    """Identity of a paper's figures: what is `declared` of them, what `figures` of its module reaches, and the style."""
+    """Identity of a paper's figures: what is `declared`, what `figures` of its module reaches, and the style."""
     roots = {"figures"} if module.is_file() else set()
     sheet = module if roots else module.with_name("experiment.py")
     return digest([declared, _read(sheet, roots, FIGURES).fingerprint])
