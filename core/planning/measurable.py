@@ -90,7 +90,9 @@ def follow_study(job: Job) -> Findings:
         for claim in job.launch.config.claims_of(job.study.name).values()
         if _is_judged(claim, job.launch.scale) and (fault := _claim_fault(claim, table, job.launch.scale))
     ]
-    return Findings(faults[0] if faults else "", tuple(unread_settings(job.study.settings_class, read)))
+    unread = unread_settings(job.study.settings_class, read)
+    # What a host solver reads, nobody sees from here.
+    return Findings(faults[0] if faults else "", () if lab.cost.uncounted else tuple(unread))
 
 
 def _is_judged(claim: Claim, scale: str) -> bool:
