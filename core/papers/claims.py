@@ -1,6 +1,6 @@
 """The claims of a config: what a sentence of the paper says, how it is judged, and what must not hold.
 
-`ClaimForm` is what a config may write. `compile_claims` makes `Claim`s of it: clauses in their whole form, with units.
+`ClaimForm` is what a config may write. `compile_claim` makes a `Claim` of it: clauses in their whole form, with units.
 """
 
 import math
@@ -31,6 +31,7 @@ from core.papers.clause_language import (
     Trend,
     Values,
     repeated,
+    to_tuple,
     whole_forms,
 )
 
@@ -112,8 +113,10 @@ class ClaimForm(Form):
     @model_validator(mode="after")
     def _one_body(self) -> Self:
         given = [name for name in ("all", "any", "at_least", *SHORT_FORMS) if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give its clauses under one of all, any, at_least, {', '.join(SHORT_FORMS)}: {given}")
+        if len(given) > 1:
+            raise ValueError(f"give its clauses once, not under {' and '.join(given)}")
+        if not given:
+            raise ValueError(f"give its clauses under one of all, any, at_least, {', '.join(SHORT_FORMS)}")
         return self
 
     def clauses(self) -> tuple[str, int, list[ClauseForm]]:
@@ -203,14 +206,16 @@ class Claim:
         return 1 - (1 - self.level) / (1 if self.join == "all" else len(self.clauses))
 
 
-def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: Mapping[str, str] = {}) -> Claim:
-    """A claim from what the config writes. Raises BadInput for what contradicts itself.
+def compile_claim(
+    name: str, form: ClaimForm, metrics: Mapping[str, str], studies: Mapping[str, Mapping[str, str]]
+) -> Claim:
+    """A claim from what the config writes. Raises BadInput for what contradicts itself, and for unknown names.
 
     Args:
       name: its id.
       form: as written.
       metrics: unit of every metric that claims may name.
-      arms: the study's arms with their descriptions, for the control's name.
+      studies: the arms of every study that claims may name.
     """
     place = f"claim {name}"
     join, needed, listed = form.clauses()
@@ -219,6 +224,9 @@ def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: 
     clauses = tuple(
         _compile_clause(clause, f"{place}, clause {i}", form.study, metrics) for i, clause in enumerate(listed, 1)
     )
+    _check_names(clauses, studies)
+    control = _compile_control(form.control, clauses, f"{place}, control")
+    _check_names(control.clauses, studies)
     printed = form.printed
     if printed is not None and isinstance(printed.value, int | float) and printed.unit != clauses[0].unit:
         raise BadInput(f"{place}: the printed number is in '{printed.unit}', its clause in '{clauses[0].unit}'")
@@ -231,23 +239,22 @@ def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: 
         join=join,
         needed=needed,
         clauses=clauses,
-        control=_compile_control(form.control, clauses, f"{place}, control"),
+        control=control,
         not_testable=dict(form.not_testable),
         extension=form.extension,
         note=form.note,
     )
 
 
-def check_names(claim: Claim, studies: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse a claim that names a study that is none, or an arm that the study does not have.
-
-    `studies` maps every study to its arms. Raises BadInput with the nearest name.
-    """
-    for clause in (*claim.clauses, *claim.control.clauses):
+def _check_names(clauses: Sequence[Clause], studies: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse clauses that name a study that is none, an arm that the study does not have, or one replicate."""
+    for clause in clauses:
         for study in clause.select["study"]:
             if study not in studies:
                 raise unknown_name(f"study of {clause.place}:", str(study), studies)
             for column, value in named_values(clause):
+                if column == "replicate":
+                    raise BadInput(f"{clause.place}: name no replicate by its number; exact claims hold in every one")
                 if column == "arm" and value not in studies[study]:
                     raise unknown_name(f"arm in {clause.place}:", str(value), studies[study])
 
@@ -320,13 +327,11 @@ def _whole(listed: Sequence[ClauseForm | ShortClause]) -> Iterator[ClauseForm]:
 
 
 def _compile_clause(form: ClauseForm, place: str, study: str, metrics: Mapping[str, str]) -> Clause:
-    names = _listed(form.metric)
+    names = to_tuple(form.metric)
     for name in names:
         if name not in metrics:
             raise unknown_name(f"metric in {place}: it is not listed under metrics;", str(name), metrics)
-    select = {column: _listed(wanted) for column, wanted in form.select.items()}
-    if "replicate" in select:
-        raise BadInput(f"{place}: a claim names no replicate by its number; an exact one holds in every replicate")
+    select = {column: to_tuple(wanted) for column, wanted in form.select.items()}
     number = tuple(_compile_step(step, f"{place}, step {i}") for i, step in enumerate(form.number, 1))
     summary = _compile_summary(form.summary)
     clause = Clause(
@@ -335,7 +340,7 @@ def _compile_clause(form: ClauseForm, place: str, study: str, metrics: Mapping[s
         unit=clause_unit([metrics[name] for name in names], number, summary),
         select={"study": (study,), "metric": names} | select,
         number=number,
-        over=() if form.over is None else _listed(form.over),
+        over=() if form.over is None else to_tuple(form.over),
         summary=summary,
         region=form.region,
         matters=form.matters,
@@ -381,7 +386,7 @@ def _compile_control(form: ControlForm, clauses: tuple[Clause, ...], place: str)
     for old in form.swap:
         if not any(values_match(value, old) for value in named):
             raise unknown_name(f"value to swap in {place}:", str(old), [str(value) for value in named])
-    anew = {column: _listed(value) for column, value in form.select.items()}
+    anew = {column: to_tuple(value) for column, value in form.select.items()}
     made = tuple(swap_values(clause, form.swap, anew, f"{clause.place}, control") for clause in clauses)
     if replace(made[0], place=clauses[0].place) == clauses[0]:
         raise BadInput(f"{place}: it leaves the first clause as it is")
@@ -420,10 +425,6 @@ def _swapped_step(step: Step, swap: Mapping[Any, Any], place: str) -> Step:
 
 def _exchanged(values: tuple[Any, ...], swap: Mapping[Any, Any]) -> tuple[Any, ...]:
     return tuple(next((new for old, new in swap.items() if values_match(value, old)), value) for value in values)
-
-
-def _listed(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def _is_missing(value: Any) -> bool:

@@ -4,28 +4,36 @@ The models below are all that a config may say; `configs/paper.schema.json` is m
 takes from the one that it is `like`; a key with dots reaches into a group.
 """
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from core import files
 from core.errors import BadInput, suggest, unknown_name
-from core.papers import claims as claim_forms
-from core.papers.claims import Claim, ClaimForm
-from core.papers.clause_language import Form, Scalar, Values
+from core.papers.claims import SCALES, Claim, ClaimForm, compile_claim
+from core.papers.clause_language import Form, Reduction, Scalar, Values, to_tuple
 from core.papers.config_files import all_slugs, read_config
-from core.papers.settings import Settings, build_settings, complete_values, setting_names
+from core.papers.settings import (
+    Settings,
+    build_settings,
+    complete_values,
+    find_setting,
+    is_per_arm,
+    setting_names,
+)
 from core.papers.validation import validate
 from core.paths import configs_folder, results_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
+NOT_INHERITED = ("says", "default", "like", "tune")  # by a study that is like another
 WINNERS = "winners.json"  # of the tuning studies, beside the published results
 
 
@@ -92,7 +100,7 @@ class StudyForm(Form):
     says: str = Field("", description="what it does, in one line")
     like: str | None = Field(None, description="a study whose entries hold for this one, too, unless it says otherwise")
     default: bool = Field(True, description="whether `encore run` takes it when no study is named")
-    replicates: int | Replicates = Replicates()
+    replicates: Annotated[int, Field(ge=1)] | Replicates = Replicates()
     x64: bool = Field(False, description="double precision")
     exclusive: bool = Field(False, description="nothing runs beside it, so that its seconds mean something")
     threads: bool = Field(False, description="a worker uses all cores")
@@ -117,7 +125,7 @@ class FigureForm(Form):
     order: tuple[Scalar, ...] = Field((), description="which values of `by` are shown, and in which order")
     against: str | None = Field(None, description="of differences: the arm that is subtracted")
     at: dict[str, Values] = Field({}, description="which rows: column: value")
-    reduce: dict[str, str] = Field({}, description="column: mean, median, min or max")
+    reduce: dict[str, Reduction] = Field({}, description="column: how its values are brought to one")
     unit: str = Field("replicate", description="independent repetitions, for bands and dots")
     log: tuple[Literal["x", "y"], ...] = ()
     x_label: str = ""
@@ -131,7 +139,7 @@ class ConfigForm(Form):
     paper: Reference
     metrics: dict[str, str] = Field({}, description="metric: its unit; every metric that a claim or figure names")
     studies: dict[str, StudyForm] = Field(min_length=1)
-    claims: dict[str, ClaimForm] = Field({})
+    claims: dict[str, ClaimForm] = Field(min_length=1)
     figures: dict[str, FigureForm] = Field({})
     notes: str = Field("", description="what is known about claims that fail, and where readings of the paper differ")
 
@@ -188,12 +196,16 @@ class StudyConfig:
 
         Raises BadInput with one line, also where the values wait for the winners of a tuning study.
         """
-        if self.tuning is not None and self.tuning.setting not in dict(flatten_groups(values)):
+        if self.tuning is not None and self.waits_for_winners(values):
             raise BadInput(
                 f"{self.slug} {self.name} takes {self.tuning.setting} from its tuning, which is not published: "
                 f"encore run paper={self.slug} study={self.form.tuned_by}"
             )
         return build_settings(self.settings_class, values, given)
+
+    def waits_for_winners(self, values: Mapping[str, Any]) -> bool:
+        """Whether values lack what a tuning study that is not published is to give them."""
+        return self.tuning is not None and self.tuning.setting not in dict(flatten_groups(values))
 
 
 @dataclass(frozen=True)
@@ -231,13 +243,7 @@ class PaperConfig:
     def claims(self) -> dict[str, Claim]:
         """The claims by their ids, in the order of the config."""
         studies = {name: form.arms for name, form in self.form.studies.items()}
-        found = {}
-        for name, form in self.form.claims.items():
-            if form.study not in studies:
-                raise unknown_name(f"study of claim {name}:", form.study, studies)
-            found[name] = claim_forms.compile_claim(name, form, self.form.metrics)
-            claim_forms.check_names(found[name], studies)
-        return found
+        return {name: compile_claim(name, form, self.form.metrics, studies) for name, form in self.form.claims.items()}
 
     def claims_of(self, study: str) -> dict[str, Claim]:
         """The claims that a study decides."""
@@ -280,35 +286,69 @@ def load_config(slug: str) -> PaperConfig:
 @functools.lru_cache(maxsize=256)
 def _load(slug: str, path: Any, changed: int) -> PaperConfig:
     """Configs are asked for often; one that was not written since is not read again."""
-    return parse_config(slug, read_config(slug))
+    config = parse_config(slug, read_config(slug))
+    check_settings(config)
+    return config
 
 
 def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
     """The config made of what is `written`, refused when it contradicts itself. Everything here follows from text."""
-    where = f"configs/paper/{slug}.yaml"
-    form = validate(ConfigForm, expand(slug, written), where)
-    config = PaperConfig(slug, form)
-    for name, study in form.studies.items():
-        for key in ("says", "arms"):
-            if not getattr(study, key):
-                raise BadInput(f"{where}: studies.{name} lacks {key}")
-        _check_study(where, name, study, form)
-    for name, figure in form.figures.items():
-        if figure.study not in form.studies:
-            raise unknown_name(f"study of figure {name} in {where}:", figure.study, form.studies)
-    _ = config.claims  # compiled, and so checked
+    with _in_file(slug):
+        form = validate(ConfigForm, expand(written), "")
+        config = PaperConfig(slug, form)
+        for name, study in form.studies.items():
+            _check_study(name, study, form)
+        _ = config.claims  # compiled, and so checked
+        for name, figure in form.figures.items():
+            _check_figure(name, figure, form)
     return config
 
 
-def expand(slug: str, written: Mapping[str, Any]) -> dict[str, Any]:
+def check_settings(config: PaperConfig) -> None:
+    """Build the settings of every study at every scale. Raises BadInput with one line about the first fault."""
+    for study in config.studies.values():
+        for tuning in filter(None, (study.form.tune, study.tuning)):
+            with _in_file(config.slug):
+                _check_tuned(study, tuning)
+        for scale in SCALES:
+            values = study.values(scale)
+            if study.waits_for_winners(values):
+                continue
+            with _in_file(config.slug, f"studies.{study.name}, {scale} scale: "):
+                study.build(values)
+
+
+def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
+    """The setting that is tuned must be one of the study; a mapping by arm where every arm has its own winner."""
+    field = find_setting(study.settings_class, tuning.setting)
+    if field is None:
+        names = [*study.settings_class.model_fields, *study.setting_names()]
+        raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
+    if is_per_arm(field) != tuning.per_arm:
+        is_mapping = "is" if is_per_arm(field) else "is no"
+        raise BadInput(
+            f"studies.{study.name}: {tuning.setting} {is_mapping} mapping by arm: per_arm: {is_per_arm(field)}"
+        )
+
+
+@contextlib.contextmanager
+def _in_file(slug: str, place: str = "") -> Iterator[None]:
+    """Say of which config a refusal speaks."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"configs/paper/{slug}.yaml: {place}{error}") from None
+
+
+def expand(written: Mapping[str, Any]) -> dict[str, Any]:
     """The same with every study whole: what it is `like` laid under it, keys with dots opened into groups."""
     studies = written.get("studies")
     if not isinstance(studies, Mapping):
         return dict(written)
-    return {**written, "studies": {name: _whole_study(slug, name, studies, ()) for name in studies}}
+    return {**written, "studies": {name: _whole_study(name, studies, ()) for name in studies}}
 
 
-def _whole_study(slug: str, name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
     own = studies[name]
     if not isinstance(own, Mapping):
         return own
@@ -316,13 +356,12 @@ def _whole_study(slug: str, name: str, studies: Mapping[str, Any], above: tuple[
     parent = own.get("like")
     if parent is None:
         return own
-    place = f"configs/paper/{slug}.yaml: studies.{name}.like"
     if parent not in studies:
-        raise unknown_name(f"study in {place}:", str(parent), studies)
+        raise unknown_name(f"study in studies.{name}.like:", str(parent), studies)
     if parent in (*above, name):
-        raise BadInput(f"{place} leads back to {parent}")
-    base = _whole_study(slug, parent, studies, (*above, name))
-    inherited = {key: value for key, value in base.items() if key not in ("says", "default", "like", "tune")}
+        raise BadInput(f"studies.{name}.like leads back to {parent}")
+    base = _whole_study(parent, studies, (*above, name))
+    inherited = {key: value for key, value in base.items() if key not in NOT_INHERITED}
     return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
 
 
@@ -346,22 +385,39 @@ def opened(values: Any) -> Any:
     return found
 
 
-def _check_study(where: str, name: str, study: StudyForm, form: ConfigForm) -> None:
-    """What a study says of claims, arms and other studies must be there."""
-    for deviation in study.deviations:
-        for claim in deviation.bears_on:
-            if claim not in form.claims:
-                raise unknown_name(f"claim in the deviations of studies.{name} in {where}:", claim, form.claims)
-    for arm in study.may_diverge:
-        if arm not in study.arms:
-            raise unknown_name(f"arm in studies.{name}.may_diverge in {where}:", arm, study.arms)
+def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:
+    """What a study says of claims, metrics, arms and other studies must be there."""
+    place = f"studies.{name}"
+    for key in ("says", "arms"):
+        if not getattr(study, key):
+            raise BadInput(f"{place}.{key} is missing: {StudyForm.model_fields[key].description}")
+    for number, deviation in enumerate(study.deviations):
+        _check_known(f"claim in {place}.deviations[{number}].bears_on", deviation.bears_on, form.claims)
+    _check_known(f"arm in {place}.may_diverge", study.may_diverge, study.arms)
     if study.tuned_by is not None:
-        tuning = form.studies.get(study.tuned_by)
-        if tuning is None or tuning.tune is None:
-            tuners = [other for other, each in form.studies.items() if each.tune is not None]
-            raise unknown_name(f"tuning study in studies.{name}.tuned_by in {where}:", study.tuned_by, tuners)
-    if study.tune is not None and list(study.tune.values) != sorted(set(study.tune.values)):
-        raise BadInput(f"{where}: studies.{name}.tune.values must rise")
+        tunings = [other for other, each in form.studies.items() if each.tune is not None]
+        _check_known(f"tuning study in {place}.tuned_by", [study.tuned_by], tunings)
+    if (tune := study.tune) is not None:
+        _check_known(f"metric in {place}.tune.by", [tune.by.metric], form.metrics)
+        _check_known(f"arm in {place}.tune.edges", tune.edges, study.arms)
+        if list(tune.values) != sorted(set(tune.values)):
+            raise BadInput(f"{place}.tune.values={list(tune.values)} must rise")
+
+
+def _check_figure(name: str, figure: FigureForm, form: ConfigForm) -> None:
+    """What a figure says of studies, metrics and arms must be there."""
+    place = f"figures.{name}"
+    _check_known(f"study in {place}", [figure.study], form.studies)
+    _check_known(f"metric in {place}", [figure.y, *([figure.x] if figure.kind == "scatter" else [])], form.metrics)
+    arms = [*to_tuple(figure.at.get("arm", ())), *([figure.against] if figure.against is not None else [])]
+    arms += figure.order if figure.by == "arm" else ()
+    _check_known(f"arm in {place}", arms, form.studies[figure.study].arms)
+
+
+def _check_known(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"{kind}:", str(name), known)
 
 
 def settings_classes(slug: str) -> Mapping[str, type[Settings]]:
