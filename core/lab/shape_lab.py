@@ -3,7 +3,7 @@
 It answers what a run would cost, and whether a configuration of any size can be built, without allocating it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +111,7 @@ class ShapeLab:
         return shapes
 
     @contextmanager
-    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Iterator[None]:
+    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Generator[None]:
         """As `core.lab.lab.Lab.scope`."""
         outer, self._scope = self._scope, self._scope.within(prefix, conditions)
         try:

@@ -7,7 +7,7 @@ takes from the one that it is `like`; a key with dots reaches into a group.
 import contextlib
 import functools
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -332,7 +332,7 @@ def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
 
 
 @contextlib.contextmanager
-def _in_file(slug: str, place: str = "") -> Iterator[None]:
+def _in_file(slug: str, place: str = "") -> Generator[None]:
     """Say of which config a refusal speaks."""
     try:
         yield

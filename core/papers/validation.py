@@ -139,14 +139,14 @@ def _spelled(where: str, path: Sequence[Step]) -> str:
     return f"{where}{place}".removeprefix(".")
 
 
-def _unknown_key(fault: Fault, place: str, known: Collection[str]) -> str:
+def _unknown_key(fault: Fault, place: str, known: Sequence[Step]) -> str:
     """What to say of a key that there is not; YAML makes one of what follows an unquoted comma in braces."""
     key = str(fault.path[-1])
     if fault.value is None and " " in key:
         return f"unknown key '{place}': a text with a comma needs quotes"
     if key in known:
         return f"'{place}' does not go with the keys beside it"
-    return f"unknown key '{place}': {suggest(key, known)}"
+    return f"unknown key '{place}': {suggest(key, map(str, known))}"
 
 
 def _kind(fault: Fault, keys: Sequence[Step], place: str) -> str:
