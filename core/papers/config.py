@@ -34,6 +34,7 @@ from core.paths import configs_folder, results_folder
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
 NOT_INHERITED = ("says", "default", "like", "tune")  # by a study that is like another
+ALL = "all"
 WINNERS = "winners.json"  # of the tuning studies, beside the published results
 
 
@@ -91,7 +92,7 @@ class Tuning(Form):
     per_arm: bool = Field(True, description="the setting is a mapping by arm, and every arm has a winner of its own")
     values: tuple[float, ...] = Field(min_length=3, description="the grid, rising")
     by: Criterion
-    edges: dict[str, str] = Field({}, description="arm: why its winner may lie at the edge of the grid")
+    edges: dict[str, str] = Field({}, description="arm, or all: why its winner may lie at the edge of the grid")
 
 
 class StudyForm(Form):
@@ -185,7 +186,10 @@ class StudyConfig:
     @cached_property
     def settings_class(self) -> type[Settings]:
         """The typed settings of the study."""
-        return settings_classes(self.slug)[self.name]
+        known = settings_classes(self.slug)
+        if self.name not in known:
+            raise unknown_name(f"study in SETTINGS of experiments/{self.slug}/settings.py:", self.name, known)
+        return known[self.name]
 
     def setting_names(self, scale: str = "laptop") -> list[str]:
         """Dotted names of all settings."""
@@ -253,14 +257,14 @@ class PaperConfig:
         """The studies called `wanted` ("all", one name, or several), by default the default ones."""
         if wanted is None:
             return [study for study in self.studies.values() if study.default]
-        if wanted == "all":
+        if wanted == ALL:
             return list(self.studies.values())
         names = wanted if isinstance(wanted, list | tuple) else [wanted]
         if not names:
             raise BadInput(f"study=[] names no study of {self.slug}: {suggest('', [*self.studies, 'all'])}")
         for name in names:
             if not isinstance(name, str) or name not in self.studies:
-                raise unknown_name(f"study of {self.slug}", str(name), [*self.studies, "all"])
+                raise unknown_name(f"study of {self.slug}", str(name), [*self.studies, ALL])
         return [self.studies[name] for name in dict.fromkeys(names)]
 
 
@@ -306,16 +310,16 @@ def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
 
 def check_settings(config: PaperConfig) -> None:
     """Build the settings of every study at every scale. Raises BadInput with one line about the first fault."""
-    for study in config.studies.values():
-        for tuning in filter(None, (study.form.tune, study.tuning)):
-            with _in_file(config.slug):
+    with _in_file(config.slug):
+        for study in config.studies.values():
+            _ = study.settings_class  # there is one
+            for tuning in filter(None, (study.form.tune, study.tuning)):
                 _check_tuned(study, tuning)
-        for scale in SCALES:
-            values = study.values(scale)
-            if study.waits_for_winners(values):
-                continue
-            with _in_file(config.slug, f"studies.{study.name}, {scale} scale: "):
-                study.build(values)
+            for scale in SCALES:
+                values = study.values(scale)
+                if not study.waits_for_winners(values):
+                    with _in_place(f"studies.{study.name}, {scale} scale: "):
+                        study.build(values)
 
 
 def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
@@ -325,19 +329,22 @@ def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
         names = [*study.settings_class.model_fields, *study.setting_names()]
         raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
     if is_per_arm(field) != tuning.per_arm:
-        is_mapping = "is" if is_per_arm(field) else "is no"
-        raise BadInput(
-            f"studies.{study.name}: {tuning.setting} {is_mapping} mapping by arm: per_arm: {is_per_arm(field)}"
-        )
+        kind, says = ("a mapping by arm", "true") if is_per_arm(field) else ("one value, not a mapping by arm", "false")
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is {kind}: write per_arm: {says}")
 
 
 @contextlib.contextmanager
-def _in_file(slug: str, place: str = "") -> Generator[None]:
-    """Say of which config a refusal speaks."""
+def _in_place(place: str) -> Generator[None]:
+    """Say in front of a refusal where the fault is."""
     try:
         yield
     except BadInput as error:
-        raise BadInput(f"configs/paper/{slug}.yaml: {place}{error}") from None
+        raise BadInput(f"{place}{error}") from None
+
+
+def _in_file(slug: str) -> contextlib.AbstractContextManager[None]:
+    """The same, for the file of a config."""
+    return _in_place(f"configs/paper/{slug}.yaml: ")
 
 
 def expand(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -399,7 +406,7 @@ def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:
         _check_known(f"tuning study in {place}.tuned_by", [study.tuned_by], tunings)
     if (tune := study.tune) is not None:
         _check_known(f"metric in {place}.tune.by", [tune.by.metric], form.metrics)
-        _check_known(f"arm in {place}.tune.edges", tune.edges, study.arms)
+        _check_known(f"arm in {place}.tune.edges", tune.edges, [*study.arms, ALL])
         if list(tune.values) != sorted(set(tune.values)):
             raise BadInput(f"{place}.tune.values={list(tune.values)} must rise")
 
@@ -449,12 +456,12 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     found = published_winners(study.slug).get(study.form.tuned_by or "")
     if found is None:
         return {}
-    for arm, value in found.items() if isinstance(found, Mapping) else [("", found)]:
-        if value in (tuning.values[0], tuning.values[-1]) and arm not in tuning.edges:
-            whose = f" of {arm}" if arm else ""
+    for arm, value in found.items() if isinstance(found, Mapping) else [(ALL, found)]:
+        if value in (tuning.values[0], tuning.values[-1]) and not {arm, ALL} & set(tuning.edges):
+            whose = f"{study.form.tuned_by}" if arm == ALL else f"{arm} in {study.form.tuned_by}"
             raise BadInput(
-                f"{study.slug}: the winner{whose} of {study.form.tuned_by}, {tuning.setting}={value:g}, lies at the "
-                f"edge of its grid [{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
+                f"the winner of {whose}, {tuning.setting}={value:g}, lies at the edge of its grid "
+                f"[{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
             )
     return opened({tuning.setting: found})
 
