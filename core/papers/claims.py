@@ -64,7 +64,7 @@ class ControlForm(Form):
     """The same claim with arms or conditions exchanged; a mapping of values alone is a swap."""
 
     name: str = Field("", description="by default the exchange in words")
-    swap: dict[Scalar, Scalar] = Field({}, description="value: what takes its place in selections and contrasts")
+    swap: dict[str, Scalar] = Field({}, description="value: what takes its place in selections and contrasts")
     select: dict[str, Values] = Field({}, description="columns selected anew")
 
     @model_validator(mode="before")
@@ -259,7 +259,7 @@ def _check_names(clauses: Sequence[Clause], studies: Mapping[str, Mapping[str, s
                     raise unknown_name(f"arm in {clause.place}:", str(value), studies[study])
 
 
-def swap_values(clause: Clause, swap: Mapping[Any, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
+def swap_values(clause: Clause, swap: Mapping[str, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
     """The same clause with values exchanged in its selection and contrasts, and with columns selected anew."""
     exchange = {column: _exchanged(values, swap) for column, values in clause.select.items()}
     number = tuple(_swapped_step(step, swap, place) for step in clause.number)
@@ -293,8 +293,8 @@ def clause_unit(metric_units: Sequence[str], steps: Sequence[Step], summary: Ste
     unit = metric_units[0] if len(set(metric_units)) == 1 else ", ".join(metric_units)
     for step in steps:
         unit = _unit_after(step, unit)
-    if summary.name == "share":
-        return "share"
+    if summary.name in ("share", "slope"):
+        return summary.name
     return "rank correlation" if summary.name == "rank_correlation" else unit
 
 
@@ -384,7 +384,7 @@ def _compile_summary(form: str | SummaryForm) -> Step:
 def _compile_control(form: ControlForm, clauses: tuple[Clause, ...], place: str) -> Control:
     named = [value for clause in clauses for _, value in named_values(clause)]
     for old in form.swap:
-        if not any(values_match(value, old) for value in named):
+        if not any(_is_called(value, old) for value in named):
             raise unknown_name(f"value to swap in {place}:", str(old), [str(value) for value in named])
     anew = {column: to_tuple(value) for column, value in form.select.items()}
     made = tuple(swap_values(clause, form.swap, anew, f"{clause.place}, control") for clause in clauses)
@@ -417,14 +417,24 @@ def _check_sides(sides: tuple[tuple[Any, ...], ...], place: str) -> None:
         raise BadInput(f"{place}: contrasts {' and '.join(map(str, sides[0]))} with itself")
 
 
-def _swapped_step(step: Step, swap: Mapping[Any, Any], place: str) -> Step:
+def _swapped_step(step: Step, swap: Mapping[str, Any], place: str) -> Step:
     sides = tuple(_exchanged(side, swap) for side in step.sides)
     _check_sides(sides, place)
     return replace(step, sides=sides)
 
 
-def _exchanged(values: tuple[Any, ...], swap: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(next((new for old, new in swap.items() if values_match(value, old)), value) for value in values)
+def _exchanged(values: tuple[Any, ...], swap: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(next((new for old, new in swap.items() if _is_called(value, old)), value) for value in values)
+
+
+def _is_called(value: Any, name: str) -> bool:
+    """Whether a key of a swap, which is text in YAML, means a value, which may be a number."""
+    if isinstance(value, str) or value is None:
+        return value == name
+    try:
+        return values_match(value, float(name))
+    except ValueError:
+        return False
 
 
 def _is_missing(value: Any) -> bool:

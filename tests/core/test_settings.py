@@ -282,7 +282,8 @@ def test_names_of_settings_open_groups_and_arms() -> None:
 
 
 def test_a_setting_is_found_by_its_dotted_name() -> None:
-    for name, help in {"count": "how many", "inner": "a group", "inner.depth": "levels", "extra.depth": "levels"}.items():
+    helps = {"count": "how many", "inner": "a group", "inner.depth": "levels", "extra.depth": "levels"}
+    for name, help in helps.items():
         field = find_setting(OuterSettings, name)
         assert field is not None and field.description == help
     for name in ("inner.dept", "count.more", "widths.a", "rates.a.b", "", "."):
@@ -294,10 +295,10 @@ def test_a_setting_is_found_by_its_dotted_name() -> None:
 
 def test_ranges_and_units_in_words() -> None:
     shown = {name: range_of(field) for name, field in OuterSettings.model_fields.items()}
-    expected = {"count": "[1, 5]", "share": "(0, 1]", "name": "red | green", "limit": "[0, 1)", "widths": "(0, inf)"}
-    assert shown == dict.fromkeys(shown, "") | expected | {"words": "a | b", "few": "(0, inf)", "places": "(0, inf)"} | {
-        "rates": "(0, inf)"
-    }
+    above_zero = dict.fromkeys(("widths", "few", "places", "rates"), "(0, inf)")
+    choices = {"name": "red | green", "words": "a | b"}
+    bounds = {"count": "[1, 5]", "share": "(0, 1]", "limit": "[0, 1)"}
+    assert shown == dict.fromkeys(shown, "") | above_zero | choices | bounds
     assert unit_of(OuterSettings.model_fields["count"]) == "apples"
     assert unit_of(OuterSettings.model_fields["share"]) == ""
     assert range_of(_Fractional.model_fields["part"]) == "(0, 1)"
