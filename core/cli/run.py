@@ -6,13 +6,14 @@ from core.errors import BadInput
 from core.launch import hydra_queries
 from core.launch.compose import compose_launch
 
+WITHOUT_PAPER = ("plugins", "searchpath")  # what Hydra can say of no run in particular
 SWEEP_WORDS = ("launcher", "sweeper", "objective", "points")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run one launch or a sweep, or print what Hydra would make of it; returns the exit code."""
     words = [*arguments.overrides, *hydra_queries.search_path_words(arguments.config_dir)]
-    if arguments.hydra_help or (arguments.info and not arguments.overrides):
+    if arguments.hydra_help or arguments.info in WITHOUT_PAPER:
         hydra_queries.ask_hydra(None, words, _flags(arguments))
         return 0
     if arguments.multirun and (arguments.cfg or arguments.info):

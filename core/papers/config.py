@@ -28,7 +28,7 @@ from core.papers.settings import (
     is_per_arm,
     setting_names,
 )
-from core.papers.validation import validate
+from core.papers.validation import as_lists, validate
 from core.paths import configs_folder, results_folder
 
 SMOKE_REPLICATES = 2
@@ -177,7 +177,7 @@ class StudyConfig:
         What the settings class gives a default and nobody names is not among them.
         """
         block = {"smoke": self.form.scales.smoke, "paper": self.form.scales.paper}.get(scale, {})
-        return merge_values(merge_values(self.form.settings, winners_for(self, scale)), block)
+        return as_lists(merge_values(merge_values(self.form.settings, winners_for(self, scale)), block))
 
     def all_values(self, scale: str) -> dict[str, Any]:
         """The same, with the defaults of the settings class, in its order."""

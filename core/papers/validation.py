@@ -78,6 +78,13 @@ def as_tuples(values: Any) -> Any:
     return tuple(map(as_tuples, values)) if isinstance(values, list | tuple) else values
 
 
+def as_lists(values: Any) -> Any:
+    """The same with lists, as YAML has them."""
+    if isinstance(values, Mapping):
+        return {name: as_lists(value) for name, value in values.items()}
+    return list(map(as_lists, values)) if isinstance(values, list | tuple) else values
+
+
 def describe_error(
     error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str] = ()
 ) -> str:
@@ -178,11 +185,15 @@ def range_words(field: FieldInfo | None) -> str:
     """The range of a number, or of the items of a list: "(0, 1)", "[1, inf)"; empty where there is none."""
     low, high = "", ""
     for bound in _bounds(field.annotation, field.metadata) if field is not None else ():
-        low = f"({bound.gt:g}" if isinstance(bound, annotated_types.Gt) else low
-        low = f"[{bound.ge:g}" if isinstance(bound, annotated_types.Ge) else low
-        high = f"{bound.lt:g})" if isinstance(bound, annotated_types.Lt) else high
-        high = f"{bound.le:g}]" if isinstance(bound, annotated_types.Le) else high
+        low = f"({_digits(bound.gt)}" if isinstance(bound, annotated_types.Gt) else low
+        low = f"[{_digits(bound.ge)}" if isinstance(bound, annotated_types.Ge) else low
+        high = f"{_digits(bound.lt)})" if isinstance(bound, annotated_types.Lt) else high
+        high = f"{_digits(bound.le)}]" if isinstance(bound, annotated_types.Le) else high
     return f"{low or '(-inf'}, {high or 'inf)'}" if low or high else ""
+
+
+def _digits(bound: Any) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def _bounds(annotation: Any, marks: Sequence[Any] = ()) -> Iterator[Any]:

@@ -244,7 +244,7 @@ def test_a_wrong_setting_of_any_study_at_any_scale_is_refused(data, place, value
 
 def test_a_scale_is_laid_over_the_settings_group_by_group(toy_root):
     study = load_config("toy").studies["fit"]
-    written = study.form.settings
+    written = read_config("toy")["studies"]["fit"]["settings"]
     assert study.values("laptop") == written
     assert study.values("smoke") == {**written, "steps": 7, "every": 3}
     assert study.values("paper")["optimizer"] == {"name": "adam", "learning_rate": 0.1}
