@@ -141,7 +141,11 @@ def one_line_errors() -> Any:
     """Turn what Hydra, OmegaConf and YAML complain of into BadInput with one line."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:  # Hydra raises all of them
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{Path(mark.name).name}, line {mark.line + 1}: " if mark is not None else ""
+        raise BadInput(f"{place}{getattr(error, 'problem', None) or error}") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra itself raises all of them
         raise BadInput(_one_line(str(error))) from None
 
 
