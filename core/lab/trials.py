@@ -20,7 +20,7 @@ def perform_trial(
     column = tuning.setting.rpartition(".")[2]
     for value in tuning.values:
         chosen = dict.fromkeys(arms, value) if tuning.per_arm else value
-        with lab.scope(f"{value:g}/", {column: value}):
+        with lab.scope(f"{value:g}/".replace("+", ""), {column: value}):
             trial(with_value(settings, tuning.setting, chosen), keys, lab)
 
 

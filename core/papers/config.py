@@ -90,7 +90,7 @@ class Tuning(Form):
 
     setting: str = Field(description="dotted name of the setting that is tuned")
     per_arm: bool = Field(True, description="the setting is a mapping by arm, and every arm has a winner of its own")
-    values: tuple[float, ...] = Field(min_length=3, description="the grid, rising")
+    values: tuple[int | float, ...] = Field(min_length=3, description="the grid, rising")
     by: Criterion
     edges: dict[str, str] = Field({}, description="arm, or all: why its winner may lie at the edge of the grid")
 
@@ -174,10 +174,13 @@ class StudyConfig:
     def values(self, scale: str) -> dict[str, Any]:
         """The settings at a scale: the laptop's with the winners of tuning and the block of the scale laid over them.
 
-        What the settings class gives a default and nobody names is not among them.
+        What the settings class gives a default and nobody names is not among them. A study that tunes a setting need
+        not give it a value: every value of the grid takes its place.
         """
         block = {"smoke": self.form.scales.smoke, "paper": self.form.scales.paper}.get(scale, {})
-        return as_lists(merge_values(merge_values(self.form.settings, winners_for(self, scale)), block))
+        tuned = {} if self.form.tune is None else tuned_values(self, self.form.tune, middle(self.form.tune))
+        laptop = merge_values(merge_values(tuned, self.form.settings), winners_for(self, scale))
+        return as_lists(merge_values(laptop, block))
 
     def all_values(self, scale: str) -> dict[str, Any]:
         """The same, with the defaults of the settings class, in its order."""
@@ -320,6 +323,9 @@ def check_settings(config: PaperConfig) -> None:
                 if not study.waits_for_winners(values):
                     with _in_place(f"studies.{study.name}, {scale} scale: "):
                         study.build(values)
+            for value in study.form.tune.values if study.form.tune is not None else ():
+                with _in_place(f"studies.{study.name}.tune.values: "):
+                    study.build(merge_values(study.values("laptop"), tuned_values(study, study.form.tune, value)))
 
 
 def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
@@ -369,6 +375,8 @@ def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) 
         raise BadInput(f"studies.{name}.like leads back to {parent}")
     base = _whole_study(parent, studies, (*above, name))
     inherited = {key: value for key, value in base.items() if key not in NOT_INHERITED}
+    if "tune" in own:
+        inherited.pop("tuned_by", None)
     return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
 
 
@@ -401,6 +409,8 @@ def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:
     for number, deviation in enumerate(study.deviations):
         _check_known(f"claim in {place}.deviations[{number}].bears_on", deviation.bears_on, form.claims)
     _check_known(f"arm in {place}.may_diverge", study.may_diverge, study.arms)
+    if study.tune is not None and study.tuned_by is not None:
+        raise BadInput(f"{place} tunes a setting, and cannot be tuned itself")
     if study.tuned_by is not None:
         tunings = [other for other, each in form.studies.items() if each.tune is not None]
         _check_known(f"tuning study in {place}.tuned_by", [study.tuned_by], tunings)
@@ -441,6 +451,16 @@ def _settings_module(slug: str) -> ModuleType:
         raise
 
 
+def tuned_values(study: StudyConfig, tuning: Tuning, value: float) -> dict[str, Any]:
+    """Settings of a study with one value of a grid, for all arms alike."""
+    return opened({tuning.setting: dict.fromkeys(study.form.arms, value) if tuning.per_arm else value})
+
+
+def middle(tuning: Tuning) -> float:
+    """The value in the middle of a grid."""
+    return tuning.values[len(tuning.values) // 2]
+
+
 def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     """What tuning gives a study, as settings: its published winners, at smoke scale the middle of the grid.
 
@@ -451,8 +471,7 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     if tuning is None:
         return {}
     if scale == "smoke":
-        middle = tuning.values[len(tuning.values) // 2]
-        return opened({tuning.setting: dict.fromkeys(study.form.arms, middle) if tuning.per_arm else middle})
+        return tuned_values(study, tuning, middle(tuning))
     found = published_winners(study.slug).get(study.form.tuned_by or "")
     if found is None:
         return {}
