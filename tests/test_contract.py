@@ -288,14 +288,12 @@ def assert_drawn(run: SmokeRun, folder: Path) -> None:
     """Its claims get entries in strict JSON, and its figures are drawn, from the measurements as they are read back."""
     config, study = run.job.launch.config, run.job.study.name
     found = verdicts.judge_study(config, study, run.table, "smoke")
-    assert [entry["id"] for entry in found] == [
-        name for name, claim in config.claims.items() if claim["study"] == study
-    ]
+    assert [entry["id"] for entry in found] == list(config.claims_of(study))
     json.dumps(found, allow_nan=False)
     measurements.write_measurements(folder / "measurements.csv.gz", run.table)
     read = measurements.read_measurements(folder / "measurements.csv.gz")
     pd.testing.assert_frame_equal(read, run.table, check_dtype=False)
-    drawn, notes = conclude.draw_figures(config.slug, study, read, run.arrays, folder)
+    drawn, notes = conclude.draw_figures(config, study, read, run.arrays, folder)
     assert notes == []
     assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
 

@@ -156,16 +156,6 @@ def ready_trial(settings, keys, lab):
     lab.measure({"total": total / 2}, arm="half")
 
 
-def figures(measurements, arrays):
-    from matplotlib.figure import Figure
-
-    figure = Figure()
-    axes = figure.subplots()
-    for arm, rows in measurements[measurements["metric"] == "loss"].groupby("arm"):
-        axes.plot(rows["replicate"], rows["value"], label=arm)
-    return {"loss": figure}
-
-
 STUDIES = {
     "fit": Study(trial),
     "ready": Study(ready_trial, prepare=prepare),
@@ -174,19 +164,36 @@ STUDIES = {
 '''
 
 
+FIGURES = '''\
+"""Figures of the toy."""
+
+
+def figures(measurements, arrays):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    for arm, rows in measurements[measurements["metric"] == "loss"].groupby("arm"):
+        axes.plot(rows["replicate"], rows["value"], label=arm)
+    return {"loss": figure}
+'''
+
+
 def build_toy(root: Path) -> Path:
     """Write the toy paper below `root`, beside the project's own run and tracking groups, and return `root`."""
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
     (root / "configs" / "paper").mkdir()
-    write_paper(root, "toy", CONFIG, SETTINGS, EXPERIMENT)
+    write_paper(root, "toy", CONFIG, SETTINGS, EXPERIMENT, FIGURES)
     return root
 
 
-def write_paper(root: Path, slug: str, config: str, settings: str, experiment: str) -> None:
-    """Write a paper's three files below a root."""
+def write_paper(root: Path, slug: str, config: str, settings: str, experiment: str, figures: str = "") -> None:
+    """Write a paper's files below a root."""
     folder = root / "experiments" / slug
     folder.mkdir(parents=True)
     (root / "configs" / "paper" / f"{slug}.yaml").write_text(config, encoding="utf-8")
     (folder / "__init__.py").write_text(f'"""{slug}."""\n', encoding="utf-8")
     (folder / "settings.py").write_text(settings, encoding="utf-8")
     (folder / "experiment.py").write_text(experiment, encoding="utf-8")
+    if figures:
+        (folder / "figures.py").write_text(figures, encoding="utf-8")

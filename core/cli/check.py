@@ -59,15 +59,15 @@ def _remake(config: PaperConfig) -> None:
             config,
             lambda scale, study: now(config, scale, study),
             lambda study, table, scale=scale: verdicts.judge_study(config, study, table, scale),
-            lambda study, table, arrays: _drawn(config.slug, study, table, arrays),
+            lambda study, table, arrays: _drawn(config, study, table, arrays),
         )
         if again:
             print(f"{config.slug} {scale}: verdicts and figures of {', '.join(again)} made again")
 
 
-def _drawn(slug: str, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
+def _drawn(config: PaperConfig, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        names, notes = conclude.draw_figures(slug, study, table, arrays, Path(folder))
+        names, notes = conclude.draw_figures(config, study, table, arrays, Path(folder))
         if notes:
             raise BadInput(notes[0])
         return {name: (Path(folder) / "figures" / f"{name}.svg").read_bytes() for name in names}

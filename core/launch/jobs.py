@@ -91,4 +91,4 @@ def verdict_identity(config: PaperConfig, study: str) -> str:
 def figures_identity(config: PaperConfig) -> str:
     """Identity of a paper's figures: those that its config declares, and what its `figures.py` reaches."""
     declared = {name: form.model_dump(mode="json") for name, form in config.form.figures.items()}
-    return identity.figures_identity(experiment_path(config.slug), declared)
+    return identity.figures_identity(experiment_path(config.slug).with_name("figures.py"), declared)

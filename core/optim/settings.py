@@ -1,51 +1,92 @@
 """Settings of an optimizer: optax's optimizers by their names, with a schedule of the learning rate."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Discriminator, Tag, model_validator
 
-from core.papers.settings import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Settings, Share
-from core.papers.settings import setting as setting
+from core.papers.settings import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PerArm,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Share,
+    setting,
+)
 from core.papers.validation import conflict
 
 # Which further settings each optimizer takes; the names are optax's.
 ARGUMENTS = {
     "adam": ("b1", "b2", "eps", "nesterov"),
-    "adamw": ("b1", "b2", "eps", "weight_decay", "nesterov"),
+    "adamw": ("b1", "b2", "eps", "nesterov"),
     "sgd": ("momentum", "nesterov"),
     "rmsprop": ("decay", "eps", "momentum", "nesterov"),
-    "lion": ("b1", "b2", "weight_decay"),
+    "lion": ("b1", "b2"),
 }
+DECOUPLED = ("adamw", "lion")  # take weight decay as an argument
+ENDING = ("linear", "cosine", "exponential")  # schedules that end at a share of the learning rate
+
+
+NumberOrPerArm = Annotated[
+    Annotated[PositiveFloat, Tag("number")] | Annotated[PerArm[PositiveFloat], Tag("by arm")],
+    Discriminator(lambda value: "by arm" if isinstance(value, Mapping | PerArm) else "number"),
+]
+"""A positive number for all arms, or one for each."""
 
 
 class OptimizerSettings(Settings):
-    """An optax optimizer by name; what is left out keeps optax's default."""
+    """An optax optimizer by name; what is left out keeps optax's default, but weights do not decay unless it is said."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = setting("optax optimizer")
-    learning_rate: PositiveFloat = setting("step size at its highest")
+    learning_rate: NumberOrPerArm = setting("step size at its highest, for all arms or by arm")
     momentum: Share | None = setting("momentum (sgd, rmsprop)", default=None)
     nesterov: bool | None = setting("Nesterov momentum (all but lion)", default=None)
-    weight_decay: NonNegativeFloat | None = setting("decoupled weight decay (adamw, lion)", default=None)
+    weight_decay: NonNegativeFloat = setting(
+        "λ of weight decay: decoupled for adamw and lion, λθ added to the gradient for the others", default=0.0
+    )
     b1: Share | None = setting("decay of the first moment (adam, adamw, lion)", default=None)
     b2: Share | None = setting("decay of the second moment (adam, adamw, lion)", default=None)
     decay: Share | None = setting("decay of the squared gradient (rmsprop)", default=None)
     eps: PositiveFloat | None = setting("added to the denominator (adam, adamw, rmsprop)", default=None)
-    warmup: NonNegativeInt = setting("linear warm-up from 0", unit="iterations", default=0)
-    drop_at: tuple[PositiveInt, ...] = setting("where the step size drops", unit="iterations", default=())
-    drop_by: Fraction = setting("factor of each drop", default=0.1)
+    clip: PositiveFloat | None = setting("largest global norm of a gradient", default=None)
+    schedule: Literal["constant", "piecewise", "linear", "cosine", "exponential", "one_cycle"] = setting(
+        "how the learning rate goes over the training", default="constant"
+    )
+    warmup: NonNegativeInt = setting("linear warm-up from 0, before the schedule", unit="iterations", default=0)
+    drop_at: tuple[PositiveInt, ...] = setting(
+        "where the learning rate drops (piecewise)", unit="iterations", rising=True, default=()
+    )
+    drop_by: Fraction = setting("factor of each drop (piecewise)", default=0.1)
+    final: Share = setting("share of the learning rate at the end (linear, cosine, exponential)", default=0.0)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        """Refuse settings that the named optimizer does not take, and drops before the step size is at its highest."""
-        for name in ("momentum", "nesterov", "weight_decay", "b1", "b2", "decay", "eps"):
+    def _check_optimizer(self) -> Self:
+        """Refuse settings that the optimizer or the schedule does not take."""
+        for name in ("momentum", "nesterov", "b1", "b2", "decay", "eps"):
             if getattr(self, name) is not None and name not in ARGUMENTS[self.name]:
                 takers = ", ".join(taker for taker, arguments in ARGUMENTS.items() if name in arguments)
                 raise conflict(f"{{name}} takes no {name}; it belongs to {takers}", "name", name)
-        if early := [step for step in self.drop_at if step < self.warmup]:
-            raise conflict(f"{{drop_at}} begins at {early[0]}, inside {{warmup}}", "drop_at", "warmup")
+        if bool(self.drop_at) != (self.schedule == "piecewise"):
+            raise conflict("{drop_at} and {schedule} do not fit: piecewise drops, and nothing else does", "drop_at",
+                           "schedule")  # fmt: skip
+        if self.drop_at and self.drop_at[0] < self.warmup:
+            raise conflict("{drop_at} begins inside {warmup}", "drop_at", "warmup")
+        if self.final and self.schedule not in ENDING:
+            raise conflict(f"{{final}} belongs to {', '.join(ENDING)}, not to {{schedule}}", "final", "schedule")
+        if self.schedule == "exponential" and not self.final:
+            raise conflict("{schedule} needs final, the share of the learning rate at the end", "schedule")
         return self
+
+    def rate_of(self, arm: str) -> float:
+        """The learning rate of an arm. Raises KeyError for an arm without one."""
+        return self.learning_rate[arm] if isinstance(self.learning_rate, PerArm) else self.learning_rate
 
     def arguments(self) -> dict[str, float | bool]:
         """The further keyword arguments for optax."""
         given = {name: getattr(self, name) for name in ARGUMENTS[self.name]}
+        if self.name in DECOUPLED:
+            given["weight_decay"] = self.weight_decay
         return {name: value for name, value in given.items() if value is not None}

@@ -323,9 +323,10 @@ def check_settings(config: PaperConfig) -> None:
                 if not study.waits_for_winners(values):
                     with _in_place(f"studies.{study.name}, {scale} scale: "):
                         study.build(values)
-            for value in study.form.tune.values if study.form.tune is not None else ():
-                with _in_place(f"studies.{study.name}.tune.values: "):
-                    study.build(merge_values(study.values("laptop"), tuned_values(study, study.form.tune, value)))
+            if (tune := study.form.tune) is not None:
+                for value in tune.values:
+                    with _in_place(f"studies.{study.name}.tune.values: "):
+                        study.build(merge_values(study.values("laptop"), tuned_values(study, tune, value)))
 
 
 def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
@@ -334,9 +335,10 @@ def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
     if field is None:
         names = [*study.settings_class.model_fields, *study.setting_names()]
         raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
-    if is_per_arm(field) != tuning.per_arm:
-        kind, says = ("a mapping by arm", "true") if is_per_arm(field) else ("one value, not a mapping by arm", "false")
-        raise BadInput(f"studies.{study.name}: {tuning.setting} is {kind}: write per_arm: {says}")
+    if tuning.per_arm and not is_per_arm(field):
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is one value, not one by arm: write per_arm: false")
+    if not tuning.per_arm and is_per_arm(field, alone=True):
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is a mapping by arm: write per_arm: true")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What an experiment offers, and what it is given."""
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -33,3 +34,9 @@ def load_study(slug: str, name: str) -> Study:
     if name not in studies:
         raise unknown_name(f"study in experiments/{slug}/experiment.py", name, studies)
     return studies[name]
+
+
+def load_figures(slug: str) -> Callable | None:
+    """`figures(measurements, arrays) -> {name: Figure}` of `experiments.<slug>.figures`, if a paper has that module."""
+    name = f"experiments.{slug}.figures"
+    return importlib.import_module(name).figures if importlib.util.find_spec(name) is not None else None

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from core.errors import suggest
-from core.papers.validation import conflict, group_of, range_words, validate
+from core.papers.validation import conflict, group_of, kinds_of, range_words, validate
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 """A number inside (0, 1)."""
@@ -156,7 +156,8 @@ def setting_names(cls: type[Settings], values: Mapping[str, Any], prefix: str = 
         if group is None:
             names.append(prefix + name)
         elif issubclass(group, PerArm):
-            names += [f"{prefix}{name}.{arm}" for arm in (given if isinstance(given, Mapping) else ())]
+            is_open = isinstance(given, Mapping) or is_per_arm(field, alone=True)
+            names += [f"{prefix}{name}.{arm}" for arm in given or ()] if is_open else [prefix + name]
         elif issubclass(group, Settings):
             names += setting_names(group, given if isinstance(given, Mapping) else {}, f"{prefix}{name}.")
     return names
@@ -177,10 +178,10 @@ def find_setting(cls: type[Settings], name: str) -> FieldInfo | None:
     return find_setting(group, rest) if group is not None and issubclass(group, Settings) else None
 
 
-def is_per_arm(field: FieldInfo) -> bool:
-    """Whether a field holds a value for each arm."""
-    group = group_of(field)
-    return group is not None and issubclass(group, PerArm)
+def is_per_arm(field: FieldInfo, alone: bool = False) -> bool:
+    """Whether a field may hold a value for each arm; `alone`: and nothing else."""
+    found = [isinstance(kind, type) and issubclass(kind, PerArm) for kind in kinds_of(field)]
+    return all(found) if alone else any(found)
 
 
 def complete_values(cls: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:

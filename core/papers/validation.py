@@ -271,7 +271,12 @@ def keys_at(model: type[BaseModel], path: Sequence[Step]) -> list[Step]:
 
 def group_of(field: FieldInfo) -> type[BaseModel] | None:
     """The model of a field that holds a group, or a group or nothing; None for any other field."""
-    return next((kind for kind in _alternatives(field.annotation) if _is_model(kind)), None)
+    return next((kind for kind in kinds_of(field) if _is_model(kind)), None)
+
+
+def kinds_of(field: FieldInfo) -> list[Any]:
+    """The alternatives of what a field may hold."""
+    return list(_alternatives(field.annotation))
 
 
 def _kinds_inside(kinds: Sequence[Any], step: Step) -> Iterator[Any]:

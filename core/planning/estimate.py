@@ -9,6 +9,7 @@ from core.launch.jobs import Job
 from core.papers.config import PaperConfig
 from core.planning import forecasting, machine
 from core.planning.accelerators import Fleet
+from core.planning.measurable import check_measurable
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def estimate_study(
 ) -> StudyEstimate:
     """What one study would do."""
     job = jobs.make_job(launch, chosen)
+    check_measurable(job)
     count, shapes = len(job.missing), forecasting.count_cost(launch.config.slug, chosen.study, chosen.settings)
     if fleet is None:
         expected = forecasting.forecast_job(job, gflops)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import files
+from core.errors import BadInput
 from core.judging.verdicts import judge_study
 from core.launch.jobs import Job, figures_identity, verdict_identity
+from core.papers.config import PaperConfig
+from core.papers.contract import load_figures
 from core.paths import project_root
 from core.running.worker_pool import worker_environment
 from core.runs import provenance
@@ -47,7 +50,7 @@ def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]],
     if arrays:
         measurements.write_arrays(folder / "arrays.npz", arrays)
     judge = judge_study(job.launch.config, job.study.name, table, job.launch.scale)
-    drawn, notes = draw_figures(job.launch.config.slug, job.study.name, table, arrays, folder)
+    drawn, notes = draw_figures(job.launch.config, job.study.name, table, arrays, folder)
     files.write_json(folder / "claims.json", judge)
     # The provenance comes last: it says by which logic the files beside it were made.
     earlier = None if effort.computed else earlier_cost(folder / "provenance.json")
@@ -59,21 +62,26 @@ def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]],
 
 
 def draw_figures(
-    slug: str, study: str, table: "pd.DataFrame", arrays: Mapping[str, Any], folder: Path
+    config: PaperConfig, study: str, table: "pd.DataFrame", arrays: Mapping[str, Any], folder: Path
 ) -> tuple[list[str], list[str]]:
-    """Draw the experiment's figures; one that cannot be drawn, as after strange overrides, is a note, no failure."""
-    from core.figures import drawing
-    from core.papers.contract import load_experiment
+    """Draw the declared figures of a study and those of its paper's `figures.py`; returns their names and notes.
 
-    make = getattr(load_experiment(slug), "figures", None)
-    if make is None:
-        return [], []
-    try:
-        drawn = drawing.call_in_style(make, table, arrays)
-    except (KeyError, ValueError, IndexError) as error:
-        return [], [f"figures of {study} could not be drawn from these measurements: {error}"]
+    What cannot be drawn, as after strange overrides, is a note and no failure.
+    """
+    from core.figures import drawing, standard
+
+    drawn, notes = {}, []
+    own = load_figures(config.slug)
+    for make, given in (
+        (standard.standard_figures, (config.form.figures, config.metrics, study, table)),
+        (own, (table, arrays)),
+    ):
+        try:
+            drawn |= drawing.call_in_style(make, *given) if make is not None else {}
+        except (BadInput, KeyError, ValueError, IndexError) as error:
+            notes.append(f"figures of {study} could not be drawn from these measurements: {error}")
     drawing.save_figures(drawn, folder / "figures")
-    return sorted(drawn), []
+    return sorted(drawn), notes
 
 
 def earlier_cost(record: Path) -> dict[str, Any] | None:

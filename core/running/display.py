@@ -72,7 +72,7 @@ class RunDisplay:
         self.console.print()
         for outcome in outcomes:
             self.line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
-        self.line("encore report makes configs of it: results/report/index.html")
+        self.line("encore report makes pages of it: results/report/index.html")
 
 
 def claim_row(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:

@@ -24,6 +24,7 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
+from core.planning.measurable import check_measurable
 from core.running import conclude, display, prepared, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
@@ -50,6 +51,8 @@ def _execute(launch: Launch) -> int:
     screen.console.quiet = not launch.hosts.leads
     screen.header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
+    for job in (job for job in jobs if job.missing):
+        check_measurable(job)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_share(job, forecast, screen)

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = ("core", "experiments")
 MACHINERY = ("core.lab.lab",)  # all that a trial sees of the machinery: in every run's identity
 VERDICTS = ("core.judging.judge", "core.judging.stats")
-FIGURES = ("core.figures.drawing",)
+FIGURES = ("core.figures.drawing", "core.figures.standard")
 # Messages, places and files, the typing of settings (their values count), the fetching of data (its checksums count).
 NEUTRAL = frozenset(
     {"core.errors", "core.files", "core.paths", "core.papers.settings", "core.data.catalogue", "core.data.loading"}
@@ -119,10 +119,11 @@ def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -
     return digest([judged, _texts(_modules(repository, VERDICTS, None))])
 
 
-def figures_identity(experiment: Path, declared: Mapping[str, Any]) -> str:
-    """Identity of a paper's figures: what is `declared` of them, what its `figures` reaches, and the figure style."""
-    drawn = {"figures"} & {name for piece in _source(_sheet_file(experiment)) for name in piece.binds}
-    return digest([declared, _read(experiment, drawn, FIGURES).fingerprint])
+def figures_identity(module: Path, declared: Mapping[str, Any]) -> str:
+    """Identity of a paper's figures: what is `declared`, what `figures` of its module reaches, and the style."""
+    roots = {"figures"} if module.is_file() else set()
+    sheet = module if roots else module.with_name("experiment.py")
+    return digest([declared, _read(sheet, roots, FIGURES).fingerprint])
 
 
 def study_roots(experiment: Path, study: str) -> list[str]:

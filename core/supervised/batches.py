@@ -1,7 +1,23 @@
-"""The order in which examples are visited."""
+"""Which examples are trained on, held out and tested on, and the order in which they are visited."""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class Split(NamedTuple):
+    """Row numbers of one replicate, int32.
+
+    Attributes:
+      order: of training examples, (iterations, batch), or a pytree of such arrays for several streams.
+      validation: held-out examples; none where nothing is evaluated during the training.
+      test: test examples; by default all of them.
+    """
+
+    order: Any
+    validation: jax.Array | None = None
+    test: jax.Array | None = None
 
 
 def epoch_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
@@ -13,3 +29,21 @@ def epoch_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.
     keys = jax.random.split(key, -(-steps // batches))
     orders = jax.vmap(lambda k: jax.random.permutation(k, examples)[: batches * batch])(keys)
     return orders.reshape(-1, batch)[:steps].astype(jnp.int32)
+
+
+def random_split(
+    counts: tuple[int, int, int, int | None], batch: int, steps: int, split_key: jax.Array, order_key: jax.Array
+) -> Split:
+    """Random training and validation examples, and the order of the former, epoch by epoch.
+
+    Args:
+      counts: of examples that are there, that are trained on, that are held out, and of test examples (None: all).
+      batch: examples in a batch.
+      steps: how many batches.
+      split_key, order_key: of one replicate.
+    """
+    there, train, validation, test = counts
+    rows = jax.random.permutation(split_key, there).astype(jnp.int32)
+    held_out, own = rows[:validation], rows[validation : validation + train]
+    order = own[epoch_batches(order_key, train, batch, steps)]
+    return Split(order, held_out, None if test is None else jnp.arange(test, dtype=jnp.int32))

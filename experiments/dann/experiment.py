@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from core.lab.keys import key_for
 from core.papers.contract import Study
 from experiments.dann.adversarial import Network, objective
-from experiments.dann.figures import figures as figures
 from experiments.dann.images import compare as image_trial
 from experiments.dann.moons import trial as moon_trial
 from experiments.dann.reviews import trial as review_trial

@@ -7,7 +7,6 @@ import jax
 
 from core.papers.contract import Study
 from experiments.layer_norm import drawing, perceptrons, sequences
-from experiments.layer_norm.figures import figures as figures
 from experiments.layer_norm.invariances import numerics_trial
 from experiments.layer_norm.settings import (
     DrawSettings,

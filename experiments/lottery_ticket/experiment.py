@@ -1,327 +1,130 @@
-"""The experiment, to be read beside the paper; see the package's docstring for its claim and symbols."""
+"""Winning tickets by iterative magnitude pruning with resetting, and everything that they are compared with."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from core.data.catalogue import describe
-from core.lab.keys import named_keys
-from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input, augmented
-from core.optim.named import optimizer
+from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input
 from core.papers.contract import Study
-from experiments.lottery_ticket.figures import figures as figures
+from core.sparsity.masks import Density, Mask, full_mask, kernels, magnitude_mask, pruning_densities, random_like
+from core.supervised.comparison import Comparison, Trained
+from core.supervised.tasks import Task, module_task
 from experiments.lottery_ticket.settings import DeepSettings, LadderSettings, TicketSettings
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
 
 Tree = Any
-EVALUATED_AT_ONCE = 500
 
 
-# --- the network --------------------------------------------------------------------------------------------------
+# --- the network and its prunable weights -----------------------------------------------------------------------------
 
 
 def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
-    classes = len(describe(settings.dataset).classes)
-    if settings.network == "plain":
-        return PlainNetwork(settings.channels, settings.hidden, classes)
-    return Vgg19(classes) if settings.network == "vgg19" else ResNet18(classes)
+    classes = len(describe(settings.data.name).classes)
+    if settings.network.name == "plain":
+        return PlainNetwork(settings.network.channels, settings.network.hidden, classes)
+    return Vgg19(classes) if settings.network.name == "vgg19" else ResNet18(classes)
 
 
-def initial(settings: TicketSettings, key: jax.Array) -> dict[str, Tree]:
-    """θ0 ~ D: Gaussian Glorot weights, zero biases, and the statistics of normalisation layers where there are any."""
-    shape = describe(settings.dataset).arrays["train_images"][0]
-    variables = network(settings).init(key, jnp.zeros((1, *shape[1:3], (shape[3:] or (1,))[0])))
-    return {"params": variables["params"], "statistics": variables.get("batch_stats", {})}
-
-
-def loss(params: Tree, statistics: Tree, settings: TicketSettings, x: jax.Array, labels: jax.Array) -> tuple:
-    """Mean cross-entropy of a training batch, and the updated statistics of normalisation layers."""
-    variables = {"params": params, "batch_stats": statistics}
-    logits, updated = network(settings).apply(variables, x, train=True, mutable=["batch_stats"])
-    # L = -1/n Σ log softmax(f(x; θ))[y]
-    mean = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-    return mean, updated.get("batch_stats", {})
-
-
-def evaluate(settings: TicketSettings, values: dict[str, Tree], images: jax.Array, labels: jax.Array) -> tuple:
-    """Mean cross-entropy, and accuracy in percent, on images, some at a time to bound memory."""
-    variables = {"params": values["params"], "batch_stats": values["statistics"]}
-    losses, hits = [], []
-    for first in range(0, len(images), EVALUATED_AT_ONCE):
-        part = slice(first, first + EVALUATED_AT_ONCE)
-        logits: Any = network(settings).apply(variables, as_input(images[part]))
-        losses.append(optax.softmax_cross_entropy_with_integer_labels(logits, labels[part]).sum())
-        hits.append((logits.argmax(-1) == labels[part]).sum())
-    return sum(losses) / len(images), 100 * sum(hits) / len(images)
-
-
-# --- masks and pruning --------------------------------------------------------------------------------------------
-
-
-def kernels(params: Tree, scope: str) -> dict[str, jax.Array]:
-    """The prunable weights by layer: all kernels, or only those of convolutions where the ranking is global."""
-    found = {layer: values["kernel"] for layer, values in params.items() if "kernel" in values}
-    return found if scope == "layer" else {layer: kernel for layer, kernel in found.items() if kernel.ndim == 4}
-
-
-def masked(params: Tree, mask: dict[str, jax.Array]) -> Tree:
-    """m ∘ θ: masked kernels set to 0, everything else as it is."""
-    return {
-        layer: {**values, "kernel": jnp.where(mask[layer], values["kernel"], 0)} if layer in mask else values
-        for layer, values in params.items()
-    }
-
-
-def largest(scores: jax.Array, keep: jax.Array) -> jax.Array:
-    """Mask of the `keep` largest scores; by rank, so that ties are broken by position and the number is exact."""
-    rank = jnp.argsort(jnp.argsort(scores.ravel()))
-    return (rank >= scores.size - keep).reshape(scores.shape)
-
-
-def pruned(scope: str, weights: dict[str, jax.Array], mask: dict[str, jax.Array], keep: dict[str, jax.Array]) -> dict:
-    """The next mask: the survivors with the largest |θJ|, `keep[layer]` of each layer, or `keep["all"]` of all."""
-    scores = {layer: jnp.where(mask[layer], jnp.abs(weights[layer]), -1.0) for layer in mask}
-    if scope == "layer":
-        return {layer: largest(scores[layer], keep[layer]) for layer in mask}
-    together = largest(jnp.concatenate([scores[layer].ravel() for layer in mask]), keep["all"])
-    ends = np.cumsum([scores[layer].size for layer in mask])
-    parts = jnp.split(together, ends[:-1])
-    return {layer: part.reshape(mask[layer].shape) for layer, part in zip(mask, parts, strict=True)}
-
-
-def shuffled(key: jax.Array, mask: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """A random mask with as many weights in every layer."""
-    keys = jax.random.split(key, len(mask))
-    return {
-        layer: jax.random.permutation(k, mask[layer].ravel()).reshape(mask[layer].shape)
-        for k, layer in zip(keys, mask, strict=True)
-    }
-
-
-class Rung(NamedTuple):
-    """How many weights survive some rounds of pruning: per layer (or in all), and in percent."""
-
-    keep: dict[str, np.int32]
-    density: float
-
-
-def ladder(layers: Mapping[str, tuple[int, float]], rounds: int) -> list[Rung]:
-    """The densities after 0, 1, …, `rounds` rounds; each round removes the rounded fraction of a layer's survivors."""
-    keep, total, rungs = {layer: n for layer, (n, _) in layers.items()}, sum(n for n, _ in layers.values()), []
-    for _ in range(rounds + 1):
-        rungs.append(Rung({layer: np.int32(n) for layer, n in keep.items()}, 100 * sum(keep.values()) / total))
-        keep = {layer: n - round(layers[layer][1] * n) for layer, n in keep.items()}
-    return rungs
-
-
-def prunable(settings: TicketSettings) -> dict[str, tuple[int, float]]:
-    """Weights and pruned fraction of every layer, or of all convolutions together."""
-    shapes = jax.eval_shape(partial(initial, settings), jax.random.key(0))
-    sizes = {layer: int(np.prod(kernel.shape)) for layer, kernel in kernels(shapes["params"], settings.scope).items()}
-    if settings.scope == "global":
-        return {"all": (sum(sizes.values()), settings.prune_conv)}
-    rates = {"conv": settings.prune_conv, "dense": settings.prune_dense, "output": settings.prune_output}
-    return {layer: (size, rates[layer.split("_")[0]]) for layer, size in sizes.items()}
-
-
-# --- training -----------------------------------------------------------------------------------------------------
-
-
-class Best(NamedTuple):
-    """The network at the lowest validation loss so far, found without ever stopping the training."""
-
-    values: dict[str, Tree]
-    loss: jax.Array
-    iteration: jax.Array
-
-
-class State(NamedTuple):
-    """A network in training."""
-
-    values: dict[str, Tree]
-    moments: Tree
-    best: Best
-
-
-def start(settings: TicketSettings, values: dict[str, Tree], mask: dict[str, jax.Array]) -> State:
-    """m ∘ θ0 with a fresh optimizer."""
-    values = {**values, "params": masked(values["params"], mask)}
-    moments = optimizer(settings.optimizer).init(values["params"])
-    nothing_yet = jnp.finfo(jnp.float32).max  # finite, since an infinite state counts as diverged
-    return State(values, moments, Best(values, jnp.float32(nothing_yet), jnp.int32(0)))
-
-
-def step(settings: TicketSettings, state: State, key: jax.Array, i: jax.Array, *given: Tree) -> State:
-    """One update of the surviving weights."""
-    order, _, mask, images, labels, *_ = given
-    x = as_input(images[order[i]])
-    x = augmented(key, x) if settings.augment else x
-    params = state.values["params"]
-    gradient, statistics = jax.grad(loss, has_aux=True)(
-        params, state.values["statistics"], settings, x, labels[order[i]]
+def classification(settings: TicketSettings) -> Task:
+    """f(x; θ) on images, by cross-entropy: θ0 ~ D has Gaussian Glorot weights and zero biases."""
+    shape, dtype = describe(settings.data.name).arrays["train_images"]
+    example = jax.ShapeDtypeStruct(shape[1:], jnp.dtype(dtype))
+    return module_task(
+        network(settings), example, prepare=as_input, augment=settings.data.augment, scaling=settings.scaling
     )
-    # g ← m ∘ g. Pruned weights start at 0; without a gradient their moments and updates are 0, and they stay there.
-    gradient = masked(gradient, mask)
-    updates, moments = optimizer(settings.optimizer).update(gradient, state.moments, params)
-    return State({"params": optax.apply_updates(params, updates), "statistics": statistics}, moments, state.best)
 
 
-def look(settings: TicketSettings, state: State, i: jax.Array, *given: Tree) -> tuple[State, dict[str, jax.Array]]:
-    """Validation loss and accuracy; the best network so far is carried along."""
-    _, held_out, _, images, labels, *_ = given
-    validation_loss, accuracy = evaluate(settings, state.values, images[held_out], labels[held_out])
-    here = Best(state.values, validation_loss, i)
-    best = jax.tree.map(partial(jnp.where, validation_loss < state.best.loss), here, state.best)
-    return state._replace(best=best), {"validation_loss": validation_loss, "validation_accuracy": accuracy}
+def prunable(settings: TicketSettings, params: Tree) -> dict[str, jax.Array]:
+    """All kernels, or only those of convolutions where the ranking is global."""
+    found = kernels(params)
+    return {layer: kernel for layer, kernel in found.items() if settings.pruning.scope == "layer" or kernel.ndim == 4}
 
 
-def finish(settings: TicketSettings, state: State, *given: Tree) -> dict[str, Tree]:
-    """θJ of the prunable weights, and test accuracy at the early-stop iteration and at the end."""
-    *_, test_images, test_labels = given
-    return {
-        "weights": kernels(state.values["params"], settings.scope),
-        "early_stop_iteration": state.best.iteration,
-        "test_accuracy": evaluate(settings, state.best.values, test_images, test_labels)[1],
-        "final_test_accuracy": evaluate(settings, state.values, test_images, test_labels)[1],
-    }
+def densities(settings: TicketSettings) -> list[Density]:
+    """How many weights are left after 0, 1, … rounds, by layer, or of all convolutions together."""
+    variables = jax.eval_shape(classification(settings).initial, jax.random.key(0))
+    sizes = {layer: int(np.prod(kernel.shape)) for layer, kernel in prunable(settings, variables["params"]).items()}
+    if settings.pruning.scope == "global":
+        return pruning_densities({"all": sum(sizes.values())}, {"all": settings.pruning.conv}, settings.pruning.rounds)
+    fractions = {layer: getattr(settings.pruning, layer.split("_")[0]) for layer in sizes}
+    return pruning_densities(sizes, fractions, settings.pruning.rounds)
 
 
-def arranged(settings: TicketSettings, split_key: jax.Array, order_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The order of training images, (iterations, batch), epoch by epoch, and the held-out ones, (validation,)."""
-    shuffled_rows = jax.random.permutation(split_key, describe(settings.dataset).arrays["train_images"][0][0])
-    held_out, rows = shuffled_rows[: settings.validation], shuffled_rows[settings.validation :]
-    batches = len(rows) // settings.batch
-    epochs = -(-settings.iterations // batches)
-    orders = [
-        jax.random.permutation(key, rows)[: batches * settings.batch] for key in jax.random.split(order_key, epochs)
-    ]
-    order = jnp.concatenate(orders).reshape(-1, settings.batch)[: settings.iterations]
-    return order.astype(jnp.int32), held_out.astype(jnp.int32)
+def all_kept(settings: TicketSettings, params: Tree) -> Mask:
+    """m = 1 on every prunable weight."""
+    return full_mask(prunable(settings, params))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Trains and measures one network after another under equal conditions: same split, same order of images."""
-
-    settings: TicketSettings
-    keys: jax.Array
-    lab: "Lab"
-    given: tuple[Tree, Tree]
-    data: tuple[Tree, ...]
-    rate: str = ""
-
-    def train(self, arm: str, values: Tree, mask: Tree, rung: Rung, name: str = "", draw: int | None = None) -> Tree:
-        """Train m ∘ θ for J iterations, record its measurements, and return θJ of the prunable weights."""
-        settings, lab = self.settings, self.lab
-        result, curves, steps = lab.iterate(
-            (f"{self.rate}/" if self.rate else "") + arm + name,
-            partial(step, settings),
-            self.keys,
-            lab.map(partial(start, settings), values, mask),
-            steps=settings.iterations,
-            each=(*self.given, mask),
-            shared=self.data,
-            evaluate_every=settings.evaluate_every,
-            evaluate=partial(look, settings),
-            finish=partial(finish, settings),
-        )
-        conditions: dict[str, Any] = {
-            "arm": arm,
-            "density": round(rung.density, 1),
-            "draw": draw,
-            "rate": self.rate or None,
-        }
-        conditions = {name: value for name, value in conditions.items() if value is not None}
-        scalars = {name: value for name, value in result.items() if name != "weights"}
-        lab.measure(scalars, along=None, **conditions)
-        lab.measure(curves, along={"step": steps}, **conditions)
-        return result["weights"]
-
-    def draw(self, name: str) -> jax.Array:
-        """One key per replicate for the draw called `name`."""
-        return named_keys(self.lab, self.keys, name)
+def pruned(settings: TicketSettings, params: Tree, mask: Mask, keep: dict[str, jax.Array]) -> Mask:
+    """The next mask: of the surviving weights, those with the largest |θJ|."""
+    return magnitude_mask(prunable(settings, params), keep, mask)
 
 
-# --- the experiment -----------------------------------------------------------------------------------------------
-
-
-def comparison_on(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> Comparison:
-    """The data set, split and ordered anew for every replicate."""
-    data = lab.data(settings.dataset)
-    split, order = (named_keys(lab, keys, name) for name in ("split", "order"))
-    given = lab.map(partial(arranged, settings), split, order)
-    parts = ("train_images", "train_labels", "test_images", "test_labels")
-    return Comparison(settings, keys, lab, given, tuple(data[name] for name in parts))
+# --- the experiment ---------------------------------------------------------------------------------------------------
 
 
 def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
     """The dense network, its winning tickets down the ladder, and the controls at the compared densities."""
-    compare(comparison_on(settings, keys, lab))
+    compare(Comparison.of_settings(settings, keys, lab, classification(settings), keep_best=True), settings)
 
 
-def compare(comparison: Comparison) -> None:
+def compare(comparison: Comparison, settings: TicketSettings, **conditions: Any) -> None:
     """Iterative magnitude pruning with resetting, and every arm it is compared with."""
-    settings, lab = comparison.settings, comparison.lab
-    rungs = ladder(prunable(settings), settings.rounds)
-    theta_0 = lab.map(partial(initial, settings), comparison.draw("init"))
-    everything = lab.map(partial(full_mask, settings.scope), theta_0)
+    lab, rungs = comparison.lab, densities(settings)
+    theta_0 = comparison.initial("init")
+    everything = lab.map(partial(all_kept, settings), theta_0["params"])
 
-    weights = comparison.train("dense", theta_0, everything, rungs[0])
+    def prune(trained: Trained, mask: Mask, number: int) -> Mask:
+        keep = jax.tree.map(jnp.asarray, rungs[number].keep)
+        return lab.map(partial(pruned, settings), trained.params, mask, shared=(keep,))
+
+    def train(arm: str, theta: Tree, mask: Mask, number: int, stage: str = "", **more: Any) -> Trained:
+        density = round(rungs[number].percent, 1)
+        return comparison.train(arm, theta, mask=mask, stage=stage, density=density, **more, **conditions)
+
+    dense = train("dense", theta_0, everything, 0)
     for number in settings.one_shot:
-        mask = lab.map(partial(pruned, settings.scope), weights, everything, shared=(rungs[number].keep,))
-        comparison.train("one_shot", theta_0, mask, rungs[number], f"/{number}")
+        train("one_shot", theta_0, prune(dense, everything, number), number, f"/{number}")
 
-    mask = everything
-    for number in range(1, settings.rounds + 1):
-        mask = lab.map(partial(pruned, settings.scope), weights, mask, shared=(rungs[number].keep,))
-        weights = comparison.train("ticket", theta_0, mask, rungs[number], f"/{number}")
-        controls(comparison, theta_0, mask, number, rungs[number])
-
-
-def controls(comparison: Comparison, theta_0: Tree, mask: Tree, number: int, rung: Rung) -> None:
-    """Fresh initial weights under the ticket's mask, and random masks over the ticket's initial weights."""
-    settings, lab = comparison.settings, comparison.lab
-    for arm, rounds in (("reinit", settings.reinit), ("reinit_again", settings.reinit_again)):
-        for draw in range(rounds.count(number)):
-            name = f"/{number}/{draw}"
-            values = lab.map(partial(initial, settings), comparison.draw(arm + name))
-            comparison.train(arm, values, mask, rung, name, draw)
-    for arm, rounds in (("random", settings.random), ("random_again", settings.random_again)):
-        for draw in range(rounds.count(number)):
-            name = f"/{number}/{draw}"
-            other = lab.map(shuffled, comparison.draw(arm + name), mask)
-            comparison.train(arm, theta_0, other, rung, name, draw)
-
-
-def full_mask(scope: str, values: dict[str, Tree]) -> dict[str, jax.Array]:
-    """m = 1 on every prunable weight."""
-    return {layer: jnp.ones(kernel.shape, bool) for layer, kernel in kernels(values["params"], scope).items()}
+    mask, trained = everything, dense
+    for number in range(1, settings.pruning.rounds + 1):
+        # clear the fraction p of the surviving weights with the smallest |θJ|; reset the survivors to θ0
+        mask = prune(trained, mask, number)
+        trained = train("ticket", theta_0, mask, number, f"/{number}")
+        # the ticket's mask with fresh initial weights
+        for arm, rounds in (("reinit", settings.reinit), ("reinit_again", settings.reinit_again)):
+            for draw in range(rounds.count(number)):
+                fresh = comparison.initial(f"{arm}/{number}/{draw}")
+                train(arm, fresh, mask, number, f"/{number}/{draw}", draw=draw)
+        # random masks of the same layer densities over the ticket's initial weights
+        for arm, rounds in (("random", settings.random), ("random_again", settings.random_again)):
+            for draw in range(rounds.count(number)):
+                other = lab.map(random_like, comparison.key(f"{arm}/{number}/{draw}"), mask)
+                train(arm, theta_0, other, number, f"/{number}/{draw}", draw=draw)
 
 
 def deep_trial(settings: DeepSettings, keys: jax.Array, lab: "Lab") -> None:
     """The whole comparison once per learning rate: high, low, and high after a warm-up."""
-    comparison = comparison_on(settings, keys, lab)
     for rate, chosen in (("high", settings.optimizer), ("low", settings.low), ("warm", settings.warm)):
-        compare(replace(comparison, settings=settings.replace(optimizer=chosen), rate=rate))
+        with lab.scope(f"{rate}/", {"rate": rate}):
+            trial(settings.replace(optimizer=chosen), keys, lab)
 
 
 def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
     """Densities by arithmetic, as published and, as a broken variant, with the output layer pruned at the full rate."""
     for arm, output in (("half_rate", settings.prune_output), ("full_rate", settings.prune)):
-        rates = [settings.prune] * (len(settings.weights) - 1) + [output]
-        layers = {str(n): layer for n, layer in enumerate(zip(settings.weights, rates, strict=True))}
-        rungs = ladder(layers, max(settings.rounds))
-        away = [abs(rungs[n].density - printed) for n, printed in zip(settings.rounds, settings.printed, strict=True)]
+        names = [str(number) for number in range(len(settings.weights))]
+        fractions = dict.fromkeys(names, settings.prune) | {names[-1]: output}
+        rungs = pruning_densities(dict(zip(names, settings.weights, strict=True)), fractions, max(settings.rounds))
+        away = [abs(rungs[n].percent - printed) for n, printed in zip(settings.rounds, settings.printed, strict=True)]
         lab.measure({"away_from_print": np.full(keys.shape, max(away))}, arm=arm)
 
 

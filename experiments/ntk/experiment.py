@@ -15,7 +15,6 @@ from core.lab.keys import named_keys
 from core.models.ntk import NTKNetwork
 from core.papers.contract import Study
 from experiments.ntk.components import component_trial
-from experiments.ntk.figures import figures as figures
 from experiments.ntk.networks import (
     check_rate,
     circle,

@@ -2,7 +2,6 @@
 
 from core.papers.contract import Study
 from experiments.pfn.bnn import bnn_prepare, bnn_trial
-from experiments.pfn.figures import figures as figures
 from experiments.pfn.hyper import hyper_prepare, hyper_trial
 from experiments.pfn.processes import gp_trial, head_trial
 from experiments.pfn.tables import tables_trial

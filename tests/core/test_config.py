@@ -393,7 +393,7 @@ def test_winners_by_arm(tuned):
 
 def test_one_value_is_no_mapping_by_arm(tuned):
     tuned["studies"]["drift"]["tune"] = {key: value for key, value in TUNE.items() if key != "per_arm"}
-    assert refusal(tuned) == "studies.fit: rate is one value, not a mapping by arm: write per_arm: false"
+    assert refusal(tuned) == "studies.fit: rate is one value, not one by arm: write per_arm: false"
 
 
 SETTINGS_BY_ARM = '''

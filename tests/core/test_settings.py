@@ -237,9 +237,23 @@ def test_an_optimizer_refuses_what_its_name_does_not_take() -> None:
     assert refused(("optimizer.momentum",), name="adam", momentum=0.9) == (
         f"settings.optimizer.momentum=0.9 does not go with settings.optimizer.name='adam': {plain}"
     )
-    assert "settings.optimizer.drop_at=[3, 8] begins at 3, inside settings.optimizer.warmup=4" in refused(
-        (), name="sgd", warmup=4, drop_at=[3, 8]
+    inside = refused((), name="sgd", warmup=4, drop_at=[3, 8], schedule="piecewise")
+    assert inside == "settings.optimizer.drop_at=[3, 8] begins inside settings.optimizer.warmup=4"
+    unset = refused((), name="sgd", final=0.5)
+    assert unset.endswith("not to settings.optimizer.schedule='constant'"), "the default is named"
+    assert refused((), name="sgd", learning_rate={"a": -1.0}).startswith(
+        "settings.optimizer.learning_rate.a=-1.0 is out"
     )
+    assert refused((), name="sgd", learning_rate="fast") == "settings.optimizer.learning_rate='fast' must be a number"
+
+
+def test_a_number_or_one_by_arm_has_the_names_that_it_is_given() -> None:
+    for rate, names in ((0.1, ["learning_rate"]), ({"a": 0.1, "b": 0.2}, ["learning_rate.a", "learning_rate.b"])):
+        found = setting_names(OptimizerSettings, {"learning_rate": rate})
+        assert [name for name in found if name.startswith("learning_rate")] == names
+    field = find_setting(WithOptimizer, "optimizer.learning_rate.any_arm")
+    assert field is not None and is_per_arm(field) and not is_per_arm(field, alone=True)
+    assert range_of(OptimizerSettings.model_fields["learning_rate"]) == "(0, inf)"
 
 
 class WithOptimizer(Settings):
@@ -289,7 +303,7 @@ def test_a_setting_is_found_by_its_dotted_name() -> None:
     for name in ("inner.dept", "count.more", "widths.a", "rates.a.b", "", "."):
         assert find_setting(OuterSettings, name) is None
     rates = find_setting(OuterSettings, "rates.any_arm")
-    assert rates is not None and is_per_arm(rates)
+    assert rates is not None and is_per_arm(rates) and is_per_arm(rates, alone=True)
     assert not is_per_arm(OuterSettings.model_fields["inner"])
 
 
