@@ -13,7 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from core.errors import BadInput, suggest, unknown_name
-from core.papers.config import PaperConfig, StudyConfig, flatten_groups
+from core.papers.config import PaperConfig, StudyConfig
+from core.papers.groups import flatten_groups
 from core.papers.settings import find_setting
 
 PREFIX = "settings."

@@ -7,9 +7,10 @@ takes from the one that it is `like`; a key with dots reaches into a group.
 import contextlib
 import functools
 import importlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from core.errors import BadInput, suggest, unknown_name
 from core.papers.claims import SCALES, Claim, ClaimForm, compile_claim
 from core.papers.clause_language import Form, Reduction, Scalar, Values, to_tuple
 from core.papers.config_files import all_slugs, read_config
+from core.papers.groups import flatten_groups, merge_values, open_dotted_keys
 from core.papers.settings import (
     Settings,
     build_settings,
@@ -271,31 +273,27 @@ class PaperConfig:
         return [self.studies[name] for name in dict.fromkeys(names)]
 
 
-def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` laid over it, group by group."""
-    merged = dict(base)
-    for name, value in over.items():
-        under = merged.get(name)
-        merged[name] = (
-            merge_values(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-        )
-    return merged
-
-
 def load_config(slug: str) -> PaperConfig:
     """Read and check one config; `BadInput` names the nearest paper or the key that is wrong."""
     if slug not in all_slugs():
         raise unknown_name("paper", slug, all_slugs())
-    path = configs_folder() / f"{slug}.yaml"
-    return _load(slug, path, path.stat().st_mtime_ns)
+    written = tuple((path, _written_at(path)) for path in (configs_folder() / f"{slug}.yaml", _winners_file(slug)))
+    return _load(slug, written)
 
 
 @functools.lru_cache(maxsize=256)
-def _load(slug: str, path: Any, changed: int) -> PaperConfig:
-    """Configs are asked for often; one that was not written since is not read again."""
+def _load(slug: str, written: tuple[Any, ...]) -> PaperConfig:
+    """Configs are asked for often; one whose files were not written since is not read again."""
     config = parse_config(slug, read_config(slug))
     check_settings(config)
     return config
+
+
+def _written_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
@@ -367,7 +365,7 @@ def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) 
     own = studies[name]
     if not isinstance(own, Mapping):
         return own
-    own = {key: opened(value) if key in ("settings", "scales") else value for key, value in own.items()}
+    own = {key: open_dotted_keys(value) if key in ("settings", "scales") else value for key, value in own.items()}
     parent = own.get("like")
     if parent is None:
         return own
@@ -380,26 +378,6 @@ def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) 
     if "tune" in own:
         inherited.pop("tuned_by", None)
     return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
-
-
-def flatten_groups(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of plain data, groups among them."""
-    for name, value in values.items():
-        yield prefix + name, value
-        if isinstance(value, Mapping):
-            yield from flatten_groups(value, f"{prefix}{name}.")
-
-
-def opened(values: Any) -> Any:
-    """Plain data with keys such as `optimizer.name` opened into groups, at any depth."""
-    if not isinstance(values, Mapping):
-        return values
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        first, _, rest = str(name).partition(".")
-        inner = {first: opened({rest: value}) if rest else opened(value)}
-        found = merge_values(found, inner)
-    return found
 
 
 def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:
@@ -455,7 +433,7 @@ def _settings_module(slug: str) -> ModuleType:
 
 def tuned_values(study: StudyConfig, tuning: Tuning, value: float) -> dict[str, Any]:
     """Settings of a study with one value of a grid, for all arms alike."""
-    return opened({tuning.setting: dict.fromkeys(study.form.arms, value) if tuning.per_arm else value})
+    return open_dotted_keys({tuning.setting: dict.fromkeys(study.form.arms, value) if tuning.per_arm else value})
 
 
 def middle(tuning: Tuning) -> float:
@@ -484,12 +462,16 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
                 f"the winner of {whose}, {tuning.setting}={value:g}, lies at the edge of its grid "
                 f"[{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
             )
-    return opened({tuning.setting: found})
+    return open_dotted_keys({tuning.setting: found})
 
 
 def published_winners(slug: str) -> dict[str, Any]:
     """The winners of a paper's published tuning studies: {study: value, or {arm: value}}."""
     try:
-        return dict(files.read_json(results_folder() / slug / "laptop" / WINNERS))
+        return dict(files.read_json(_winners_file(slug)))
     except (OSError, ValueError):
         return {}
+
+
+def _winners_file(slug: str) -> Path:
+    return results_folder() / slug / "laptop" / WINNERS

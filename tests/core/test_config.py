@@ -12,8 +12,9 @@ from yaml import YAMLError
 from core import files
 from core.errors import BadInput
 from core.papers import yaml_reader
-from core.papers.config import check_settings, load_config, merge_values, parse_config
+from core.papers.config import check_settings, load_config, parse_config
 from core.papers.config_files import all_slugs, read_config
+from core.papers.groups import merge_values
 from core.paths import configs_folder, results_folder
 
 FILE = "configs/paper/toy.yaml: "
