@@ -14,6 +14,15 @@ COMMANDS = (
     "completion",
 )  # fmt: skip
 
+NEW = """\
+Write the config, the settings, the experiment and the test of a new paper, which work at once and pass the tests.
+
+  encore new my_paper                    descent in a bowl: the smallest paper there is
+  encore new my_paper --supervised       a network trained on labelled examples, with a control and a declared figure
+
+docs/paper.md goes from there to the published verdict.
+"""
+
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 ABOUT = """\
@@ -191,8 +200,9 @@ def commands() -> dict[str, Parser]:
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
 
-    new = command("new", "write the config, the experiment and the maths test of a new paper")
+    new = command("new", "write the files of a new paper, as a small working example", NEW)
     new.add_argument("paper")
+    new.add_argument("--supervised", action="store_true", help="a paper that trains a network on labelled examples")
 
     completion = command(
         "completion",

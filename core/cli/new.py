@@ -1,19 +1,23 @@
-"""`encore new`: config, experiment and maths test of a new paper, as small working examples to write over."""
+"""`encore new`: the files of a new paper, as a small working example to write over."""
 
 import argparse
+import keyword
 import re
 from importlib.resources import files as resources
 
 from core import files
 from core.errors import BadInput
+from core.papers.config import load_config
 from core.papers.config_files import all_slugs
-from core.paths import configs_folder, experiment_path, project_root
+from core.paths import configs_folder, experiment_path, project_root, results_folder
+
+TAKEN = ("all", "core", "configs", "experiments", "tests", "benchmarks", "results", "docs", "test")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write a paper's files; none that exists is touched."""
+    """Write a paper's files, of which none may exist, and list it in the README."""
     slug = arguments.paper
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", slug) or keyword.iskeyword(slug) or slug in TAKEN:
         raise BadInput(f"'{slug}' is not a good name: lower-case words joined by underscores, such as layer_norm")
     if slug in all_slugs():
         raise BadInput(f"{slug} has a config already")
@@ -27,9 +31,21 @@ def main(arguments: argparse.Namespace) -> int:
     for target in targets.values():
         if target.exists():
             raise BadInput(f"{target.relative_to(project_root())} exists already")
+    kind = "supervised" if arguments.supervised else "plain"
     for template, target in targets.items():
-        text = (resources("core.cli") / "templates" / f"{template}.txt").read_text(encoding="utf-8")
+        text = (resources("core.cli") / "templates" / kind / f"{template}.txt").read_text(encoding="utf-8")
         files.write_text(target, text.replace("SLUG", slug))
         print(target.relative_to(project_root()))
-    print(f"try it: encore run paper={slug} scale=smoke")
+    update_readme_table()
+    print(f"try it: encore run paper={slug} scale=smoke; docs/paper.md says how to go on")
     return 0
+
+
+def update_readme_table() -> None:
+    """Bring the README's table of papers up to date, where there is one."""
+    from core.report import readme_table
+
+    readme = project_root() / "README.md"
+    configs = [load_config(slug) for slug in all_slugs()]
+    if readme.is_file() and readme_table.update_readme(readme, configs, results_folder()):
+        print("README.md: the table of papers was renewed")

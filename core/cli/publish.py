@@ -2,6 +2,7 @@
 
 import argparse
 
+from core.cli.new import update_readme_table
 from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import load_config
@@ -22,7 +23,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise BadInput(f"{config.slug} has no finished run at {arguments.scale} scale: encore run paper={config.slug}")
     _, dirty = provenance.git_state(project_root())
     folder = publish.publish(config.slug, arguments.scale, found, config, results_folder(), dirty)
-    print(f"published {', '.join(each.study for each in found)} to {folder}; commit it, then `encore report --readme`")
+    print(f"published {', '.join(each.study for each in found)} to {folder}; commit it")
+    update_readme_table()
     return 0
 
 
