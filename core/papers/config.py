@@ -31,13 +31,12 @@ from core.papers.settings import (
     setting_names,
 )
 from core.papers.validation import as_lists, validate
-from core.paths import configs_folder, results_folder
+from core.paths import WINNERS, configs_folder, results_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
 NOT_INHERITED = ("says", "default", "like", "tune")  # by a study that is like another
 ALL = "all"
-WINNERS = "winners.json"  # of the tuning studies, beside the published results
 
 
 class Reference(Form):
@@ -80,7 +79,7 @@ class Scales(Form):
 
 
 class Criterion(Form):
-    """By which measurement a value is better: its mean over replicates."""
+    """By which measurement a value is better: its mean over replicates; of a curve, that at the last step."""
 
     metric: str
     best: Literal["min", "max"] = "min"
@@ -208,7 +207,8 @@ class StudyConfig:
         if self.tuning is not None and self.waits_for_winners(values):
             raise BadInput(
                 f"{self.slug} {self.name} takes {self.tuning.setting} from its tuning, which is not published: "
-                f"encore run paper={self.slug} study={self.form.tuned_by}"
+                f"encore run paper={self.slug} study={self.form.tuned_by}, then encore publish {self.slug} --study "
+                f"{self.form.tuned_by}"
             )
         return build_settings(self.settings_class, values, given)
 
@@ -455,14 +455,19 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     found = published_winners(study.slug).get(study.form.tuned_by or "")
     if found is None:
         return {}
-    for arm, value in found.items() if isinstance(found, Mapping) else [(ALL, found)]:
+    check_winners(study.form.tuned_by or "", tuning, found)
+    return open_dotted_keys({tuning.setting: found})
+
+
+def check_winners(study: str, tuning: Tuning, winners: Any) -> None:
+    """Refuse winners of a tuning study at the edge of their grid, unless the config says why they may lie there."""
+    for arm, value in winners.items() if isinstance(winners, Mapping) else [(ALL, winners)]:
         if value in (tuning.values[0], tuning.values[-1]) and not {arm, ALL} & set(tuning.edges):
-            whose = f"{study.form.tuned_by}" if arm == ALL else f"{arm} in {study.form.tuned_by}"
+            whose = study if arm == ALL else f"{arm} in {study}"
             raise BadInput(
                 f"the winner of {whose}, {tuning.setting}={value:g}, lies at the edge of its grid "
                 f"[{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
             )
-    return open_dotted_keys({tuning.setting: found})
 
 
 def published_winners(slug: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from core import files
 from core.papers.config_files import all_slugs
-from core.paths import cache_folder, configs_folder, experiment_path, project_root, results_folder
+from core.paths import WINNERS, cache_folder, configs_folder, experiment_path, project_root, results_folder
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _files_of(slug: str) -> Iterator[os.DirEntry[str] | Path]:
     yield configs_folder() / f"{slug}.yaml"
-    yield results_folder() / slug / "laptop" / "winners.json"
+    yield results_folder() / slug / "laptop" / WINNERS
     yield from _python_files(experiment_path(slug).parent)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from core import files
 from core.errors import BadInput, Interrupted
-from core.papers.config import PaperConfig
+from core.papers.config import PaperConfig, Tuning
 from core.publishing.confirm import can_confirm, confirm_study
 from core.publishing.publish import (
     CURRENT,
@@ -192,6 +192,45 @@ def test_a_study_that_left_the_config_is_dropped(tmp_path):
     assert set(files.read_json(folder / "provenance.json")["studies"]) == {"lenet"}
     assert [claim["id"] for claim in files.read_json(folder / "claims.json")] == ["C1"]
     assert "figures/conv-accuracy.svg" not in contents(folder)
+
+
+def tuning_config(**tune: Any) -> PaperConfig:
+    """The same, where conv tunes a rate by accuracy."""
+    written = {"setting": "learning_rate", "values": (0.1, 0.2, 0.4), "by": {"metric": "accuracy", "best": "max"}}
+    study = CONFIG.form.studies["conv"]
+    conv = study.model_copy(update={"tune": Tuning.model_validate({**written, **tune})})
+    return PaperConfig("demo", CONFIG.form.model_copy(update={"studies": {**CONFIG.form.studies, "conv": conv}}))
+
+
+def tuning_run(results: Path, accuracies: dict[float, float]) -> PublishableRun:
+    run = candidate(results, study="conv", claims=())
+    parts = [rows("conv", 2, learning_rate=rate).assign(value=value) for rate, value in accuracies.items()]
+    measurements.write_measurements(run.verdict / "measurements.csv.gz", pd.concat(parts, ignore_index=True))
+    return run
+
+
+def test_the_winners_of_a_tuning_are_published_beside_it_and_kept(tmp_path):
+    run = tuning_run(tmp_path, {0.1: 1.0, 0.2: 3.0, 0.4: 2.0})
+    folder = publish("demo", "laptop", [run], tuning_config(), tmp_path, dirty=False)
+    winners = {"conv": {"ticket": 0.2, "dense": 0.2}}
+    assert files.read_json(folder / "winners.json") == winners
+    assert "winners.json" in files.read_json(folder / "provenance.json")["files"]
+    publish("demo", "laptop", [candidate(tmp_path)], tuning_config(), tmp_path, dirty=False)
+    assert files.read_json(folder / "winners.json") == winners and state(tmp_path)[0] == ("lenet", CURRENT, "")
+    files.write_json(folder / "winners.json", {"conv": {"ticket": 0.4, "dense": 0.2}})
+    assert state(tmp_path) == [("*", EDITED, "winners.json changed")]
+    assert not (published_run(tmp_path / "other") / "winners.json").exists()
+
+
+def test_a_winner_at_the_edge_of_its_grid_is_not_published_unless_explained(tmp_path):
+    run = tuning_run(tmp_path, {0.1: 1.0, 0.2: 2.0, 0.4: 3.0})
+    with pytest.raises(
+        BadInput, match=r"the winner of dense in conv, learning_rate=0\.4, lies at the edge of its grid"
+    ):
+        publish("demo", "laptop", [run], tuning_config(), tmp_path, dirty=False)
+    assert not (tmp_path / "demo").exists()
+    folder = publish("demo", "laptop", [run], tuning_config(edges={"all": "it diverges"}), tmp_path, dirty=False)
+    assert files.read_json(folder / "winners.json") == {"conv": {"ticket": 0.4, "dense": 0.4}}
 
 
 def test_conditions_of_one_study_do_not_leak_into_another(tmp_path):
