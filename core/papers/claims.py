@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from core.errors import BadInput, unknown_name
 from core.papers.clause_language import (
@@ -30,6 +30,7 @@ from core.papers.clause_language import (
     Times,
     Trend,
     Values,
+    one_of,
     repeated,
     to_tuple,
     whole_forms,
@@ -37,6 +38,7 @@ from core.papers.clause_language import (
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
+BODIES = ("all", "any", "at_least", *SHORT_FORMS)
 CONTROL_KEYS = ("name", "swap", "select")
 LEVEL = 0.95
 
@@ -60,9 +62,22 @@ class Printed(Form):
     where: str = Field(description="abstract, section, table or figure")
 
 
+def _accept_swap(schema: dict[str, Any]) -> None:
+    """Let the JSON schema of a control take a mapping of values, too."""
+    properties = schema["properties"]
+    some = {"minProperties": 1}
+    whole = {**schema, "anyOf": [{"properties": {key: some}, "required": [key]} for key in ("swap", "select")]}
+    others = {"type": "object", "minProperties": 1, "additionalProperties": properties["swap"]["additionalProperties"]}
+    others["not"] = {"anyOf": [{"required": [key]} for key in CONTROL_KEYS]}
+    description = schema["description"]
+    schema.clear()
+    schema.update(description=description, anyOf=[whole, others])
+
+
 class ControlForm(Form):
     """The same claim with arms or conditions exchanged; a mapping of values alone is a swap."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _accept_swap(schema))
     name: str = Field("", description="by default the exchange in words")
     swap: dict[str, Scalar] = Field({}, description="value: what takes its place in selections and contrasts")
     select: dict[str, Values] = Field({}, description="columns selected anew")
@@ -90,6 +105,7 @@ class AtLeast(Form):
 class ClaimForm(Form):
     """A falsifiable sentence of the paper: one short form, or clauses under `all`, `any` or `at_least`."""
 
+    model_config = ConfigDict(json_schema_extra=one_of(*BODIES))
     says: str = Field(description="the sentence, no less and no more than the paper's")
     study: str = Field(description="the study that measures it")
     printed: Printed | None = Field(None, description="what the paper prints")
@@ -112,11 +128,11 @@ class ClaimForm(Form):
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
-        given = [name for name in ("all", "any", "at_least", *SHORT_FORMS) if getattr(self, name) is not None]
+        given = [name for name in BODIES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give its clauses once, not under {' and '.join(given)}")
         if not given:
-            raise ValueError(f"give its clauses under one of all, any, at_least, {', '.join(SHORT_FORMS)}")
+            raise ValueError(f"give its clauses under one of {', '.join(BODIES)}")
         return self
 
     def clauses(self) -> tuple[str, int, list[ClauseForm]]:

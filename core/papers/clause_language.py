@@ -97,9 +97,24 @@ class Form(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
+# What validators ask for, said for the JSON schema.
+ONE_KEY: dict[str, Any] = {"minProperties": 1, "maxProperties": 1}
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """Exactly one of these keys."""
+    return {"oneOf": [{"required": [name]} for name in names]}
+
+
+def some_of(*names: str) -> dict[str, Any]:
+    """One of these keys at least."""
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
 class Bound(Form):
     """One bound of a threshold."""
 
+    model_config = ConfigDict(json_schema_extra=one_of("below", "above"))
     below: float | None = None
     above: float | None = None
 
@@ -119,6 +134,7 @@ class Threshold(Bound):
 class StepForm(Form):
     """One step, under its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     mean: str | None = Field(None, description="of the values along a column")
     median: str | None = None
     sd: str | None = None
@@ -145,6 +161,7 @@ class StepForm(Form):
 class SummaryForm(Form):
     """A summary that takes more than its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     share: Bound | None = None
     slope: dict[str, Pair] | None = None
     rank_correlation: dict[str, Pair] | None = None
@@ -182,6 +199,7 @@ class ShortForm(Form):
 class ContrastForm(ShortForm):
     """Two arms, or two sides of other columns."""
 
+    model_config = ConfigDict(json_schema_extra=some_of("arms", "sides"))
     arms: Pair | None = Field(None, description="the arm that the claim is about, and the one it is held against")
     sides: dict[str, Pair] = Field({}, description="column: [first, second], contrasted beside the arms")
     more_at: dict[str, Pair] = Field({}, description="column: [x, y]: the difference at x minus that at y")
@@ -202,6 +220,7 @@ class ContrastForm(ShortForm):
 class Superiority(ContrastForm):
     """`more` and `less`."""
 
+    model_config = ConfigDict(json_schema_extra={**some_of("arms", "sides"), **one_of("matters", "by")})
     matters: FiniteFloat | None = Field(None, gt=0, description="smallest difference worth the claim")
     by: FiniteFloat | None = Field(None, description="the difference that must be reached")
 
@@ -227,6 +246,7 @@ class Equivalence(ContrastForm):
 class Sooner(ContrastForm):
     """`sooner`: the first place along a column where a level is reached."""
 
+    model_config = ConfigDict(json_schema_extra={**some_of("arms", "sides"), **one_of("below", "above")})
     along: str = "step"
     below: float | None = None
     above: float | None = None
@@ -242,6 +262,9 @@ class Sooner(ContrastForm):
 class Times(ContrastForm):
     """`times`: how many times the second side the first is."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [some_of("arms", "sides"), some_of("at_least", "at_most")]},
+    )
     at_least: FiniteFloat | None = Field(None, gt=0)
     at_most: FiniteFloat | None = Field(None, gt=0)
 
@@ -272,6 +295,7 @@ class Exact(ShortForm):
 class ShortClause(Form):
     """A clause in one of its short forms, under its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     more: Superiority | None = Field(None, description="the first arm is above the second")
     less: Superiority | None = Field(None, description="the first arm is below the second")
     not_less: NonInferiority | None = Field(None, description="not below it by more than a margin")
