@@ -294,6 +294,54 @@ def test_more_replicates_reuse_those_there_are(toy_root: Path, here: Path, capsy
     assert sorted(path.name for path in (run / "verdict").iterdir()) == ["0-2", "0-3"]
 
 
+def test_a_run_keeps_its_command_where_users_of_hydra_look(
+    toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["paper=toy", "study=fit", "scale=smoke", "tracking=none", "workers=1", "settings.every=${settings.size}"]
+    assert main(["run", *words, "replicates=1"]) == 0
+    [run] = run_folders(here)
+    folder = run / ".hydra"
+    kept = {path.name: yaml.safe_load(path.read_text()) for path in folder.iterdir()}
+    assert set(kept) == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert kept["overrides.yaml"] == [*words, "replicates=1"]
+    assert kept["config.yaml"]["studies"]["fit"]["settings"]["every"] == "${studies.fit.settings.size}"
+    assert kept["config.yaml"]["studies"]["fit"]["replicates"] == 1
+    assert kept["hydra.yaml"]["hydra"]["job"]["name"] == "encore"
+    assert main(["run", *words, "replicates=1", "budget.minutes=7"]) == 0
+    assert yaml.safe_load((folder / "overrides.yaml").read_text()) == kept["overrides.yaml"], "nothing was computed"
+    assert main(["run", *words, "replicates=2"]) == 0
+    assert yaml.safe_load((folder / "overrides.yaml").read_text())[-1] == "replicates=2"
+    assert run_folders(here) == [run] and not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+
+
+def hydra_says(*words: str) -> str:
+    """What a command prints in a process of its own, as Hydra sets up logging in the one that asks it."""
+    root = Path(__file__).parents[1]
+    found = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", *words], capture_output=True, text=True, timeout=120, cwd=root,
+        check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, ""), found.stderr
+    return found.stdout
+
+
+def test_hydra_answers_its_own_flags(toy_root: Path, here: Path) -> None:
+    presets = here / "mine" / "preset"
+    presets.mkdir(parents=True)
+    (presets / "mine.yaml").write_text("# @package _global_\nscale: smoke\n")
+    shown = hydra_says("paper=toy", "+preset=mine", "--config-dir", str(here / "mine"), "--info", "defaults")
+    assert "Defaults List" in shown and "preset/mine" in shown and "paper/toy" in shown
+    tree = hydra_says("paper=toy", "study=fit", "--info", "defaults-tree")
+    assert "Defaults Tree" in tree and "paper: toy" in tree
+    words = ("settings.rate=${settings.optimizer.learning_rate}", "~settings.limit", "settings={steps: 500}")
+    composed = hydra_says("paper=toy", "study=[fit,drift]", *words, "--info", "config")
+    assert "rate: ${studies.drift.settings.optimizer.learning_rate}" in composed, "as every study takes it"
+    help = hydra_says("--hydra-help")
+    assert "== Flags ==" in help and "--config-dir" in help and "tracking: none, trackio, wandb" in help
+    assert "Config search path" in hydra_says("--info", "searchpath")
+    assert {path.name for path in here.iterdir()} == {"mine", "root"}
+
+
 def test_a_plan_is_recorded_nowhere(toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "fit" in told(capsys, "plan", "paper=toy", "study=all", "scale=paper")
     assert run_folders(here) == []
