@@ -333,7 +333,7 @@ def test_hydra_answers_its_own_flags(toy_root: Path, here: Path) -> None:
     assert "Defaults List" in shown and "preset/mine" in shown and "paper/toy" in shown
     tree = hydra_says("paper=toy", "study=fit", "--info", "defaults-tree")
     assert "Defaults Tree" in tree and "paper: toy" in tree
-    words = ("settings.rate=${settings.optimizer.learning_rate}", "~settings.limit", "settings={steps: 500}")
+    words = ("settings.rate=${settings.optimizer.learning_rate}", "~settings.limit", "~settings.mode", "settings={steps: 500}")
     composed = hydra_says("paper=toy", "study=[fit,drift]", *words, "--info", "config")
     assert "rate: ${studies.drift.settings.optimizer.learning_rate}" in composed, "as every study takes it"
     help = hydra_says("--hydra-help")

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from core.errors import BadInput, suggest
 from core.launch.compose import MAIN, Launch, configs_root, one_line_errors
-from core.launch.overrides import Selection, is_setting, own_references, parse_overrides
+from core.launch.overrides import Selection, SettingChange, is_setting, own_references, parse_overrides
 from core.launch.paper_source import register, scale_for_hydra
+from core.papers.groups import flatten_groups
 
 
 def search_path_words(config_dir: str | None) -> list[str]:
@@ -104,8 +105,16 @@ def _for_hydra(launch: Launch) -> list[str]:
         value = word.partition("=")[2]
         for change in selection.changes([override]):
             key = f"studies.{change.study}.{change.name}"
-            told.append(f"~{key}" if change.delete else f"++{key}={own_references(value, change.study)}")
+            if not change.delete:
+                told.append(f"++{key}={own_references(value, change.study)}")
+            elif _is_given(selection, change):  # Hydra takes null for nothing, and cannot delete it
+                told.append(f"~{key}")
     return told
+
+
+def _is_given(selection: Selection, change: SettingChange) -> bool:
+    values = selection.config.studies[change.study].all_values(selection.scale)
+    return dict(flatten_groups({"settings": values})).get(change.name) is not None
 
 
 @hydra.main(version_base="1.3", config_path=str(configs_root()), config_name=MAIN)
