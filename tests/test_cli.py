@@ -339,7 +339,7 @@ def test_hydra_answers_its_own_flags(toy_root: Path, here: Path) -> None:
     assert "rate: ${studies.drift.settings.optimizer.learning_rate}" in composed, "as every study takes it"
     help = hydra_says("--hydra-help")
     assert "== Flags ==" in help and "--config-dir" in help and "hydra/launcher: basic" in help
-    assert "Config search path" in hydra_says("--info", "searchpath")
+    assert "Config search path" in hydra_says("paper=toy", "--info", "searchpath")
     assert {path.name for path in here.iterdir()} == {"mine", "root"}
 
 

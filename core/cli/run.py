@@ -7,7 +7,7 @@ from core.errors import BadInput
 from core.launch import hydra_queries
 from core.launch.compose import compose_launch
 
-WITHOUT_PAPER = ("plugins", "searchpath")  # what Hydra can say of no run in particular
+WITHOUT_PAPER = ("plugins",)  # what Hydra can say of no run in particular
 SWEEP_WORDS = ("launcher", "sweeper", "objective", "points", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
 
 
