@@ -1,10 +1,12 @@
 """Performing a trial: once, or once with every value of a tuning's grid."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from core.papers.config import Tuning
 from core.papers.settings import Settings
+
+SomeSettings = TypeVar("SomeSettings", bound=Settings)
 
 
 def perform_trial(
@@ -24,7 +26,7 @@ def perform_trial(
             trial(with_value(settings, tuning.setting, chosen), keys, lab)
 
 
-def with_value(settings: Settings, name: str, value: Any) -> Settings:
+def with_value(settings: SomeSettings, name: str, value: Any) -> SomeSettings:
     """A copy of the settings with another value under a dotted name, checked."""
     first, _, rest = name.partition(".")
     return settings.replace(**{first: with_value(getattr(settings, first), rest, value) if rest else value})

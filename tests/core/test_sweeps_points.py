@@ -9,6 +9,7 @@ from scipy import stats as oracle
 from core.cli.main import main
 from core.errors import BadInput
 from core.launch import compose, jobs
+from core.launch.hydra_queries import search_path_words
 from core.runs import measurements
 from core.sweeps import objective, search, sweep_command
 from core.sweeps.objective import Objective
@@ -69,6 +70,23 @@ def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.Ca
     assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.compositions) == 2
     assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
     assert "unknown setting 'rate': did you mean 'pace'?" in capsys.readouterr().err
+
+
+def test_presets_and_further_arms_can_be_axes(here: Path) -> None:
+    folder = here / "mine" / "preset"
+    folder.mkdir(parents=True)
+    for name, rate in (("gentle", 0.2), ("brisk", 0.9)):
+        (folder / f"{name}.yaml").write_text(f"# @package _global_\nsettings: {{rate: {rate}}}\n")
+    words = (*WORDS, "+preset=gentle,brisk", *search_path_words(str(here / "mine")))
+    found = sweep_command.expand_points(words)
+    assert [point[-1] for point in found] == ["+preset=gentle", "+preset=brisk"]
+    launches = [compose.compose_launch(point) for point in found]
+    assert [launch.studies[0].settings.rate for launch in launches] == [0.2, 0.9]
+    checker = sweep_command.PointChecker(sweep_command.parse_command(words).fixed)
+    alone = compose.compose_launch([*WORDS, "settings.rate=0.9"])
+    assert checker.point(1, {"+preset": "brisk"}).runs == (jobs.make_job(alone, alone.studies[0]).run.identity,)
+    other = sweep_command.parse_command((*WORDS, "+preset=gentle,brisk"))
+    assert identity(*words) == sweep_command.grid_identity(other), "wherever the presets are"
 
 
 # Objectives

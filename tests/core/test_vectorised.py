@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def test_placeholders_stand_where_the_numbers_were() -> None:
 def test_filling_goes_through_partials_and_leaves_everything_else_as_it_is() -> None:
     varying = insert_placeholders(SETTINGS, NAMES)
 
-    def loss(settings: OneSettings, scale: float, x: float) -> float:
+    def loss(settings: Any, scale: float, x: float) -> float:
         return scale * settings.rate * settings.optimizer.learning_rate * settings.decays["ticket"] * x
 
     inner = partial(loss, varying)
