@@ -13,7 +13,7 @@ ENVIRONMENT := $(or $(wildcard .venv/cuda.stamp),.venv/cpu.stamp)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test format lock gpu clean
+.PHONY: help run test format schema lock gpu clean
 
 help:                             ## this list
 	@echo 'Encore: published experiments performed again, each ending in a verdict on the claims of the paper.'
@@ -39,6 +39,9 @@ format: $(ENVIRONMENT)            ## mend what the linter can mend, and the layo
 	.venv/bin/ruff format .
 
 gpu: .venv/cuda.stamp             ## install the CUDA lock (Linux, NVIDIA) into .venv
+
+schema: $(ENVIRONMENT)            ## write anew what editors know of configs
+	.venv/bin/python -m core.papers.schema
 
 # One file for all supported Pythons, with hashes and without any address. `make lock ARGS=--upgrade` takes the newest.
 COMPILE = .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet $(ARGS)

@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+WINNERS = "winners.json"  # of tuning studies, beside the published results
+
 
 def project_root() -> Path:
     """The checkout with `configs/` and `experiments/` (`ENCORE_ROOT`, by default the one this package stands in)."""

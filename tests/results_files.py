@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from core.files import sha256, write_json
-from core.papers.config import PaperConfig
+from core.papers.config import PaperConfig, parse_config
+from core.papers.settings import Settings, setting
 from core.runs.identity import digest
 from core.runs.measurements import write_measurements
 
@@ -45,22 +46,44 @@ def claim(name: str, verdict: str = "holds", **changes: Any) -> dict[str, Any]:
     return base | {"deviations": [], "control": control} | changes
 
 
+class GroupSettings(Settings):
+    """A group."""
+
+    name: str = setting("which")
+
+
+class ResultSettings(Settings):
+    """Settings of the studies below."""
+
+    learning_rate: float = setting("step size", gt=0)
+    optimizer: GroupSettings = setting("optimizer")
+    hidden: tuple[int, ...] = setting("widths")
+    iterations: int | None = setting("length", default=None)
+
+
 def config(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2"), **about: Any) -> PaperConfig:
     paper = {"title": title, "authors": ["A. Author", "B. Author"], "year": 2019, "venue": "ICLR"}
     paper |= {"arxiv": "1803.03635", "fields": ["sparsity"], "idea": "The idea in a sentence."} | about
-    deviation = {"what": "training length", "paper": 50000, "laptop": 4000, "bears_on": ["C1"], "why": "time"}
+    deviation = {"what": "training length", "paper": 50000, "laptop": 4000, "bears_on": claims[:1], "why": "time"}
     settings = {"learning_rate": 0.0012, "optimizer": {"name": "adam"}, "hidden": [300, 100]}
     study: dict[str, Any] = {
         "says": "The default study.",
-        "arms": {"dense": "the whole network"},
+        "arms": {"dense": "the whole network", "ticket": "a part of it", "reinit": "the same, drawn anew"},
         "deviations": [deviation],
     }
     study |= {"settings": settings, "scales": {"smoke": {"learning_rate": 0.1}, "paper": {"iterations": 50000}}}
     printed = {"value": 0.5, "unit": "percentage points", "where": "figure 4a"}
-    listed = {name: {"says": f"Sentence of {name}.", "printed": printed, "study": "lenet"} for name in claims}
-    return PaperConfig(
-        slug, {"paper": paper, "studies": {"lenet": study, "conv": study | {"default": False}}, "claims": listed}
-    )
+    more = {"metric": "test_accuracy", "arms": ["ticket", "dense"], "matters": 0.17}
+    control = {"ticket": "reinit"}
+    listed = {
+        name: {"says": f"Sentence of {name}.", "printed": printed, "study": "lenet", "more": more, "control": control}
+        for name in claims
+    }
+    written = {"paper": paper, "metrics": {"test_accuracy": "percent"}, "claims": listed}
+    made = parse_config(slug, written | {"studies": {"lenet": study, "conv": study | {"default": False}}})
+    for each in made.studies.values():
+        vars(each)["settings_class"] = ResultSettings  # in the place of an experiment's
+    return made
 
 
 def provenance(date: str = "2026-01-02", seconds: float = 540.0) -> dict[str, Any]:

@@ -108,53 +108,60 @@ REFUSALS = {
     "run": "which paper",
     "run paper=lotery_ticket": "unknown paper 'lotery_ticket': did you mean 'lottery_ticket'?",
     f"run {PAPER} scal=smoke": "unknown key 'scal': did you mean 'scale'?",
-    f"run {PAPER} scale=smok": "unknown scale 'smok': did you mean 'smoke'?",
+    f"run {PAPER} scale=smok": "scale='smok' is not a valid choice: did you mean 'smoke'?",
     f"run {PAPER} study=lene": "unknown study of lottery_ticket 'lene': did you mean 'lenet'?",
     f"run {PAPER} study=[lenet,con]": "did you mean 'conv'?",
-    f"run {PAPER} tracking=wandbb": "wandb",
+    f"run {PAPER} tracking=wandbb": "unknown tracking 'wandbb': did you mean 'wandb'?",
     f"run {PAPER} tracking.mode=ofline": "offline",
     f"run {PAPER} tracking.projekt=x": "project",
     f"run {PAPER} tracking=trackio tracking.mode=online": "choose from offline, disabled",
-    f"run {PAPER} device=gpu": "unknown device 'gpu'",
+    f"run {PAPER} device=gpu": "device='gpu' is not a valid choice",
     f"run {PAPER} axis=vmapp": "did you mean 'vmap'?",
-    f"run {PAPER} settings.iteration=5": "did you mean 'iterations'?",
+    f"run {PAPER} settings.training.iteration=5": "did you mean 'training.iterations'?",
     f"run {PAPER} settings.optimizer.learning_rat=5": "did you mean 'optimizer.learning_rate'?",
-    f"run {PAPER} studies.lenett.settings.rounds=5": "did you mean 'lenet'?",
-    f"run {PAPER} studies.conv.settings.rounds=5": "study 'conv' is not selected",
-    f"run {PAPER} settings.iterations=many": "must be a whole number",
-    f"run {PAPER} settings.iterations=1.5": "must be a whole number",
-    f"run {PAPER} settings.augment=1": "must be true or false",
-    f"run {PAPER} settings.hidden=300": "must be a list",
+    f"run {PAPER} studies.lenett.settings.reinit=[5]": "did you mean 'lenet'?",
+    f"run {PAPER} studies.conv.settings.reinit=[5]": "study 'conv' is not selected",
+    f"run {PAPER} settings.training.iterations=many": "must be a whole number",
+    f"run {PAPER} settings.training.iterations=1.5": "must be a whole number",
+    f"run {PAPER} settings.data.augment=1": "must be true or false",
+    f"run {PAPER} settings.network.hidden=300": "must be a list",
     f"run {PAPER} settings.optimizer=adam": "must be a group of settings",
     f"run {PAPER} settings.optimizer.name=adamm": "did you mean 'adam'?",
-    f"run {PAPER} settings.optimizer.momentum=0.9": "adam takes no momentum; it belongs to sgd, rmsprop",
-    f"run {PAPER} settings.dataset=mnis": "did you mean 'mnist'?",
-    f"run {PAPER} settings.scope=layers": "did you mean 'layer'?",
-    f"run {PAPER} settings.prune_dense=1.0": "must lie in [0, 1)",
-    f"run {PAPER} settings.prune_dense=-0.1": "must lie in [0, 1)",
+    f"run {PAPER} settings.optimizer.momentum=0.9": "takes no momentum; it belongs to sgd, rmsprop",
+    f"run {PAPER} settings.data.name=mnis": "did you mean 'mnist'?",
+    f"run {PAPER} settings.pruning.scope=layers": "did you mean 'layer'?",
+    f"run {PAPER} settings.pruning.dense=1.0": "must lie in [0, 1)",
+    f"run {PAPER} settings.pruning.dense=-0.1": "must lie in [0, 1)",
     f"run {PAPER} studies.ladder.settings.prune=0": "must lie in (0, 1)",
-    f"run {PAPER} settings.prune_dense=nan": "finite",
-    f"run {PAPER} studies.lenet.settings.rounds=0": "must lie in [1, inf)",
-    f"run {PAPER} studies.lenet.settings.rounds=70": "less than one weight",
-    f"run {PAPER} studies.lenet.settings.rounds=3": "beyond rounds=3",
-    f"run {PAPER} settings.validation=59999": "less than one batch",
-    f"run {PAPER} replicates=0": "replicates=0 must be a whole number from 1 on",
+    f"run {PAPER} settings.pruning.dense=nan": "finite",
+    f"run {PAPER} settings.pruning.rounds=0": "must lie in (0, inf)",
+    f"run {PAPER} settings.pruning.rounds=70": "less than one weight",
+    f"run {PAPER} settings.pruning.rounds=3": "settings.pruning.rounds=3 does not go with settings.reinit=",
+    f"run {PAPER} settings.data.validation=60000": "leaves too few of the 60000 examples",
+    f"run {PAPER} replicates=0": "replicates=0 is out of range: it must lie in [1, 10000]",
     f"run {PAPER} replicates=two": "must be a whole number",
-    f"run {PAPER} first_replicate=-1": "from 0 on",
-    f"run {PAPER} workers=0": "from 1 on",
-    f"run {PAPER} budget.minutes=0": "positive number",
-    f"run {PAPER} settings.iterations": "is not an override",
-    f"run {PAPER} settings.iterations=": "must be a whole number",
-    f"run {PAPER} settings.iterations=100,200": "add -m",
-    f"run {PAPER} ~settings.iterations": "cannot be removed",
-    f"run {PAPER} +extra=1": "cannot be added",
-    f"run {PAPER} hydra.run.dir=x": "add -m",
+    f"run {PAPER} first_replicate=-1": "first_replicate=-1 is out of range",
+    f"run {PAPER} workers=0": "workers=0 is out of range",
+    f"run {PAPER} budget.minutes=0": "budget.minutes=0 is out of range",
+    f"run {PAPER} settings.training.batch": "is not an override",
+    f"run {PAPER} settings.training.batch=": "must be a whole number",
+    f"run {PAPER} settings.training.batch=100,200": "add -m",
+    f"run {PAPER} ~settings.training.batch": "settings.training.batch is missing: examples in a batch",
+    f"run {PAPER} +extra=1": "unknown key 'extra'",
+    f"run {PAPER} hydra.run.dir=x": "a run's folder bears its identity",
+    f"run {PAPER} hydra.sweep.dir=x": "add -m",
+    f"run {PAPER} hydra/launcher=joblib": "add -m",
     f"run {PAPER} --sweep": "unrecognized arguments: --sweep",
     f"run {PAPER} --cfg jobs": "invalid choice: 'jobs'",
+    f"run {PAPER} --info defalts": "invalid choice: 'defalts'",
+    f"run {PAPER} --resolve": "--resolve and --package belong to --cfg",
+    f"run {PAPER} --cfg job --package studies.lene": "did you mean 'studies.lenet'?",
+    f"run {PAPER} --config-dir nowhere": "--config-dir nowhere is no folder",
     f"run -m --cfg job {PAPER}": "--cfg",
-    f"run -m {PAPER} settings.prune_dense=0.2,1.5": "must lie in [0, 1)",
+    "run --info defaults": "which paper?",
+    f"run -m {PAPER} settings.pruning.dense=0.2,1.5": "must lie in [0, 1)",
     f"run -m {PAPER} scale=smoke,laptopp": "did you mean 'laptop'?",
-    f"run -m {PAPER} settings.prune_dense=interval(0,1)": "continuous range",
+    f"run -m {PAPER} settings.pruning.dense=interval(0,1)": "continuous range",
     "show lotery": "did you mean 'lottery_ticket'?",
     "show": "the following arguments are required: paper",
     "list --field sparsty": "did you mean 'sparsity'?",
@@ -187,22 +194,18 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
 # Settings
 
 
-def test_the_final_settings_are_page_then_scale_then_command_line(
+def test_the_final_settings_are_config_then_scale_then_command_line(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("scale=smoke", "study=[lenet,tuning]", "settings.iterations=40", "studies.tuning.settings.batch=7")
-    shown = yaml.safe_load(told(capsys, "run", PAPER, *words, "replicates=3", "--cfg", "job"))
+    words = ("scale=smoke", "study=[lenet,tuning]", "settings.training.iterations=40")
+    own = "studies.tuning.settings.training.batch=7"
+    shown = yaml.safe_load(told(capsys, "run", PAPER, *words, own, "replicates=3", "--cfg", "job"))
     config = load_config("lottery_ticket")
     assert shown["scale"] == "smoke" and list(shown["studies"]) == ["lenet", "tuning"]
     for name, changed in (("lenet", {}), ("tuning", {"batch": 7})):
-        smoke = config.studies[name].build(config.studies[name].values("smoke"))
-        expected = {each: getattr(smoke, each) for each in smoke.__dataclass_fields__}
-        expected |= {"iterations": 40, **changed}
-        found = shown["studies"][name]["settings"]
-        for each, value in expected.items():
-            if each != "optimizer":
-                assert found[each] == (list(value) if isinstance(value, tuple) else value)
-        assert found["optimizer"]["learning_rate"] == smoke.optimizer.learning_rate
+        expected = config.studies[name].all_values("smoke")
+        expected["training"] |= {"iterations": 40, **changed}
+        assert shown["studies"][name] == {"replicates": 3, "settings": expected}
         assert shown["studies"][name]["replicates"] == 3
     assert not list(here.iterdir())
 
@@ -223,7 +226,7 @@ def test_completion_knows_papers_studies_and_settings(here: Path, capsys: pytest
         "encore ru": "run",
         "encore run paper=lot": PAPER,
         f"encore run {PAPER} study=le": "study=lenet",
-        f"encore run {PAPER} settings.iter": "settings.iterations=",
+        f"encore run {PAPER} settings.training.iter": "settings.training.iterations=",
         f"encore run {PAPER} settings.optimizer.learn": "settings.optimizer.learning_rate=",
         f"encore run {PAPER} scale=sm": "scale=smoke",
         f"encore run -m {PAPER} launcher=jo": "launcher=joblib",
@@ -250,10 +253,10 @@ def test_a_sweep_runs_every_point_once(
     toy_root: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("run", "-m", "paper=toy", "scale=smoke", "study=fit", "tracking=none", "replicates=1")
-    assert main([*words, "settings.rate=0.1,0.2", "settings.widths=[3]"]) == 0
+    assert main([*words, "settings.rate=0.1,0.2", "settings.every=3"]) == 0
     assert len(run_folders(here)) == 2 and capfd.readouterr().out.count("✓") == 2
     before = {path: path.stat().st_mtime_ns for path in here.rglob("done.json")}
-    assert main([*words, "settings.rate=0.2,0.1", "settings.widths=[3]"]) == 0
+    assert main([*words, "settings.rate=0.2,0.1", "settings.every=3"]) == 0
     assert "2 finished before" in capfd.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in here.rglob("done.json")} == before
     assert {path.name for path in here.iterdir()} == {"results", "root"}
@@ -289,6 +292,55 @@ def test_more_replicates_reuse_those_there_are(toy_root: Path, here: Path, capsy
     assert {path: after[path] for path in before} == before
     assert {path.relative_to(run).parts[1] for path in after} == {"000000", "000001", "000002"}
     assert sorted(path.name for path in (run / "verdict").iterdir()) == ["0-2", "0-3"]
+
+
+def test_a_run_keeps_its_command_where_users_of_hydra_look(
+    toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["paper=toy", "study=fit", "scale=smoke", "tracking=none", "workers=1", "settings.every=${settings.size}"]
+    assert main(["run", *words, "replicates=1"]) == 0
+    [run] = run_folders(here)
+    folder = run / ".hydra"
+    kept = {path.name: yaml.safe_load(path.read_text()) for path in folder.iterdir()}
+    assert set(kept) == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    assert kept["overrides.yaml"] == [*words, "replicates=1"]
+    assert kept["config.yaml"]["studies"]["fit"]["settings"]["every"] == "${studies.fit.settings.size}"
+    assert kept["config.yaml"]["studies"]["fit"]["replicates"] == 1
+    assert kept["hydra.yaml"]["hydra"]["job"]["name"] == "encore"
+    assert main(["run", *words, "replicates=1", "budget.minutes=7"]) == 0
+    assert yaml.safe_load((folder / "overrides.yaml").read_text()) == kept["overrides.yaml"], "nothing was computed"
+    assert main(["run", *words, "replicates=2"]) == 0
+    assert yaml.safe_load((folder / "overrides.yaml").read_text())[-1] == "replicates=2"
+    assert run_folders(here) == [run] and not [path for path in folder.iterdir() if path.suffix == ".tmp"]
+
+
+def hydra_says(*words: str) -> str:
+    """What a command prints in a process of its own, as Hydra sets up logging in the one that asks it."""
+    root = Path(__file__).parents[1]
+    found = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", *words], capture_output=True, text=True, timeout=120, cwd=root,
+        check=False,
+    )  # fmt: skip
+    assert (found.returncode, found.stderr) == (0, ""), found.stderr
+    return found.stdout
+
+
+def test_hydra_answers_its_own_flags(toy_root: Path, here: Path) -> None:
+    presets = here / "mine" / "preset"
+    presets.mkdir(parents=True)
+    (presets / "mine.yaml").write_text("# @package _global_\nscale: smoke\n")
+    shown = hydra_says("paper=toy", "+preset=mine", "--config-dir", str(here / "mine"), "--info", "defaults")
+    assert "Defaults List" in shown and "preset/mine" in shown and "paper/toy" in shown
+    tree = hydra_says("paper=toy", "study=fit", "--info", "defaults-tree")
+    assert "Defaults Tree" in tree and "paper: toy" in tree
+    rate, deleted = "settings.rate=${settings.optimizer.learning_rate}", ("~settings.limit", "~settings.mode")
+    words = (rate, *deleted, "settings={steps: 500}")
+    composed = hydra_says("paper=toy", "study=[fit,drift]", *words, "--info", "config")
+    assert "rate: ${studies.drift.settings.optimizer.learning_rate}" in composed, "as every study takes it"
+    help = hydra_says("--hydra-help")
+    assert "== Flags ==" in help and "--config-dir" in help and "hydra/launcher: basic" in help
+    assert "Config search path" in hydra_says("paper=toy", "--info", "searchpath")
+    assert {path.name for path in here.iterdir()} == {"mine", "root"}
 
 
 def test_a_plan_is_recorded_nowhere(toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,9 @@ def main(arguments: argparse.Namespace) -> int:
     for slug in papers:
         config = load_config(slug)
         studies = config.select("all" if arguments.every_study else None)
-        wanted = {
-            name
-            for study in studies
-            for scale in scales
-            for name in data_sets_of_settings(study.build(study.values(scale)))
-        }
+        values = [(study, study.values(scale)) for study in studies for scale in scales]
+        built = [study.build(each) for study, each in values if not study.waits_for_winners(each)]
+        wanted = {name for settings in built for name in data_sets_of_settings(settings)}
         for name in sorted(wanted):
             loading.fetch_data_set(name)
         if not wanted:

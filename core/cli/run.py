@@ -1,18 +1,20 @@
 """`encore run`: check the whole command first, then run it, or all the points of a sweep."""
 
 import argparse
+from collections.abc import Sequence
 
 from core.errors import BadInput
 from core.launch import hydra_queries
 from core.launch.compose import compose_launch
 
-SWEEP_WORDS = ("launcher", "sweeper", "objective", "points")
+WITHOUT_PAPER = ("plugins",)  # what Hydra can say of no run in particular
+SWEEP_WORDS = ("launcher", "sweeper", "objective", "points", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run one launch or a sweep, or print what Hydra would make of it; returns the exit code."""
     words = [*arguments.overrides, *hydra_queries.search_path_words(arguments.config_dir)]
-    if arguments.hydra_help or (arguments.info and not arguments.overrides):
+    if arguments.hydra_help or arguments.info in WITHOUT_PAPER:
         hydra_queries.ask_hydra(None, words, _flags(arguments))
         return 0
     if arguments.multirun and (arguments.cfg or arguments.info):
@@ -21,9 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
         from core.sweeps import driver
 
         return driver.run_sweep(words)
-    for word in arguments.overrides:
-        if word.partition("=")[0].split(".")[0].split("/")[0] in SWEEP_WORDS:
-            raise BadInput(f"'{word}' speaks to sweeps: add -m")
+    _check_words(arguments.overrides)
     if not arguments.cfg and (arguments.resolve or arguments.package):
         raise BadInput("--resolve and --package belong to --cfg job, --cfg hydra or --cfg all")
     launch = compose_launch(words)
@@ -36,6 +36,16 @@ def main(arguments: argparse.Namespace) -> int:
 
         return run_launch(launch)
     return 0
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse words that a single run would pass over."""
+    for word in words:
+        key = word.partition("=")[0].replace("/", ".").lstrip("+~")
+        if any(key == each or key.startswith(f"{each}.") for each in SWEEP_WORDS):
+            raise BadInput(f"'{word}' speaks to sweeps: add -m")
+        if key.startswith("hydra.run."):
+            raise BadInput(f"'{word}': a run's folder bears its identity; ENCORE_RESULTS moves all of them")
 
 
 def _flags(arguments: argparse.Namespace) -> list[str]:

@@ -57,7 +57,8 @@ def clause_values(clause: Clause, table: pd.DataFrame) -> UnitValues:
                 "select one, reduce it with a step, or name it in over"
             )
     if clause.exact and len(rows) > 1:
-        worst = np.maximum(clause.region[0] - values[:, 0], values[:, 0] - clause.region[1]).argmax()
+        low, high = (np.full(len(rows), bound) for bound in clause.region)
+        worst = np.maximum(stats.difference(low, values[:, 0]), stats.difference(values[:, 0], high)).argmax()
         rows, values = rows.iloc[[worst]], values[[worst]]
     order = rows[list(clause.over)].sort_values(list(clause.over)).index if clause.over else rows.index
     units = rows.loc[order, list(clause.over)].reset_index(drop=True)

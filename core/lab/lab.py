@@ -5,7 +5,7 @@ replicate are lifted over the batch, what is kept on disk, and where an interrup
 """
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +106,7 @@ class Lab:
         self._scope = Scope()
 
     @contextmanager
-    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Iterator[None]:
+    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Generator[None]:
         """For as long as the context lasts, begin names of stages with `prefix` and measure under `conditions`, too."""
         outer, self._scope = self._scope, self._scope.within(prefix, conditions)
         try:

@@ -4,7 +4,7 @@ It answers what a run would cost, and whether a configuration of any size can be
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +112,7 @@ class ShapeLab:
         return shapes
 
     @contextmanager
-    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Iterator[None]:
+    def scope(self, prefix: str, conditions: Mapping[str, Any]) -> Generator[None]:
         """As `core.lab.lab.Lab.scope`."""
         outer, self._scope = self._scope, self._scope.within(prefix, conditions)
         try:

@@ -3,6 +3,7 @@
 Nothing here writes a file. Every fault is one `BadInput` line with the nearest valid name.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +21,7 @@ from yaml import YAMLError
 from core.errors import BadInput, suggest, unknown_name
 from core.launch.hosts import Hosts, parse_hosts
 from core.launch.options import RunOptions, option_names
-from core.launch.overrides import (
-    SettingChange,
-    changes_of_values,
-    is_setting,
-    parse_overrides,
-    setting_changes,
-)
+from core.launch.overrides import Selection, SettingChange, is_setting, parse_overrides
 from core.launch.paper_source import register, scale_for_hydra
 from core.papers.claims import SCALES
 from core.papers.config import PaperConfig, StudyConfig, load_config
@@ -37,7 +32,7 @@ from core.paths import project_root
 from core.tracking.mirror import check_tracking
 
 MAIN = "run"  # the config that Hydra begins with
-NOT_OPTIONS = ("studies", "settings")
+NOT_OPTIONS = ("studies", "settings", "hydra")
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,7 @@ class Launch:
     Attributes:
       words: the overrides as they were given.
       job: Hydra's composition, unresolved; None of a launch that no command line asked for.
+      hydra: the part of it that is Hydra's own.
     """
 
     config: PaperConfig
@@ -71,17 +67,24 @@ class Launch:
     hosts: Hosts = field(default_factory=Hosts)
     words: tuple[str, ...] = ()
     job: DictConfig | None = None
+    hydra: DictConfig | None = None
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What does not depend on settings from the command line: many points of a sweep share it."""
+    """What does not depend on settings from the command line: many points of a sweep share it.
 
-    config: PaperConfig
-    job: DictConfig
+    Attributes:
+      job: what Hydra composed, unresolved, without its own part.
+      hydra: Hydra's own part.
+      changes: what a preset says of all studies, and `replicates=` of each.
+    """
+
+    selection: Selection
     options: RunOptions
-    selected: tuple[StudyConfig, ...]
-    preset: tuple[SettingChange, ...]
+    job: DictConfig
+    hydra: DictConfig
+    changes: tuple[SettingChange, ...]
 
 
 Compositions = dict[tuple[str, ...], Composition]
@@ -98,16 +101,15 @@ def compose_launch(words: Sequence[str], compositions: Compositions | None = Non
             raise BadInput(
                 f"'{override.input_line}' names several values: add -m to sweep over them, or write [a,b] for a list"
             )
-    others = tuple(str(override.input_line) for override in overrides if not is_setting(override))
+    others = [override for override in overrides if not is_setting(override)]
+    key = tuple(str(override.input_line) for override in others)
     compositions = {} if compositions is None else compositions
-    if others not in compositions:
-        compositions[others] = _compose(others, [each for each in overrides if not is_setting(each)])
-    found = compositions[others]
-    changes = setting_changes(
-        [each for each in overrides if is_setting(each)], found.config, found.selected, found.options.scale
-    )
-    job = _changed(found.job, [*found.preset, *changes])
-    return _launch(found, job, [*found.preset, *changes], tuple(words))
+    if key not in compositions:
+        compositions[key] = _compose(key, others)
+    found = compositions[key]
+    settings = [override for override in overrides if is_setting(override)]
+    changes = [*found.changes, *found.selection.changes(settings)]
+    return _launch(found, _changed(found.job, changes), changes, tuple(words))
 
 
 def default_launch(config: PaperConfig, scale: str, name: str) -> Launch:
@@ -125,7 +127,7 @@ def compose_with_hydra(name: str, words: Sequence[str], hydra: bool = False) -> 
     register()
     with one_line_errors():
         GlobalHydra.instance().clear()
-        with initialize_config_dir(str(configs_root()), version_base="1.3"):
+        with initialize_config_dir(str(configs_root()), job_name="encore", version_base="1.3"):
             return compose(name, overrides=list(words), return_hydra_config=hydra)
 
 
@@ -139,7 +141,11 @@ def one_line_errors() -> Any:
     """Turn what Hydra, OmegaConf and YAML complain of into BadInput with one line."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{Path(mark.name).name}, line {mark.line + 1}: " if mark is not None else ""
+        raise BadInput(f"{place}{getattr(error, 'problem', None) or error}") from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra itself raises all of them
         raise BadInput(_one_line(str(error))) from None
 
 
@@ -150,33 +156,62 @@ def _compose(words: tuple[str, ...], overrides: Sequence[Override]) -> Compositi
     """
     slug, given = _paper(overrides), {override.key_or_group: override for override in overrides}
     scale = str(given["scale"].value()) if "scale" in given else "laptop"
-    with scale_for_hydra(scale if scale in SCALES else "laptop"):
-        job = compose_with_hydra(MAIN, words)
-    if job.scale in SCALES and job.scale != scale:
-        with scale_for_hydra(job.scale):
-            job = compose_with_hydra(MAIN, words)
+    job = _compose_at(scale, words)
+    if (said := job.get("scale")) in SCALES and said != scale:
+        job = _compose_at(said, words)
+    _check_added(job, overrides)
     options = _options(job)
     config = load_config(slug)
-    selected = config.select(options.study)
-    with one_line_errors():
-        preset = OmegaConf.to_container(job.get("settings") or OmegaConf.create({}), resolve=False)
-    assert isinstance(preset, dict)
-    values = {str(name): value for name, value in preset.items()}
-    changes = changes_of_values(values, config, selected, options.scale)
+    selection = Selection(config, config.select(options.study), options.scale)
     with open_dict(job):
-        job.pop("settings", None)
-        job.studies = {study.name: job.studies[study.name] for study in selected}
-    return Composition(config, job, options, tuple(selected), tuple(changes))
+        hydra, preset = job.hydra, job.get("settings")
+        del job["hydra"], job["settings"]
+        for name in job.studies:
+            if name not in config.studies:
+                raise unknown_name(f"study of {slug}", str(name), config.studies)
+        job.studies = {study.name: job.studies[study.name] for study in selection.studies}
+    changes = selection.changes_of_values(_plain_values(preset))
+    if options.replicates is not None:
+        changes += [SettingChange(study.name, "replicates", options.replicates) for study in selection.studies]
+    return Composition(selection, options, job, hydra, tuple(changes))
+
+
+def _compose_at(scale: str, words: Sequence[str]) -> DictConfig:
+    with scale_for_hydra(scale if scale in SCALES else "laptop"):
+        return compose_with_hydra(MAIN, words, hydra=True)
+
+
+def _plain_values(preset: Any) -> dict[str, Any]:
+    """The group `settings` of a preset as plain data, references as they are written."""
+    if preset is None:
+        return {}
+    values = OmegaConf.to_container(preset, resolve=False) if OmegaConf.is_config(preset) else preset
+    if not isinstance(values, Mapping):
+        raise BadInput(f"settings={values!r} must be a group of keys")
+    return {str(name): value for name, value in values.items()}
 
 
 def _paper(overrides: Sequence[Override]) -> str:
+    named = [override for override in overrides if override.key_or_group == "paper"]
+    if not named or named[-1].is_delete() or named[-1].value() is None:
+        raise BadInput("which paper? write paper=<name>; `encore list` shows all of them")
+    slug = str(named[-1].value())
+    if slug not in all_slugs():
+        raise unknown_name("paper", slug, all_slugs())
+    return slug
+
+
+def _check_added(job: DictConfig, overrides: Sequence[Override]) -> None:
+    """Say what a preset lacks that became a key of its own: its folder, or the line that lets it speak of the run."""
     for override in overrides:
-        if override.key_or_group == "paper":
-            slug = str(override.value())
-            if slug not in all_slugs():
-                raise unknown_name("paper", slug, all_slugs())
-            return slug
-    raise BadInput("which paper? write paper=<name>; `encore list` shows all of them")
+        key = override.key_or_group
+        if override.is_add() and key in job and key not in RunOptions.model_fields:
+            if OmegaConf.is_config(job[key]):
+                raise BadInput(f"{key}/{override.value()}.yaml must begin with the line '# @package _global_'")
+            raise BadInput(
+                f"unknown key '{key}': {suggest(key, option_names())}; of a preset of your own, --config-dir names the "
+                "folder"
+            )
 
 
 def _options(job: DictConfig) -> RunOptions:
@@ -205,20 +240,20 @@ def _changed(job: DictConfig, changes: Sequence[SettingChange]) -> DictConfig:
 
 
 def _launch(found: Composition, job: DictConfig, changes: Sequence[SettingChange], words: tuple[str, ...]) -> Launch:
-    options = found.options
+    options, selection = found.options, found.selection
     with one_line_errors():
         studies = OmegaConf.to_container(job.studies, resolve=True)
     assert isinstance(studies, dict)
     chosen = []
-    for study in found.selected:
-        values, given = studies[study.name], [change for change in changes if change.study == study.name]
-        names = [change.name.removeprefix("settings.") for change in given if change.name != "replicates"]
-        replicates = options.replicates if options.replicates is not None else values["replicates"]
-        _check_replicates(replicates)
-        settings = study.build(values["settings"], names)
-        chosen.append(SelectedStudy(study, settings, _overridden(study, settings, options.scale), replicates))
+    for study in selection.studies:
+        values = studies[study.name]
+        _check_replicates(values["replicates"])
+        given = [name for change in changes if change.study == study.name for name in change.setting_names()]
+        settings = study.build(values["settings"], given)
+        overridden = _overridden(study, settings, options.scale)
+        chosen.append(SelectedStudy(study, settings, overridden, values["replicates"]))
     return Launch(
-        config=found.config,
+        config=selection.config,
         scale=options.scale,
         studies=tuple(chosen),
         first_replicate=options.first_replicate,
@@ -230,12 +265,13 @@ def _launch(found: Composition, job: DictConfig, changes: Sequence[SettingChange
         hosts=parse_hosts(options.hosts.model_dump()),
         words=words,
         job=job,
+        hydra=found.hydra,
     )
 
 
 def _overridden(study: StudyConfig, settings: Settings, scale: str) -> tuple[str, ...]:
     """Names of the settings that are not the config's own, wherever they come from."""
-    own = dict(flatten_settings(settings_as_dict(study.build(study.values(scale)))))
+    own = dict(flatten_settings(study.all_values(scale)))
     found = dict(flatten_settings(settings_as_dict(settings)))
     return tuple(sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name)))
 
@@ -247,10 +283,13 @@ def _check_replicates(value: Any) -> None:
 
 
 def _one_line(message: str) -> str:
-    """Hydra's message as one line; for a key that does not exist, the nearest one that does."""
+    """Hydra's message as one line; for a key or a choice that does not exist, the nearest one that does."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if lines and lines[0].startswith("Could not override '"):
         key = lines[0].split("'")[1]
         return f"unknown key '{key}': {suggest(key, [*option_names(), 'settings.', 'studies.'])}"
+    if len(lines) > 2 and (missing := re.search("Could not find '(.*)/(.*)'", lines[0])) and "Available" in lines[1]:
+        names = lines[2 : next((i for i, line in enumerate(lines) if line.startswith("Config search path")), None)]
+        return f"unknown {missing[1]} '{missing[2]}': {suggest(missing[2], names)}"
     useful = [line for line in lines if not line.startswith(("Check that", "To append", "full_key", "object_type"))]
     return "; ".join(useful[:2]).replace("\t", " ")

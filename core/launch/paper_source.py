@@ -5,7 +5,7 @@ not read `configs/paper/<slug>.yaml` itself: this source, which Hydra finds befo
 `paper` with plain values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ _scale = ["laptop"]  # what the composition that is under way asks for
 
 
 @contextmanager
-def scale_for_hydra(scale: str) -> Iterator[None]:
+def scale_for_hydra(scale: str) -> Generator[None]:
     """Give Hydra the settings of a scale for as long as the context lasts."""
     _scale.append(scale)
     try:

@@ -38,7 +38,7 @@ NumberOrPerArm = Annotated[
 
 
 class OptimizerSettings(Settings):
-    """An optax optimizer by name; what is left out keeps optax's default."""
+    """An optax optimizer by name; what is left out keeps optax's default, but for weight decay: none."""
 
     name: Literal["adam", "adamw", "sgd", "rmsprop", "lion"] = setting("optax optimizer")
     learning_rate: NumberOrPerArm = setting("step size at its highest, for all arms or by arm")

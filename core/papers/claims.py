@@ -1,6 +1,6 @@
 """The claims of a config: what a sentence of the paper says, how it is judged, and what must not hold.
 
-`ClaimForm` is what a config may write. `compile_claims` makes `Claim`s of it: clauses in their whole form, with units.
+`ClaimForm` is what a config may write. `compile_claim` makes a `Claim` of it: clauses in their whole form, with units.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from core.errors import BadInput, unknown_name
 from core.papers.clause_language import (
@@ -30,12 +30,15 @@ from core.papers.clause_language import (
     Times,
     Trend,
     Values,
+    one_of,
     repeated,
+    to_tuple,
     whole_forms,
 )
 
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
+BODIES = ("all", "any", "at_least", *SHORT_FORMS)
 CONTROL_KEYS = ("name", "swap", "select")
 LEVEL = 0.95
 
@@ -59,11 +62,24 @@ class Printed(Form):
     where: str = Field(description="abstract, section, table or figure")
 
 
+def _accept_swap(schema: dict[str, Any]) -> None:
+    """Let the JSON schema of a control take a mapping of values, too."""
+    properties = schema["properties"]
+    some = {"minProperties": 1}
+    whole = {**schema, "anyOf": [{"properties": {key: some}, "required": [key]} for key in ("swap", "select")]}
+    others = {"type": "object", "minProperties": 1, "additionalProperties": properties["swap"]["additionalProperties"]}
+    others["not"] = {"anyOf": [{"required": [key]} for key in CONTROL_KEYS]}
+    description = schema["description"]
+    schema.clear()
+    schema.update(description=description, anyOf=[whole, others])
+
+
 class ControlForm(Form):
     """The same claim with arms or conditions exchanged; a mapping of values alone is a swap."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _accept_swap(schema))
     name: str = Field("", description="by default the exchange in words")
-    swap: dict[Scalar, Scalar] = Field({}, description="value: what takes its place in selections and contrasts")
+    swap: dict[str, Scalar] = Field({}, description="value: what takes its place in selections and contrasts")
     select: dict[str, Values] = Field({}, description="columns selected anew")
 
     @model_validator(mode="before")
@@ -89,6 +105,7 @@ class AtLeast(Form):
 class ClaimForm(Form):
     """A falsifiable sentence of the paper: one short form, or clauses under `all`, `any` or `at_least`."""
 
+    model_config = ConfigDict(json_schema_extra=one_of(*BODIES))
     says: str = Field(description="the sentence, no less and no more than the paper's")
     study: str = Field(description="the study that measures it")
     printed: Printed | None = Field(None, description="what the paper prints")
@@ -111,9 +128,11 @@ class ClaimForm(Form):
 
     @model_validator(mode="after")
     def _one_body(self) -> Self:
-        given = [name for name in ("all", "any", "at_least", *SHORT_FORMS) if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give its clauses under one of all, any, at_least, {', '.join(SHORT_FORMS)}: {given}")
+        given = [name for name in BODIES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give its clauses once, not under {' and '.join(given)}")
+        if not given:
+            raise ValueError(f"give its clauses under one of {', '.join(BODIES)}")
         return self
 
     def clauses(self) -> tuple[str, int, list[ClauseForm]]:
@@ -203,14 +222,16 @@ class Claim:
         return 1 - (1 - self.level) / (1 if self.join == "all" else len(self.clauses))
 
 
-def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: Mapping[str, str] = {}) -> Claim:
-    """A claim from what the config writes. Raises BadInput for what contradicts itself.
+def compile_claim(
+    name: str, form: ClaimForm, metrics: Mapping[str, str], studies: Mapping[str, Mapping[str, str]]
+) -> Claim:
+    """A claim from what the config writes. Raises BadInput for what contradicts itself, and for unknown names.
 
     Args:
       name: its id.
       form: as written.
       metrics: unit of every metric that claims may name.
-      arms: the study's arms with their descriptions, for the control's name.
+      studies: the arms of every study that claims may name.
     """
     place = f"claim {name}"
     join, needed, listed = form.clauses()
@@ -219,6 +240,9 @@ def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: 
     clauses = tuple(
         _compile_clause(clause, f"{place}, clause {i}", form.study, metrics) for i, clause in enumerate(listed, 1)
     )
+    _check_names(clauses, studies)
+    control = _compile_control(form.control, clauses, f"{place}, control")
+    _check_names(control.clauses, studies)
     printed = form.printed
     if printed is not None and isinstance(printed.value, int | float) and printed.unit != clauses[0].unit:
         raise BadInput(f"{place}: the printed number is in '{printed.unit}', its clause in '{clauses[0].unit}'")
@@ -231,28 +255,27 @@ def compile_claim(name: str, form: ClaimForm, metrics: Mapping[str, str], arms: 
         join=join,
         needed=needed,
         clauses=clauses,
-        control=_compile_control(form.control, clauses, f"{place}, control"),
+        control=control,
         not_testable=dict(form.not_testable),
         extension=form.extension,
         note=form.note,
     )
 
 
-def check_names(claim: Claim, studies: Mapping[str, Mapping[str, str]]) -> None:
-    """Refuse a claim that names a study that is none, or an arm that the study does not have.
-
-    `studies` maps every study to its arms. Raises BadInput with the nearest name.
-    """
-    for clause in (*claim.clauses, *claim.control.clauses):
+def _check_names(clauses: Sequence[Clause], studies: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse clauses that name a study that is none, an arm that the study does not have, or one replicate."""
+    for clause in clauses:
         for study in clause.select["study"]:
             if study not in studies:
                 raise unknown_name(f"study of {clause.place}:", str(study), studies)
             for column, value in named_values(clause):
+                if column == "replicate":
+                    raise BadInput(f"{clause.place}: name no replicate by its number; exact claims hold in every one")
                 if column == "arm" and value not in studies[study]:
                     raise unknown_name(f"arm in {clause.place}:", str(value), studies[study])
 
 
-def swap_values(clause: Clause, swap: Mapping[Any, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
+def swap_values(clause: Clause, swap: Mapping[str, Any], select: Mapping[str, tuple[Any, ...]], place: str) -> Clause:
     """The same clause with values exchanged in its selection and contrasts, and with columns selected anew."""
     exchange = {column: _exchanged(values, swap) for column, values in clause.select.items()}
     number = tuple(_swapped_step(step, swap, place) for step in clause.number)
@@ -286,8 +309,8 @@ def clause_unit(metric_units: Sequence[str], steps: Sequence[Step], summary: Ste
     unit = metric_units[0] if len(set(metric_units)) == 1 else ", ".join(metric_units)
     for step in steps:
         unit = _unit_after(step, unit)
-    if summary.name == "share":
-        return "share"
+    if summary.name in ("share", "slope"):
+        return summary.name
     return "rank correlation" if summary.name == "rank_correlation" else unit
 
 
@@ -320,13 +343,11 @@ def _whole(listed: Sequence[ClauseForm | ShortClause]) -> Iterator[ClauseForm]:
 
 
 def _compile_clause(form: ClauseForm, place: str, study: str, metrics: Mapping[str, str]) -> Clause:
-    names = _listed(form.metric)
+    names = to_tuple(form.metric)
     for name in names:
         if name not in metrics:
             raise unknown_name(f"metric in {place}: it is not listed under metrics;", str(name), metrics)
-    select = {column: _listed(wanted) for column, wanted in form.select.items()}
-    if "replicate" in select:
-        raise BadInput(f"{place}: a claim names no replicate by its number; an exact one holds in every replicate")
+    select = {column: to_tuple(wanted) for column, wanted in form.select.items()}
     number = tuple(_compile_step(step, f"{place}, step {i}") for i, step in enumerate(form.number, 1))
     summary = _compile_summary(form.summary)
     clause = Clause(
@@ -335,7 +356,7 @@ def _compile_clause(form: ClauseForm, place: str, study: str, metrics: Mapping[s
         unit=clause_unit([metrics[name] for name in names], number, summary),
         select={"study": (study,), "metric": names} | select,
         number=number,
-        over=() if form.over is None else _listed(form.over),
+        over=() if form.over is None else to_tuple(form.over),
         summary=summary,
         region=form.region,
         matters=form.matters,
@@ -379,9 +400,9 @@ def _compile_summary(form: str | SummaryForm) -> Step:
 def _compile_control(form: ControlForm, clauses: tuple[Clause, ...], place: str) -> Control:
     named = [value for clause in clauses for _, value in named_values(clause)]
     for old in form.swap:
-        if not any(values_match(value, old) for value in named):
+        if not any(_is_called(value, old) for value in named):
             raise unknown_name(f"value to swap in {place}:", str(old), [str(value) for value in named])
-    anew = {column: _listed(value) for column, value in form.select.items()}
+    anew = {column: to_tuple(value) for column, value in form.select.items()}
     made = tuple(swap_values(clause, form.swap, anew, f"{clause.place}, control") for clause in clauses)
     if replace(made[0], place=clauses[0].place) == clauses[0]:
         raise BadInput(f"{place}: it leaves the first clause as it is")
@@ -412,18 +433,24 @@ def _check_sides(sides: tuple[tuple[Any, ...], ...], place: str) -> None:
         raise BadInput(f"{place}: contrasts {' and '.join(map(str, sides[0]))} with itself")
 
 
-def _swapped_step(step: Step, swap: Mapping[Any, Any], place: str) -> Step:
+def _swapped_step(step: Step, swap: Mapping[str, Any], place: str) -> Step:
     sides = tuple(_exchanged(side, swap) for side in step.sides)
     _check_sides(sides, place)
     return replace(step, sides=sides)
 
 
-def _exchanged(values: tuple[Any, ...], swap: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(next((new for old, new in swap.items() if values_match(value, old)), value) for value in values)
+def _exchanged(values: tuple[Any, ...], swap: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(next((new for old, new in swap.items() if _is_called(value, old)), value) for value in values)
 
 
-def _listed(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+def _is_called(value: Any, name: str) -> bool:
+    """Whether a key of a swap, which is text in YAML, means a value, which may be a number."""
+    if isinstance(value, str) or value is None:
+        return value == name
+    try:
+        return values_match(value, float(name))
+    except ValueError:
+        return False
 
 
 def _is_missing(value: Any) -> bool:

@@ -7,7 +7,7 @@ The whole form says everything:
     number: [{mean: draw}, {minus: {arm: [ticket, reinit]}}]
     over: replicate                                    # or [replicate, query]; absent: an exact clause
     summary: mean
-    in: [0, inf]
+    in: [0, .inf]
     matters: 0.17                                      # superiority only
 
 `number` is a list of steps; each removes the columns it names. After the last only the columns of `over` may vary.
@@ -38,23 +38,51 @@ The forms that return have a short one (`SHORT_FORMS`), which stands for a whole
     trend: {metric: m, along: width, in: [-0.6, -0.4]} slope of log m on log width (`log: false`: of m on width)
     exact: {metric: m, in: [0, 1e-6]}                  the number itself, in every replicate; no interval
 
-Each takes `at: {column: value}` (select), `sides: {column: [first, second]}` (contrasted beside the arms),
-`reduce: {column: mean}` (before anything else), `over`, and `each: {column: [values]}`: one clause for every value.
-Those with arms take `more_at: {column: [x, y]}` too: the difference at x minus the difference at y.
+Each takes `at: {column: value}` (select), `reduce: {column: mean}` (before all else but the crossing of `sooner`),
+`over` (by default replicate), and `each: {column: [values]}`: one clause for every value. Those with arms also take
+`sides: {column: [first, second]}`, contrasted beside the arms, and `more_at: {column: [x, y]}`: the difference at x
+minus the difference at y.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from itertools import product
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    WithJsonSchema,
+    model_validator,
+)
 
 Scalar = str | int | float | bool | None
 Values = Scalar | tuple[Scalar, ...]
 Pair = tuple[Scalar, Scalar]
 Columns = str | tuple[str, ...]
+Repetition = dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] | None
 Reduction = Literal["mean", "median", "min", "max", "sd"]
-Region = tuple[float, float]
+
+INFINITE = {"inf": math.inf, "-inf": -math.inf}  # YAML writes .inf; the words are understood, too
+End = Annotated[
+    float,
+    BeforeValidator(lambda written: INFINITE.get(written, written) if isinstance(written, str) else written),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(INFINITE)}]}),
+]
+
+
+def _check_region(region: tuple[float, float]) -> tuple[float, float]:
+    low, high = region
+    if not low <= high or (low, high) == (-math.inf, math.inf):
+        raise ValueError(f"region [{low:g}, {high:g}] must run upwards and leave something out")
+    return region
+
+
+Region = Annotated[tuple[End, End], AfterValidator(_check_region)]
 
 ALONG = ("mean", "median", "sd", "min", "max", "slope", "loglog_slope", "rank_correlation", "argmin", "argmax")
 THRESHOLDS = ("crossing", "share")
@@ -64,14 +92,29 @@ SHORT_FORMS = ("more", "less", "not_less", "not_more", "equal", "sooner", "times
 
 
 class Form(BaseModel):
-    """Base of what a config may say: frozen, without unknown keys."""
+    """Base of what a config may say: frozen, strict about types, and without unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+# What validators ask for, said for the JSON schema.
+ONE_KEY: dict[str, Any] = {"minProperties": 1, "maxProperties": 1}
+
+
+def one_of(*names: str) -> dict[str, Any]:
+    """Exactly one of these keys."""
+    return {"oneOf": [{"required": [name]} for name in names]}
+
+
+def some_of(*names: str) -> dict[str, Any]:
+    """One of these keys at least."""
+    return {"anyOf": [{"required": [name]} for name in names]}
 
 
 class Bound(Form):
     """One bound of a threshold."""
 
+    model_config = ConfigDict(json_schema_extra=one_of("below", "above"))
     below: float | None = None
     above: float | None = None
 
@@ -91,6 +134,7 @@ class Threshold(Bound):
 class StepForm(Form):
     """One step, under its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     mean: str | None = Field(None, description="of the values along a column")
     median: str | None = None
     sd: str | None = None
@@ -117,6 +161,7 @@ class StepForm(Form):
 class SummaryForm(Form):
     """A summary that takes more than its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     share: Bound | None = None
     slope: dict[str, Pair] | None = None
     rank_correlation: dict[str, Pair] | None = None
@@ -138,15 +183,7 @@ class ClauseForm(Form):
     summary: Literal["mean", "median", "share", "sd"] | SummaryForm = "mean"
     region: Region = Field(alias="in", description="where the number must lie, fixed before the run")
     matters: float | None = Field(None, description="smallest effect worth the claim; regions [0, inf] and [-inf, 0]")
-    each: dict[str, tuple[Scalar, ...]] | None = Field(None, description="one clause for every value of a column")
-
-    @field_validator("region")
-    @classmethod
-    def _upwards(cls, region: Region) -> Region:
-        low, high = map(float, region)
-        if not low <= high or (low, high) == (-math.inf, math.inf):
-            raise ValueError(f"region [{low:g}, {high:g}] must run upwards and leave something out")
-        return region
+    each: Repetition = Field(None, description="column: values; one clause for every value")
 
 
 class ShortForm(Form):
@@ -154,14 +191,15 @@ class ShortForm(Form):
 
     metric: str
     at: dict[str, Values] = Field({}, description="which rows: column: value")
-    reduce: dict[str, Reduction] = Field({}, description="column: how its values are brought to one, before all else")
+    reduce: dict[str, Reduction] = Field({}, description="column: how its values are brought to one")
     over: Columns | None = "replicate"
-    each: dict[str, tuple[Scalar, ...]] | None = Field(None, description="one clause for every value of a column")
+    each: Repetition = Field(None, description="column: values; one clause for every value")
 
 
 class ContrastForm(ShortForm):
     """Two arms, or two sides of other columns."""
 
+    model_config = ConfigDict(json_schema_extra=some_of("arms", "sides"))
     arms: Pair | None = Field(None, description="the arm that the claim is about, and the one it is held against")
     sides: dict[str, Pair] = Field({}, description="column: [first, second], contrasted beside the arms")
     more_at: dict[str, Pair] = Field({}, description="column: [x, y]: the difference at x minus that at y")
@@ -182,8 +220,9 @@ class ContrastForm(ShortForm):
 class Superiority(ContrastForm):
     """`more` and `less`."""
 
-    matters: float | None = Field(None, gt=0, description="smallest difference worth the claim")
-    by: float | None = Field(None, description="the difference that must be reached")
+    model_config = ConfigDict(json_schema_extra={**some_of("arms", "sides"), **one_of("matters", "by")})
+    matters: FiniteFloat | None = Field(None, gt=0, description="smallest difference worth the claim")
+    by: FiniteFloat | None = Field(None, description="the difference that must be reached")
 
     @model_validator(mode="after")
     def _one_aim(self) -> Self:
@@ -195,22 +234,23 @@ class Superiority(ContrastForm):
 class NonInferiority(ContrastForm):
     """`not_less` and `not_more`."""
 
-    margin: float = Field(ge=0, description="by which it may be worse")
+    margin: FiniteFloat = Field(ge=0, description="by which it may be worse")
 
 
 class Equivalence(ContrastForm):
     """`equal`."""
 
-    within: float = Field(gt=0, description="largest difference either way")
+    within: FiniteFloat = Field(gt=0, description="largest difference either way")
 
 
 class Sooner(ContrastForm):
     """`sooner`: the first place along a column where a level is reached."""
 
+    model_config = ConfigDict(json_schema_extra={**some_of("arms", "sides"), **one_of("below", "above")})
     along: str = "step"
     below: float | None = None
     above: float | None = None
-    matters: float = Field(gt=0, description="smallest log-ratio worth the claim")
+    matters: FiniteFloat = Field(gt=0, description="smallest log-ratio worth the claim")
 
     @model_validator(mode="after")
     def _one_level(self) -> Self:
@@ -222,13 +262,18 @@ class Sooner(ContrastForm):
 class Times(ContrastForm):
     """`times`: how many times the second side the first is."""
 
-    at_least: float | None = Field(None, gt=0)
-    at_most: float | None = Field(None, gt=0)
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [some_of("arms", "sides"), some_of("at_least", "at_most")]},
+    )
+    at_least: FiniteFloat | None = Field(None, gt=0)
+    at_most: FiniteFloat | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _a_bound(self) -> Self:
         if self.at_least is None and self.at_most is None:
             raise ValueError("takes at_least or at_most, or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least {self.at_least:g} is above at_most {self.at_most:g}")
         return self
 
 
@@ -250,6 +295,7 @@ class Exact(ShortForm):
 class ShortClause(Form):
     """A clause in one of its short forms, under its name."""
 
+    model_config = ConfigDict(json_schema_extra=ONE_KEY)
     more: Superiority | None = Field(None, description="the first arm is above the second")
     less: Superiority | None = Field(None, description="the first arm is below the second")
     not_less: NonInferiority | None = Field(None, description="not below it by more than a margin")
@@ -267,6 +313,11 @@ class ShortClause(Form):
         return self
 
 
+def to_tuple(value: Any) -> tuple[Any, ...]:
+    """The values of a column: one, or several."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
 def whole_forms(name: str, form: ShortForm) -> Iterator[ClauseForm]:
     """The clauses that a short form stands for."""
     reductions = tuple({how: column} for column, how in form.reduce.items())
@@ -276,13 +327,13 @@ def whole_forms(name: str, form: ShortForm) -> Iterator[ClauseForm]:
 
 
 def repeated(clause: ClauseForm) -> Iterator[ClauseForm]:
-    """One clause for every value of the columns under `each`, or the clause itself."""
+    """One clause for every combination of the values under `each`, or the clause itself."""
     if not clause.each:
         yield clause
         return
-    for column, values in clause.each.items():
-        for value in values:
-            yield clause.model_copy(update={"select": {**clause.select, column: value}, "each": None})
+    for values in product(*clause.each.values()):
+        named = dict(zip(clause.each, values, strict=True))
+        yield clause.model_copy(update={"select": {**clause.select, **named}, "each": None})
 
 
 Steps = tuple[dict[str, Any], ...]

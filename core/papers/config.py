@@ -4,29 +4,39 @@ The models below are all that a config may say; `configs/paper.schema.json` is m
 takes from the one that it is `like`; a key with dots reaches into a group.
 """
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from core import files
 from core.errors import BadInput, suggest, unknown_name
-from core.papers import claims as claim_forms
-from core.papers.claims import Claim, ClaimForm
-from core.papers.clause_language import Form, Scalar, Values
+from core.papers.claims import SCALES, Claim, ClaimForm, compile_claim
+from core.papers.clause_language import Form, Reduction, Scalar, Values, to_tuple
 from core.papers.config_files import all_slugs, read_config
-from core.papers.settings import Settings, build_settings, complete_values, setting_names
-from core.papers.validation import validate
-from core.paths import configs_folder, results_folder
+from core.papers.groups import flatten_groups, merge_values, open_dotted_keys
+from core.papers.settings import (
+    Settings,
+    build_settings,
+    complete_values,
+    find_setting,
+    is_per_arm,
+    setting_names,
+)
+from core.papers.validation import as_lists, validate
+from core.paths import WINNERS, configs_folder, results_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
-WINNERS = "winners.json"  # of the tuning studies, beside the published results
+NOT_INHERITED = ("says", "default", "like", "tune")  # by a study that is like another
+ALL = "all"
 
 
 class Reference(Form):
@@ -69,7 +79,7 @@ class Scales(Form):
 
 
 class Criterion(Form):
-    """By which measurement a value is better: its mean over replicates."""
+    """By which measurement a value is better: its mean over replicates; of a curve, that at the last step."""
 
     metric: str
     best: Literal["min", "max"] = "min"
@@ -81,9 +91,9 @@ class Tuning(Form):
 
     setting: str = Field(description="dotted name of the setting that is tuned")
     per_arm: bool = Field(True, description="the setting is a mapping by arm, and every arm has a winner of its own")
-    values: tuple[float, ...] = Field(min_length=3, description="the grid, rising")
+    values: tuple[int | float, ...] = Field(min_length=3, description="the grid, rising")
     by: Criterion
-    edges: dict[str, str] = Field({}, description="arm: why its winner may lie at the edge of the grid")
+    edges: dict[str, str] = Field({}, description="arm, or all: why its winner may lie at the edge of the grid")
 
 
 class StudyForm(Form):
@@ -92,7 +102,7 @@ class StudyForm(Form):
     says: str = Field("", description="what it does, in one line")
     like: str | None = Field(None, description="a study whose entries hold for this one, too, unless it says otherwise")
     default: bool = Field(True, description="whether `encore run` takes it when no study is named")
-    replicates: int | Replicates = Replicates()
+    replicates: Annotated[int, Field(ge=1)] | Replicates = Replicates()
     x64: bool = Field(False, description="double precision")
     exclusive: bool = Field(False, description="nothing runs beside it, so that its seconds mean something")
     threads: bool = Field(False, description="a worker uses all cores")
@@ -117,7 +127,7 @@ class FigureForm(Form):
     order: tuple[Scalar, ...] = Field((), description="which values of `by` are shown, and in which order")
     against: str | None = Field(None, description="of differences: the arm that is subtracted")
     at: dict[str, Values] = Field({}, description="which rows: column: value")
-    reduce: dict[str, str] = Field({}, description="column: mean, median, min or max")
+    reduce: dict[str, Reduction] = Field({}, description="column: how its values are brought to one")
     unit: str = Field("replicate", description="independent repetitions, for bands and dots")
     log: tuple[Literal["x", "y"], ...] = ()
     x_label: str = ""
@@ -131,7 +141,7 @@ class ConfigForm(Form):
     paper: Reference
     metrics: dict[str, str] = Field({}, description="metric: its unit; every metric that a claim or figure names")
     studies: dict[str, StudyForm] = Field(min_length=1)
-    claims: dict[str, ClaimForm] = Field({})
+    claims: dict[str, ClaimForm] = Field(min_length=1)
     figures: dict[str, FigureForm] = Field({})
     notes: str = Field("", description="what is known about claims that fail, and where readings of the paper differ")
 
@@ -165,10 +175,13 @@ class StudyConfig:
     def values(self, scale: str) -> dict[str, Any]:
         """The settings at a scale: the laptop's with the winners of tuning and the block of the scale laid over them.
 
-        What the settings class gives a default and nobody names is not among them.
+        What the settings class gives a default and nobody names is not among them. A study that tunes a setting need
+        not give it a value: every value of the grid takes its place.
         """
         block = {"smoke": self.form.scales.smoke, "paper": self.form.scales.paper}.get(scale, {})
-        return merge_values(merge_values(self.form.settings, winners_for(self, scale)), block)
+        tuned = {} if self.form.tune is None else tuned_values(self, self.form.tune, middle(self.form.tune))
+        laptop = merge_values(merge_values(tuned, self.form.settings), winners_for(self, scale))
+        return as_lists(merge_values(laptop, block))
 
     def all_values(self, scale: str) -> dict[str, Any]:
         """The same, with the defaults of the settings class, in its order."""
@@ -177,7 +190,10 @@ class StudyConfig:
     @cached_property
     def settings_class(self) -> type[Settings]:
         """The typed settings of the study."""
-        return settings_classes(self.slug)[self.name]
+        known = settings_classes(self.slug)
+        if self.name not in known:
+            raise unknown_name(f"study in SETTINGS of experiments/{self.slug}/settings.py:", self.name, known)
+        return known[self.name]
 
     def setting_names(self, scale: str = "laptop") -> list[str]:
         """Dotted names of all settings."""
@@ -188,12 +204,17 @@ class StudyConfig:
 
         Raises BadInput with one line, also where the values wait for the winners of a tuning study.
         """
-        if self.tuning is not None and self.tuning.setting not in dict(flatten_groups(values)):
+        if self.tuning is not None and self.waits_for_winners(values):
             raise BadInput(
                 f"{self.slug} {self.name} takes {self.tuning.setting} from its tuning, which is not published: "
-                f"encore run paper={self.slug} study={self.form.tuned_by}"
+                f"encore run paper={self.slug} study={self.form.tuned_by}, then encore publish {self.slug} --study "
+                f"{self.form.tuned_by}"
             )
         return build_settings(self.settings_class, values, given)
+
+    def waits_for_winners(self, values: Mapping[str, Any]) -> bool:
+        """Whether values lack what a tuning study that is not published is to give them."""
+        return self.tuning is not None and self.tuning.setting not in dict(flatten_groups(values))
 
 
 @dataclass(frozen=True)
@@ -231,13 +252,7 @@ class PaperConfig:
     def claims(self) -> dict[str, Claim]:
         """The claims by their ids, in the order of the config."""
         studies = {name: form.arms for name, form in self.form.studies.items()}
-        found = {}
-        for name, form in self.form.claims.items():
-            if form.study not in studies:
-                raise unknown_name(f"study of claim {name}:", form.study, studies)
-            found[name] = claim_forms.compile_claim(name, form, self.form.metrics)
-            claim_forms.check_names(found[name], studies)
-        return found
+        return {name: compile_claim(name, form, self.form.metrics, studies) for name, form in self.form.claims.items()}
 
     def claims_of(self, study: str) -> dict[str, Claim]:
         """The claims that a study decides."""
@@ -247,121 +262,159 @@ class PaperConfig:
         """The studies called `wanted` ("all", one name, or several), by default the default ones."""
         if wanted is None:
             return [study for study in self.studies.values() if study.default]
-        if wanted == "all":
+        if wanted == ALL:
             return list(self.studies.values())
         names = wanted if isinstance(wanted, list | tuple) else [wanted]
         if not names:
             raise BadInput(f"study=[] names no study of {self.slug}: {suggest('', [*self.studies, 'all'])}")
         for name in names:
             if not isinstance(name, str) or name not in self.studies:
-                raise unknown_name(f"study of {self.slug}", str(name), [*self.studies, "all"])
+                raise unknown_name(f"study of {self.slug}", str(name), [*self.studies, ALL])
         return [self.studies[name] for name in dict.fromkeys(names)]
-
-
-def merge_values(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` laid over it, group by group."""
-    merged = dict(base)
-    for name, value in over.items():
-        under = merged.get(name)
-        merged[name] = (
-            merge_values(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-        )
-    return merged
 
 
 def load_config(slug: str) -> PaperConfig:
     """Read and check one config; `BadInput` names the nearest paper or the key that is wrong."""
     if slug not in all_slugs():
         raise unknown_name("paper", slug, all_slugs())
-    path = configs_folder() / f"{slug}.yaml"
-    return _load(slug, path, path.stat().st_mtime_ns)
+    written = tuple((path, _written_at(path)) for path in (configs_folder() / f"{slug}.yaml", _winners_file(slug)))
+    return _load(slug, written)
 
 
 @functools.lru_cache(maxsize=256)
-def _load(slug: str, path: Any, changed: int) -> PaperConfig:
-    """Configs are asked for often; one that was not written since is not read again."""
-    return parse_config(slug, read_config(slug))
+def _load(slug: str, written: tuple[Any, ...]) -> PaperConfig:
+    """Configs are asked for often; one whose files were not written since is not read again."""
+    config = parse_config(slug, read_config(slug))
+    check_settings(config)
+    return config
+
+
+def _written_at(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
     """The config made of what is `written`, refused when it contradicts itself. Everything here follows from text."""
-    where = f"configs/paper/{slug}.yaml"
-    form = validate(ConfigForm, expand(slug, written), where)
-    config = PaperConfig(slug, form)
-    for name, study in form.studies.items():
-        for key in ("says", "arms"):
-            if not getattr(study, key):
-                raise BadInput(f"{where}: studies.{name} lacks {key}")
-        _check_study(where, name, study, form)
-    for name, figure in form.figures.items():
-        if figure.study not in form.studies:
-            raise unknown_name(f"study of figure {name} in {where}:", figure.study, form.studies)
-    _ = config.claims  # compiled, and so checked
+    with _in_file(slug):
+        form = validate(ConfigForm, expand(written), "")
+        config = PaperConfig(slug, form)
+        for name, study in form.studies.items():
+            _check_study(name, study, form)
+        _ = config.claims  # compiled, and so checked
+        for name, figure in form.figures.items():
+            _check_figure(name, figure, form)
     return config
 
 
-def expand(slug: str, written: Mapping[str, Any]) -> dict[str, Any]:
+def check_settings(config: PaperConfig) -> None:
+    """Build the settings of every study at every scale. Raises BadInput with one line about the first fault."""
+    with _in_file(config.slug):
+        for study in config.studies.values():
+            _ = study.settings_class  # there is one
+            for tuning in filter(None, (study.form.tune, study.tuning)):
+                _check_tuned(study, tuning)
+            for scale in SCALES:
+                values = study.values(scale)
+                if not study.waits_for_winners(values):
+                    with _in_place(f"studies.{study.name}, {scale} scale: "):
+                        study.build(values)
+            if (tune := study.form.tune) is not None:
+                for value in tune.values:
+                    with _in_place(f"studies.{study.name}.tune.values: "):
+                        study.build(merge_values(study.values("laptop"), tuned_values(study, tune, value)))
+
+
+def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
+    """The setting that is tuned must be one of the study; a mapping by arm where every arm has its own winner."""
+    field = find_setting(study.settings_class, tuning.setting)
+    if field is None:
+        names = [*study.settings_class.model_fields, *study.setting_names()]
+        raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
+    if tuning.per_arm and not is_per_arm(field):
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is one value, not one by arm: write per_arm: false")
+    if not tuning.per_arm and is_per_arm(field, alone=True):
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is a mapping by arm: write per_arm: true")
+
+
+@contextlib.contextmanager
+def _in_place(place: str) -> Generator[None]:
+    """Say in front of a refusal where the fault is."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{place}{error}") from None
+
+
+def _in_file(slug: str) -> contextlib.AbstractContextManager[None]:
+    """The same, for the file of a config."""
+    return _in_place(f"configs/paper/{slug}.yaml: ")
+
+
+def expand(written: Mapping[str, Any]) -> dict[str, Any]:
     """The same with every study whole: what it is `like` laid under it, keys with dots opened into groups."""
     studies = written.get("studies")
     if not isinstance(studies, Mapping):
         return dict(written)
-    return {**written, "studies": {name: _whole_study(slug, name, studies, ()) for name in studies}}
+    return {**written, "studies": {name: _whole_study(name, studies, ()) for name in studies}}
 
 
-def _whole_study(slug: str, name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
     own = studies[name]
     if not isinstance(own, Mapping):
         return own
-    own = {key: opened(value) if key in ("settings", "scales") else value for key, value in own.items()}
+    own = {key: open_dotted_keys(value) if key in ("settings", "scales") else value for key, value in own.items()}
     parent = own.get("like")
     if parent is None:
         return own
-    place = f"configs/paper/{slug}.yaml: studies.{name}.like"
     if parent not in studies:
-        raise unknown_name(f"study in {place}:", str(parent), studies)
+        raise unknown_name(f"study in studies.{name}.like:", str(parent), studies)
     if parent in (*above, name):
-        raise BadInput(f"{place} leads back to {parent}")
-    base = _whole_study(slug, parent, studies, (*above, name))
-    inherited = {key: value for key, value in base.items() if key not in ("says", "default", "like", "tune")}
+        raise BadInput(f"studies.{name}.like leads back to {parent}")
+    base = _whole_study(parent, studies, (*above, name))
+    inherited = {key: value for key, value in base.items() if key not in NOT_INHERITED}
+    if "tune" in own:
+        inherited.pop("tuned_by", None)
     return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
 
 
-def flatten_groups(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of plain data, groups among them."""
-    for name, value in values.items():
-        yield prefix + name, value
-        if isinstance(value, Mapping):
-            yield from flatten_groups(value, f"{prefix}{name}.")
-
-
-def opened(values: Any) -> Any:
-    """Plain data with keys such as `optimizer.name` opened into groups, at any depth."""
-    if not isinstance(values, Mapping):
-        return values
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        first, _, rest = str(name).partition(".")
-        inner = {first: opened({rest: value}) if rest else opened(value)}
-        found = merge_values(found, inner)
-    return found
-
-
-def _check_study(where: str, name: str, study: StudyForm, form: ConfigForm) -> None:
-    """What a study says of claims, arms and other studies must be there."""
-    for deviation in study.deviations:
-        for claim in deviation.bears_on:
-            if claim not in form.claims:
-                raise unknown_name(f"claim in the deviations of studies.{name} in {where}:", claim, form.claims)
-    for arm in study.may_diverge:
-        if arm not in study.arms:
-            raise unknown_name(f"arm in studies.{name}.may_diverge in {where}:", arm, study.arms)
+def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:
+    """What a study says of claims, metrics, arms and other studies must be there."""
+    place = f"studies.{name}"
+    for key in ("says", "arms"):
+        if not getattr(study, key):
+            raise BadInput(f"{place}.{key} is missing: {StudyForm.model_fields[key].description}")
+    for number, deviation in enumerate(study.deviations):
+        _check_known(f"claim in {place}.deviations[{number}].bears_on", deviation.bears_on, form.claims)
+    _check_known(f"arm in {place}.may_diverge", study.may_diverge, study.arms)
+    if study.tune is not None and study.tuned_by is not None:
+        raise BadInput(f"{place} tunes a setting, and cannot be tuned itself")
     if study.tuned_by is not None:
-        tuning = form.studies.get(study.tuned_by)
-        if tuning is None or tuning.tune is None:
-            tuners = [other for other, each in form.studies.items() if each.tune is not None]
-            raise unknown_name(f"tuning study in studies.{name}.tuned_by in {where}:", study.tuned_by, tuners)
-    if study.tune is not None and list(study.tune.values) != sorted(set(study.tune.values)):
-        raise BadInput(f"{where}: studies.{name}.tune.values must rise")
+        tunings = [other for other, each in form.studies.items() if each.tune is not None]
+        _check_known(f"tuning study in {place}.tuned_by", [study.tuned_by], tunings)
+    if (tune := study.tune) is not None:
+        _check_known(f"metric in {place}.tune.by", [tune.by.metric], form.metrics)
+        _check_known(f"arm in {place}.tune.edges", tune.edges, [*study.arms, ALL])
+        if list(tune.values) != sorted(set(tune.values)):
+            raise BadInput(f"{place}.tune.values={list(tune.values)} must rise")
+
+
+def _check_figure(name: str, figure: FigureForm, form: ConfigForm) -> None:
+    """What a figure says of studies, metrics and arms must be there."""
+    place = f"figures.{name}"
+    _check_known(f"study in {place}", [figure.study], form.studies)
+    _check_known(f"metric in {place}", [figure.y, *([figure.x] if figure.kind == "scatter" else [])], form.metrics)
+    arms = [*to_tuple(figure.at.get("arm", ())), *([figure.against] if figure.against is not None else [])]
+    arms += figure.order if figure.by == "arm" else ()
+    _check_known(f"arm in {place}", arms, form.studies[figure.study].arms)
+
+
+def _check_known(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"{kind}:", str(name), known)
 
 
 def settings_classes(slug: str) -> Mapping[str, type[Settings]]:
@@ -378,6 +431,16 @@ def _settings_module(slug: str) -> ModuleType:
         raise
 
 
+def tuned_values(study: StudyConfig, tuning: Tuning, value: float) -> dict[str, Any]:
+    """Settings of a study with one value of a grid, for all arms alike."""
+    return open_dotted_keys({tuning.setting: dict.fromkeys(study.form.arms, value) if tuning.per_arm else value})
+
+
+def middle(tuning: Tuning) -> float:
+    """The value in the middle of a grid."""
+    return tuning.values[len(tuning.values) // 2]
+
+
 def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     """What tuning gives a study, as settings: its published winners, at smoke scale the middle of the grid.
 
@@ -388,24 +451,32 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
     if tuning is None:
         return {}
     if scale == "smoke":
-        middle = tuning.values[len(tuning.values) // 2]
-        return opened({tuning.setting: dict.fromkeys(study.form.arms, middle) if tuning.per_arm else middle})
+        return tuned_values(study, tuning, middle(tuning))
     found = published_winners(study.slug).get(study.form.tuned_by or "")
     if found is None:
         return {}
-    for arm, value in found.items() if isinstance(found, Mapping) else [("", found)]:
-        if value in (tuning.values[0], tuning.values[-1]) and arm not in tuning.edges:
-            whose = f" of {arm}" if arm else ""
+    check_winners(study.form.tuned_by or "", tuning, found)
+    return open_dotted_keys({tuning.setting: found})
+
+
+def check_winners(study: str, tuning: Tuning, winners: Any) -> None:
+    """Refuse winners of a tuning study at the edge of their grid, unless the config says why they may lie there."""
+    for arm, value in winners.items() if isinstance(winners, Mapping) else [(ALL, winners)]:
+        if value in (tuning.values[0], tuning.values[-1]) and not {arm, ALL} & set(tuning.edges):
+            whose = study if arm == ALL else f"{arm} in {study}"
             raise BadInput(
-                f"{study.slug}: the winner{whose} of {study.form.tuned_by}, {tuning.setting}={value:g}, lies at the "
-                f"edge of its grid [{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
+                f"the winner of {whose}, {tuning.setting}={value:g}, lies at the edge of its grid "
+                f"[{tuning.values[0]:g}, {tuning.values[-1]:g}]: widen it, or say in edges why not"
             )
-    return opened({tuning.setting: found})
 
 
 def published_winners(slug: str) -> dict[str, Any]:
     """The winners of a paper's published tuning studies: {study: value, or {arm: value}}."""
     try:
-        return dict(files.read_json(results_folder() / slug / "laptop" / WINNERS))
+        return dict(files.read_json(_winners_file(slug)))
     except (OSError, ValueError):
         return {}
+
+
+def _winners_file(slug: str) -> Path:
+    return results_folder() / slug / "laptop" / WINNERS

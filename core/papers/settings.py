@@ -13,7 +13,6 @@ The values stand in the paper's config. Nothing here needs a numerical library.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Generic, Self, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic import NonNegativeFloat as NonNegativeFloat
 from pydantic import NonNegativeInt as NonNegativeInt
@@ -23,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from core.errors import suggest
-from core.papers.validation import conflict, group_of, validate
+from core.papers.validation import conflict, group_of, kinds_of, range_words, validate
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 """A number inside (0, 1)."""
@@ -157,10 +156,32 @@ def setting_names(cls: type[Settings], values: Mapping[str, Any], prefix: str = 
         if group is None:
             names.append(prefix + name)
         elif issubclass(group, PerArm):
-            names += [f"{prefix}{name}.{arm}" for arm in (given if isinstance(given, Mapping) else ())]
+            is_open = isinstance(given, Mapping) or is_per_arm(field, alone=True)
+            names += [f"{prefix}{name}.{arm}" for arm in given or ()] if is_open else [prefix + name]
         elif issubclass(group, Settings):
             names += setting_names(group, given if isinstance(given, Mapping) else {}, f"{prefix}{name}.")
     return names
+
+
+def find_setting(cls: type[Settings], name: str) -> FieldInfo | None:
+    """The field of a setting, a group of settings or a value by arm; None where the class has none of that name.
+
+    Every arm counts as one that has a value.
+    """
+    first, _, rest = name.partition(".")
+    field = cls.model_fields.get(first)
+    group = group_of(field) if field is not None else None
+    if not rest or field is None:
+        return field
+    if group is not None and issubclass(group, PerArm):
+        return field if "." not in rest else None
+    return find_setting(group, rest) if group is not None and issubclass(group, Settings) else None
+
+
+def is_per_arm(field: FieldInfo, alone: bool = False) -> bool:
+    """Whether a field may hold a value for each arm; `alone`: and nothing else."""
+    found = [isinstance(kind, type) and issubclass(kind, PerArm) for kind in kinds_of(field)]
+    return all(found) if alone else any(found)
 
 
 def complete_values(cls: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,27 +222,13 @@ def data_sets_of_settings(settings: Settings) -> list[str]:
 
 def range_of(field: FieldInfo) -> str:
     """The range or the choices of a field in words, for tables: "(0, 1)", "layer | global", or nothing."""
-    low, high = "", ""
-    for bound in _bounds(field):
-        low = f"({bound.gt:g}" if isinstance(bound, Gt) else f"[{bound.ge:g}" if isinstance(bound, Ge) else low
-        high = f"{bound.lt:g})" if isinstance(bound, Lt) else f"{bound.le:g}]" if isinstance(bound, Le) else high
-    if low or high:
-        return f"{low or '(-inf'}, {high or 'inf)'}"
-    return " | ".join(str(choice) for choice in _choices(field.annotation))
+    return range_words(field) or " | ".join(str(choice) for choice in _choices(field.annotation))
 
 
 def unit_of(field: FieldInfo) -> str:
     """The unit of a field; empty where it has none."""
     extra = field.json_schema_extra
     return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-
-
-def _bounds(field: FieldInfo) -> Iterator[Any]:
-    """Bounds of a number, or of the items of a list."""
-    yield from field.metadata
-    for item in getattr(field.annotation, "__args__", ()):
-        for mark in getattr(item, "__metadata__", ()):
-            yield from mark.metadata if isinstance(mark, FieldInfo) else (mark,)
 
 
 def _choices(annotation: Any) -> Iterator[Any]:

@@ -9,7 +9,6 @@ from core.launch.jobs import Job
 from core.papers.config import PaperConfig
 from core.planning import forecasting, machine
 from core.planning.accelerators import Fleet
-from core.planning.measurable import check_measurable
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ def estimate_study(
     launch: Launch, words: tuple[str, ...], chosen: SelectedStudy, fleet: Fleet | None, gflops: float
 ) -> StudyEstimate:
     """What one study would do."""
+    from core.planning.measurable import check_measurable  # here, as it needs the numerical libraries
+
     job = jobs.make_job(launch, chosen)
     check_measurable(job)
     count, shapes = len(job.missing), forecasting.count_cost(launch.config.slug, chosen.study, chosen.settings)

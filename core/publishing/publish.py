@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core import files
 from core.errors import BadInput
-from core.papers.config import PaperConfig
+from core.papers.config import PaperConfig, check_winners
 from core.runs import published
 from core.runs.identity import Identity, identity_differences
 from core.runs.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, PublishedStudy, find_edits
@@ -85,7 +85,7 @@ def publish(
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
     with open_for_writing(results, slug, scale) as folder:
-        new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
+        new = {each.study: _with_winners(_part(slug, scale, each, results), config, each.study) for each in candidates}
         earlier = published.read_provenance(folder)
         replaced = earlier and all(study in new or study not in config.studies for study in earlier)
         parts = {**({} if replaced else published.read_published(folder)), **new}
@@ -262,6 +262,17 @@ def _part(slug: str, scale: str, candidate: PublishableRun, results: Path) -> Pu
             "ledger": ledger,
         },
     )
+
+
+def _with_winners(part: PublishedStudy, config: PaperConfig, study: str) -> PublishedStudy:
+    """The same with the winners of a study that tunes a setting; one at the edge of its grid is not published."""
+    if (tuning := config.form.studies[study].tune) is None:
+        return part
+    from core.judging.winners import find_winners
+
+    winners = find_winners(tuning, part.table)
+    check_winners(study, tuning, winners)
+    return dataclasses.replace(part, provenance={**part.provenance, "winners": winners})
 
 
 def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, date: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from core.data import loading
 from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
 from core.launch.compose import Launch
 from core.launch.hosts import spreads_batches
+from core.launch.hydra_queries import hydra_folder
 from core.launch.jobs import Job, JobOutcome, make_job
 from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
@@ -125,7 +126,7 @@ def compute_and_judge(
 
 
 def write_settings(job: Job) -> None:
-    """Say what the run is before anything is computed; a folder of the same name must screen the same."""
+    """Say what the run is before anything is computed; a folder of the same name must say the same."""
     about = {
         "paper": job.launch.config.slug,
         "study": job.study.name,
@@ -136,11 +137,22 @@ def write_settings(job: Job) -> None:
     }
     path = job.run.settings_file
     if path.exists():
+        found = None
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            if files.read_json(path)["identity"] == about["identity"]:
-                return
-        raise BadInput(f"{job.run.folder} was written by something else: move it away")
-    files.write_json(path, about)
+            found = files.read_json(path)["identity"]
+        if found != about["identity"]:
+            raise BadInput(f"{job.run.folder} was written by something else: move it away")
+    else:
+        files.write_json(path, about)
+    write_command(job)
+
+
+def write_command(job: Job) -> None:
+    """Keep the command that computes a run where Hydra's users look for it; one that computes nothing is not kept."""
+    folder = job.run.folder / ".hydra"
+    if job.launch.job is not None and (job.missing or not folder.exists()):
+        for name, text in hydra_folder(job.launch).items():
+            files.write_text(folder / name, text)
 
 
 def compute(

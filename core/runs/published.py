@@ -1,8 +1,8 @@
 """The format of published results: a folder `results/<slug>/<scale>/` with the union over a paper's studies.
 
-It holds measurements, arrays, claims and figures, and `provenance.json` with {"studies": {study: provenance}, "files":
-{name: sha256}}. Names of arrays begin with "<study>/", those of figures with "<study>-". The sum of a compressed file
-is that of its content; that of provenance.json itself covers "studies".
+It holds measurements, arrays, claims, figures, the winners of tuning studies, and `provenance.json` with
+{"studies": {study: provenance}, "files": {name: sha256}}. Names of arrays begin with "<study>/", those of figures with
+"<study>-". The sum of a compressed file is that of its content; that of provenance.json itself covers "studies".
 """
 
 import gzip
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import BadInput
+from core.paths import WINNERS
 from core.runs.identity import digest
 from core.runs.provenance import assert_publishable
 
@@ -130,6 +131,8 @@ def _write(
     for study, part in parts.items():
         for name, content in part.figures.items():
             files.write_bytes(_figure(folder, study, name), content)
+    if winners := {study: part.provenance["winners"] for study, part in parts.items() if "winners" in part.provenance}:
+        files.write_json(folder / WINNERS, winners)
     files.write_json(folder / CLAIMS, sorted(claims, key=lambda claim: order.index(claim["id"])))
     files.write_json(folder / PROVENANCE, {"studies": studies, "files": {**_sums(folder), PROVENANCE: digest(studies)}})
 

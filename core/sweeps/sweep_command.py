@@ -29,7 +29,8 @@ EXTRAS = {
     "tpe": ("optuna", "search"),
 }
 # Words that say how points are run and not what they compute: no part of a sweep's identity.
-MANNER = ("device", "workers", "axis", "tracking", "budget", "budget.minutes")
+SEARCH_PATH = "hydra.searchpath"  # where presets are
+MANNER = ("device", "workers", "axis", "tracking", "budget", "budget.minutes", SEARCH_PATH)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def parse_command(words: Sequence[str]) -> SweepCommand:
     for override in parse_overrides(words):
         key, line = override.key_or_group, str(override.input_line)
         top = key.split("/")[0].split(".")[0]
+        if key == SEARCH_PATH:
+            fixed.append(line)
+            continue
         if top in ("launcher", "sweeper", "objective", "points", "hydra") and override.is_sweep_override():
             raise BadInput(f"'{line}': {key} is one for the whole sweep")
         if key in names:
@@ -82,7 +86,7 @@ def parse_command(words: Sequence[str]) -> SweepCommand:
         elif key == "points":
             only = _numbers(override.value())
         elif override.is_sweep_override():
-            axes[key] = override
+            axes[override.get_key_element()] = override  # with its + where it adds a preset or the value of an arm
         else:
             fixed.append(line)
     if manner := [key for key in axes if key in MANNER or key.startswith("tracking.")]:

@@ -1,6 +1,7 @@
 """The clause algebra by hand, and configs it must refuse."""
 
 import math
+import re
 from itertools import product
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 
 from core.errors import BadInput
 from core.judging import clause_values
-from core.judging.clauses import parse_clause
+from tests.claims import make_clauses
 
 PLACE = "claim C1, clause 1"
 
 
 def clause_of(**config):
-    return parse_clause({"metric": "m", "in": [0, math.inf]} | config, PLACE, "main")
+    [clause] = make_clauses({"metric": "m", "in": [0, math.inf]} | config)
+    return clause
 
 
 def table_of(rows, **fixed):
@@ -247,9 +249,25 @@ def test_absent_rows_are_named(config, rows, message):
     assert PLACE in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_exact_clause_is_one_number():
-    with pytest.raises(BadInput, match="'replicate' still has 3 values"):
-        clause_values.clause_values(clause_of(select={"arm": "ticket"}), table_of(lottery_rows()))
+def test_an_exact_clause_is_the_worst_of_all_replicates():
+    """Whatever their numbers are."""
+    values = [0.02, -0.5, 0.3, 0.05]
+    for first in (0, 5000):
+        table = table_of([{"replicate": first + r, "value": value} for r, value in enumerate(values)])
+        for region, worst in (([-1, 0.1], 0.3), ([-0.4, 1], -0.5), ([-3, 1], 0.3), ([0, math.inf], -0.5)):
+            found = clause_values.clause_values(clause_of(**{"in": region}), table)
+            assert (found.values.tolist(), len(found.units.columns)) == ([[worst]], 0)
+
+
+def test_an_exact_clause_with_what_was_never_reached():
+    table = table_of([{"replicate": r, "value": value} for r, value in enumerate([5.0, math.inf, 7.0])])
+    assert clause_values.clause_values(clause_of(**{"in": [6, math.inf]}), table).values.tolist() == [[5.0]]
+    assert clause_values.clause_values(clause_of(**{"in": [0, 6]}), table).values.tolist() == [[math.inf]]
+
+
+def test_an_exact_clause_leaves_no_other_column():
+    with pytest.raises(BadInput, match="'draw' still has 3 values"):
+        clause_values.clause_values(clause_of(select={"arm": "reinit"}), table_of(lottery_rows()))
 
 
 @pytest.mark.parametrize("step", [{"log_ratio": {"t": [0, 1]}}, {"loglog_slope": "t"}])
@@ -259,46 +277,69 @@ def test_logarithms_of_negative_values_are_refused(step):
 
 
 WRONG = [
-    ({"overr": "replicate"}, r"unknown key of claim C1, clause 1 'overr': did you mean 'over'"),
-    ({"in": None}, r"'in' is missing"),
-    ({"in": 3}, r"region of two numbers"),
-    ({"in": [0, 1, 2]}, r"region of two numbers"),
-    ({"in": [0, "wide"]}, r"'wide' is not a number"),
-    ({"in": [0, True]}, r"True is not a number"),
-    ({"in": [0, math.nan]}, r"nan is not a number"),
-    ({"in": [2, 1]}, r"must run upwards"),
-    ({"in": ["-inf", "inf"]}, r"leave something out"),
-    ({"number": {"mean": "draw"}}, r"number is a list of steps"),
-    ({"number": [{"man": "draw"}]}, r"unknown step in .* 'man': did you mean 'mean'"),
-    ({"number": [{"mean": "draw", "max": "t"}]}, r"a step has one name, not 2: mean, max"),
-    ({"number": ["mean"]}, r"expected 'name: value' entries"),
-    ({"number": [{"mean": ["draw"]}]}, r"mean takes one column"),
-    ({"number": [{"minus": {"arm": ["a"]}}]}, r"two values each"),
-    ({"number": [{"minus": {"arm": ["a", "a"]}}]}, r"contrasts a with itself"),
-    ({"number": [{"crossing": {"along": "step"}}]}, r"a column and one bound"),
-    ({"number": [{"crossing": {"along": "step", "bellow": 1}}]}, r"did you mean 'below'"),
-    ({"number": [{"share": {"along": "step", "below": 1, "above": 2}}]}, r"a column and one bound"),
-    ({"number": [{"rank": {"arm": "a", "t": 1}}]}, r"rank takes one column"),
-    ({"over": "arm", "number": [{"minus": {"arm": ["a", "b"]}}]}, r"'arm' is both a unit"),
-    ({"over": ["a", "b", "c"]}, r"one column or two"),
-    ({"over": ["a", "b"], "summary": "median"}, r"only a mean has an interval"),
-    ({"over": "replicate", "summary": "average"}, r"unknown summary in .* 'average'"),
-    ({"over": "replicate", "summary": "slope"}, r"relates two numbers"),
-    ({"over": "replicate", "summary": {"share": {}}}, r"share takes one bound"),
-    ({"over": "replicate", "summary": {"mean": "t"}}, r"only share, slope, rank_correlation take more"),
-    ({"summary": "median"}, r"need units"),
-    ({"matters": 1}, r"need units"),
-    ({"over": "replicate", "matters": 1, "in": [-1, "inf"]}, r"for a region \[0, inf\] or \[-inf, 0\]"),
-    ({"over": "replicate", "matters": 0}, r"other than 0"),
-    ({"select": ["density"]}, r"select: expected 'name: value' entries"),
+    ({"overr": "replicate"}, "unknown key 'all[0].overr': did you mean 'over'?"),
+    ({"in": 3}, "all[0].in=3 must be a list"),
+    ({"in": [0, 1, 2]}, "all[0].in=[0, 1, 2] must have at most 2 items"),
+    ({"in": [0]}, "all[0].in is too short: it lacks its item 2"),
+    ({"in": [0, "wide"]}, "all[0].in[1]='wide' must be a number"),
+    ({"in": [0, True]}, "all[0].in[1]=True must be a number"),
+    ({"in": [0, math.nan]}, "region [0, nan] must run upwards"),
+    ({"in": [2, 1]}, "region [2, 1] must run upwards"),
+    ({"in": ["-inf", "inf"]}, "region [-inf, inf] must run upwards and leave something out"),
+    ({"metric": "mm"}, "unknown metric in claim C1, clause 1: it is not listed under metrics; 'mm': did you mean 'm'?"),
+    ({"number": {"mean": "draw"}}, "all[0].number must be a list"),
+    ({"number": [{"man": "draw"}]}, "unknown key 'all[0].number[0].man': did you mean 'mean'?"),
+    ({"number": [{"mean": "draw", "max": "t"}]}, "all[0].number[0]: a step has one name, not 2"),
+    ({"number": ["mean"]}, "all[0].number[0]='mean' must be a group of keys"),
+    ({"number": [{"mean": ["draw"]}]}, "all[0].number[0].mean=['draw'] must be a word"),
+    ({"number": [{"minus": {"arm": ["a"]}}]}, "all[0].number[0].minus.arm is too short: it lacks its item 2"),
+    ({"number": [{"minus": {"arm": ["a", "a"]}}]}, "claim C1, clause 1, step 1: contrasts a with itself"),
+    ({"number": [{"minus": {"arm": ["a", "bb"]}}]}, "unknown arm in claim C1, clause 1: 'bb': did you mean 'b'?"),
+    ({"number": [{"crossing": {"along": "step"}}]}, "number[0].crossing: takes one bound, below or above"),
+    ({"number": [{"crossing": {"along": "step", "bellow": 1}}]}, "crossing.bellow': did you mean 'below'?"),
+    ({"number": [{"share": {"along": "t", "below": 1, "above": 2}}]}, "number[0].share: takes one bound"),
+    ({"number": [{"rank": {"arm": "a", "t": 1}}]}, "clause 1, step 1: rank takes one column and a value"),
+    ({"over": "arm", "number": [{"minus": {"arm": ["a", "b"]}}]}, "clause 1: 'arm' is both a unit (over) and removed"),
+    ({"over": ["a", "b", "c"]}, "clause 1: over is one column or two different ones"),
+    ({"over": ["a", "a"]}, "clause 1: over is one column or two different ones"),
+    ({"over": ["a", "b"], "summary": "median"}, "clause 1: over two crossed units only a mean has an interval"),
+    ({"over": "replicate", "summary": "average"}, "must be one of mean, median, share, sd or a group of keys"),
+    ({"over": "replicate", "summary": "slope"}, "must be one of mean, median, share, sd or a group of keys"),
+    ({"over": "replicate", "summary": {"share": {}}}, "all[0].summary.share: takes one bound, below or above"),
+    ({"over": "replicate", "summary": {"mean": "t"}}, "'all[0].summary.mean': choose from rank_correlation, share"),
+    ({"summary": "median"}, "clause 1: summary and matters need units: say over which column"),
+    ({"matters": 1}, "clause 1: summary and matters need units: say over which column"),
+    ({"over": "replicate", "matters": 1, "in": [-1, math.inf]}, "for a region [0, inf] or [-inf, 0]"),
+    ({"over": "replicate", "matters": 0}, "clause 1: matters is a finite effect other than 0"),
+    ({"select": ["density"]}, "all[0].select=['density'] must be a group of keys"),
+    ({"select": {"t": {"a": 1}}}, "all[0].select.t must be a word, a number, true or false or a list"),
+    ({"each": {"t": []}}, "all[0].each.t=[] must have at least 1 item"),
+    *(
+        (named, "claim C1, clause 1: name no replicate by its number; exact claims hold in every one")
+        for named in (
+            {"select": {"replicate": 0}},
+            {"select": {"replicate": [0, 1]}},
+            {"each": {"replicate": [0]}},
+            {"number": [{"minus": {"replicate": [0, 1]}}]},
+            {"number": [{"rank": {"replicate": 0}}]},
+        )
+    ),
 ]
 
 
-@pytest.mark.parametrize(("config", "message"), WRONG)
+@pytest.mark.parametrize(("config", "message"), WRONG, ids=map(str, range(len(WRONG))))
 def test_wrong_clauses_are_refused(config, message):
-    with pytest.raises(BadInput, match=message) as error:
+    with pytest.raises(BadInput, match=re.escape(message)) as error:
         clause_of(**config)
-    assert PLACE in str(error.value) and "\n" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["in", "metric"])
+def test_what_a_clause_lacks_is_named(key):
+    written = {"metric": "m", "in": [0, 1]}
+    del written[key]
+    with pytest.raises(BadInput, match=rf"^all\[0\]\.{key} is missing: "):
+        make_clauses(written)
 
 
 def test_infinity_may_be_written_as_a_word_or_as_yaml():

@@ -1,6 +1,5 @@
 """Optimizers from settings: optax's own names and values, and hand-worked schedules."""
 
-import dataclasses
 import inspect
 
 import jax.numpy as jnp
@@ -10,9 +9,9 @@ import pytest
 
 from core.errors import BadInput
 from core.optim.named import learning_rate, optimizer
-from core.optim.settings import ARGUMENTS, OptimizerSettings
+from core.optim.settings import ARGUMENTS, DECOUPLED, OptimizerSettings
 
-VALUES = {"nesterov": True, "momentum": 0.7, "weight_decay": 0.03, "b1": 0.8, "b2": 0.9, "decay": 0.6, "eps": 1e-3}
+VALUES = {"nesterov": True, "momentum": 0.7, "b1": 0.8, "b2": 0.9, "decay": 0.6, "eps": 1e-3}
 
 
 def three_updates(transformation: optax.GradientTransformation) -> np.ndarray:
@@ -29,63 +28,131 @@ def test_arguments_are_those_of_optax(name):
     known = set(inspect.signature(getattr(optax, name)).parameters)
     assert set(ARGUMENTS[name]) <= known
     assert set(VALUES) & known <= set(ARGUMENTS[name]), "optax takes more of our settings than we pass on"
+    assert (name in DECOUPLED) == ("weight_decay" in known)
 
 
 def test_every_argument_is_a_setting_and_every_optional_setting_an_argument():
-    optional = {f.name for f in dataclasses.fields(OptimizerSettings) if f.default is None}
+    optional = {name for name, field in OptimizerSettings.model_fields.items() if field.default is None} - {"clip"}
     assert optional == set(VALUES) == {argument for arguments in ARGUMENTS.values() for argument in arguments}
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_every_argument_reaches_optax(name):
-    assert np.array_equal(
-        three_updates(optimizer(OptimizerSettings(name, 0.1))), three_updates(getattr(optax, name)(0.1))
-    )
+    plain = three_updates(optimizer(OptimizerSettings(name=name, learning_rate=0.1)))
+    undecayed = {"weight_decay": 0.0} if name in DECOUPLED else {}
+    assert np.array_equal(plain, three_updates(getattr(optax, name)(0.1, **undecayed)))
     given = {argument: VALUES[argument] for argument in ARGUMENTS[name]}
-    ours = three_updates(optimizer(OptimizerSettings(name, 0.1, **given)))
+    given |= {"weight_decay": 0.03} if name in DECOUPLED else {}
+    ours = three_updates(optimizer(OptimizerSettings(name=name, learning_rate=0.1, **given)))
     assert np.array_equal(ours, three_updates(getattr(optax, name)(0.1, **given)))
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_other_arguments_are_refused(name):
     for argument in set(VALUES) - set(ARGUMENTS[name]):
-        with pytest.raises(BadInput, match=f"optimizer {name} takes no {argument}"):
-            OptimizerSettings(name, 0.1, **{argument: VALUES[argument]})
+        with pytest.raises(ValueError, match=f"takes no {argument}; it belongs to"):
+            OptimizerSettings(name=name, learning_rate=0.1, **{argument: VALUES[argument]})
 
 
 def rates(settings: OptimizerSettings, count: int) -> list[float]:
     """The step sizes really taken: a gradient of one under plain descent."""
     transformation = optimizer(settings)
-    state, taken = transformation.init(jnp.zeros(())), []
+    state, found = transformation.init(jnp.zeros(())), []
     for _ in range(count):
         update, state = transformation.update(jnp.ones(()), state)
-        taken.append(-float(update))
-    return taken
+        found.append(-float(update))
+    return found
+
+
+def test_weight_decay_is_added_to_the_gradient_where_it_is_not_decoupled():
+    """θ ← θ - η (g + λθ), by hand."""
+    found = three_updates(optimizer(OptimizerSettings(name="sgd", learning_rate=0.1, weight_decay=0.5)))
+    theta = np.array([1.0, -2.0])
+    for gradient in ([0.5, 0.1], [-0.2, 0.3], [0.1, 0.1]):
+        theta = theta - 0.1 * (np.array(gradient) + 0.5 * theta)
+    assert found == pytest.approx(theta, rel=1e-6)
+
+
+def test_a_gradient_is_clipped_by_its_norm_before_all_else():
+    settings = OptimizerSettings(name="sgd", learning_rate=1.0, clip=1.0)
+    transformation, params = optimizer(settings), jnp.array([0.0, 0.0])
+    for gradient, expected in (([3.0, 4.0], [-0.6, -0.8]), ([0.3, 0.4], [-0.3, -0.4])):
+        update, _ = transformation.update(jnp.array(gradient), transformation.init(params), params)
+        assert np.asarray(update) == pytest.approx(expected)
 
 
 def test_a_plain_rate_stays_a_number():
-    assert learning_rate(OptimizerSettings("sgd", 0.3)) == 0.3
-    assert rates(OptimizerSettings("sgd", 0.25), 3) == [0.25, 0.25, 0.25]
+    assert learning_rate(OptimizerSettings(name="sgd", learning_rate=0.3)) == 0.3
+    assert rates(OptimizerSettings(name="sgd", learning_rate=0.25), 3) == [0.25, 0.25, 0.25]
 
 
-def test_a_hand_worked_warm_up_with_drops():
-    settings = OptimizerSettings("sgd", 0.4, warmup=4, drop_at=(6, 8), drop_by=0.5)
-    assert rates(settings, 10) == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1], abs=1e-7)
+def test_a_rate_by_arm():
+    settings = OptimizerSettings.model_validate({"name": "sgd", "learning_rate": {"ticket": 0.1, "dense": 0.2}})
+    assert (settings.rate_of("ticket"), settings.rate_of("dense")) == (0.1, 0.2)
+    assert learning_rate(settings, rate=settings.rate_of("dense")) == 0.2
+    with pytest.raises(KeyError, match="no value for the arm 'tikcet': did you mean 'ticket'"):
+        settings.rate_of("tikcet")
+    assert OptimizerSettings(name="sgd", learning_rate=0.3).rate_of("any") == 0.3
+    for wrong in ({"ticket": -0.1}, "fast", -0.1):
+        with pytest.raises(ValueError, match="learning_rate"):
+            OptimizerSettings.model_validate({"name": "sgd", "learning_rate": wrong})
 
 
-def test_hand_worked_drops_without_a_warm_up():
-    settings = OptimizerSettings("sgd", 1.0, drop_at=(2, 3))
-    assert rates(settings, 5) == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+def taken(count: int, iterations: int | None = None, rate: float = 1.0, **given) -> list[float]:
+    """The learning rates of the first iterations under a schedule."""
+    settings = OptimizerSettings(name="sgd", learning_rate=rate, **given)
+    schedule = learning_rate(settings, iterations)
+    assert callable(schedule)
+    by_step = [float(schedule(step)) for step in range(count)]
+    if iterations is None:
+        assert rates(settings, count) == pytest.approx(by_step, abs=1e-7)
+    return by_step
 
 
-def test_a_warm_up_without_drops():
-    assert rates(OptimizerSettings("sgd", 1.0, warmup=2), 4) == pytest.approx([0, 0.5, 1, 1])
+@pytest.mark.parametrize(
+    ("given", "count", "expected"),
+    [
+        ({"warmup": 4, "drop_at": (6, 8), "drop_by": 0.5, "schedule": "piecewise", "rate": 0.4}, 10,
+         [0, 0.1, 0.2, 0.3, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1]),
+        ({"drop_at": (2, 3), "schedule": "piecewise"}, 5, [1, 1, 0.1, 0.01, 0.01]),
+        ({"warmup": 2}, 4, [0, 0.5, 1, 1]),
+        ({"warmup": 2, "drop_at": (2,), "schedule": "piecewise"}, 4, [0, 0.5, 0.1, 0.1]),
+        ({"schedule": "linear", "iterations": 4}, 5, [1, 0.75, 0.5, 0.25, 0]),
+        ({"schedule": "linear", "iterations": 6, "warmup": 2, "final": 0.2}, 7, [0, 0.5, 1, 0.8, 0.6, 0.4, 0.2]),
+        ({"schedule": "cosine", "iterations": 4}, 5, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0]),
+        ({"schedule": "cosine", "iterations": 2, "final": 0.5}, 3, [1, 0.75, 0.5]),
+        ({"schedule": "exponential", "iterations": 4, "final": 0.0625}, 5, [1, 0.5, 0.25, 0.125, 0.0625]),
+    ],
+)  # fmt: skip
+def test_hand_worked_schedules(given, count, expected):
+    assert taken(count, **given) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_drop_at_the_end_of_the_warm_up():
-    assert rates(OptimizerSettings("sgd", 1.0, warmup=2, drop_at=(2,)), 4) == pytest.approx([0, 0.5, 0.1, 0.1])
+def test_one_cycle_rises_and_falls():
+    found = taken(20, iterations=20, schedule="one_cycle")
+    top = int(np.argmax(found))
+    assert found[top] == pytest.approx(1.0) and 0 < top < 19
+    assert np.all(np.diff(found[: top + 1]) > 0) and np.all(np.diff(found[top:]) < 0)
 
 
-def test_a_drop_inside_the_warm_up_is_refused():
-    with pytest.raises(BadInput, match="drop_at=3 lies inside the warm-up of 4 iterations"):
-        OptimizerSettings("sgd", 0.1, warmup=4, drop_at=(3, 8))
+def test_a_schedule_to_the_end_needs_the_length():
+    with pytest.raises(BadInput, match="the schedule cosine goes to the end of a training, whose length nobody gave"):
+        learning_rate(OptimizerSettings(name="sgd", learning_rate=0.1, schedule="cosine"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"warmup": 4, "drop_at": (3, 8), "schedule": "piecewise"}, "begins inside"),
+        ({"drop_at": (8, 3), "schedule": "piecewise"}, "must rise"),
+        ({"drop_at": (3,)}, "do not fit: piecewise drops"),
+        ({"schedule": "piecewise"}, "do not fit: piecewise drops"),
+        ({"final": 0.1}, "belongs to linear, cosine, exponential"),
+        ({"schedule": "exponential"}, "needs final"),
+        ({"schedule": "cosin"}, "schedule"),
+        ({"clip": 0.0}, "clip"),
+    ],
+)
+def test_schedules_that_contradict_themselves_are_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        OptimizerSettings(name="sgd", learning_rate=0.1, **given)

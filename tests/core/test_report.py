@@ -312,9 +312,9 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
     assert readme.read_text() == README.replace(
         "old",
         "| paper | field | verdicts | minutes |\n|---|---|---|---:|\n"
-        "| [A Paper](configs/paper/a_paper.yaml) ([experiment](experiments/a_paper.py)) | sparsity "
+        "| [A Paper](configs/paper/a_paper.yaml) ([experiment](experiments/a_paper/experiment.py)) | sparsity "
         "| ✓ C1 · ✗ C3 · ? C2 · not run: C4 | 9 |\n"
-        "| [A \\| B \\[c\\]](configs/paper/b_paper.yaml) ([experiment](experiments/b_paper.py)) | sparsity "
+        "| [A \\| B \\[c\\]](configs/paper/b_paper.yaml) ([experiment](experiments/b_paper/experiment.py)) | sparsity "
         "| not run: C1 C2 |  |",
     )
     assert readme_table.is_current(readme, pages, root)

@@ -14,6 +14,7 @@ from core.report.results import InvalidResult
 from core.report.site import build
 from core.report.sweeps import SweepPage
 from core.runs import sweep_folder
+from tests.claims import make_claim
 from tests.results_files import Reader, claim, config, measure, publish, run_halfway, run_locally, sweep, table
 
 
@@ -115,11 +116,12 @@ def test_numbers_are_written_short(values: list[float], shown: list[float | None
 
 
 def test_repetitions_are_read_from_the_claims() -> None:
-    claims = {
-        "C1": {"all": [{"over": "replicate", "number": [{"mean": "draw"}, {"minus": {"arm": ["a", "b"]}}]}]},
-        "C2": {"at_least": {"k": 1, "of": [{"over": ["replicate", "query"], "number": [{"median": "table"}]}]}},
-        "C3": None,
-    }
+    control = {"select": {"t": 1}}
+    mean = {"metric": "m", "number": [{"mean": "draw"}, {"minus": {"arm": ["a", "b"]}}], "over": "replicate"}
+    median = {"metric": "m", "number": [{"median": "table"}], "over": ["replicate", "query"]}
+    bodies = {"C1": {"all": [{**mean, "in": [0, 1]}]}, "C2": {"at_least": {"k": 1, "of": [{**median, "in": [0, 1]}]}}}
+    written = {name: {"says": "s", "study": "main", "control": control, **body} for name, body in bodies.items()}
+    claims = {name: make_claim(name, each) for name, each in written.items()}
     assert repetitions(claims) == {"replicate", "draw", "query", "table"}
 
 
@@ -257,12 +259,12 @@ def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
     sums = {"claims.json": sha256((folder / "claims.json").read_bytes()), "provenance.json": digest(studies)}
     write_json(folder / "provenance.json", {"studies": studies, "files": sums})
     assert state() == [("fit", freshness.CURRENT)]
-    sheet = toy_root / "experiments" / "toy.py"
-    sheet.write_text(sheet.read_text().replace("1e-3 *", "2e-3 *"))
+    experiment = toy_root / "experiments" / "toy" / "experiment.py"
+    experiment.write_text(experiment.read_text().replace("1e-3 *", "2e-3 *"))
     assert state() == [("fit", freshness.STALE)]
     write_json(folder / "claims.json", [claim("C1")])
     assert state() == [("*", freshness.EDITED)]
-    sheet.write_text("def broken(")
+    experiment.write_text("def broken(")
     write_json(folder / "claims.json", [])
     assert state() == [("", freshness.UNKNOWN)]
 

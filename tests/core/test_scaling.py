@@ -1,7 +1,6 @@
 """Gradients in parts, in low precision, rematerialised and over eight virtual devices: those of the whole batch."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from core.lab.keys import replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
-from core.papers.contract import experiment_studies, load_experiment
+from core.papers.contract import load_study
 from core.scaling.gradients import batch_gradient, in_parts, in_precision
 from core.scaling.settings import ScalingSettings
 from tests.net import build_net
@@ -167,17 +166,17 @@ def net_root(toy_root: Path) -> Path:
 
 def trained(folder: Path, axis: ReplicateAxis, **scaling: Any) -> np.ndarray:
     """The biases of the last layer of some replicates of the paper `net`."""
-    study, config = experiment_studies(load_experiment("net"))["net"], load_config("net").studies["net"]
+    study, config = load_study("net", "net"), load_config("net").studies["net"]
     values = config.values("laptop")
     settings = config.build({**values, "scaling": {**values["scaling"], **scaling}})
-    assert asdict(settings)["scaling"] == {**asdict(ScalingSettings()), **scaling}
+    assert settings.scaling == ScalingSettings(**scaling)
     numbers = range(axis.size)
     lab = Lab(numbers, [folder / str(n) for n in numbers], folder / "checkpoints", loading.load_data_set, axis)
     study.trial(settings, replicate_keys("net", "net", numbers), lab)
     return lab.kept["bias"]
 
 
-def test_a_sheet_gives_the_same_results_by_every_way(net_root, tmp_path):
+def test_an_experiment_gives_the_same_results_by_every_way(net_root, tmp_path):
     plain = trained(tmp_path / "plain", ReplicateAxis(3, "vmap"))
     for name, axis, scaling in (
         ("parts", ReplicateAxis(1, "loop"), {"micro_batches": 4, "rematerialise": True}),

@@ -9,9 +9,11 @@ from scipy import stats as oracle
 from core.cli.main import main
 from core.errors import BadInput
 from core.launch import compose, jobs
+from core.launch.hydra_queries import search_path_words
 from core.runs import measurements
 from core.sweeps import objective, search, sweep_command
 from core.sweeps.objective import Objective
+from tests.toy import CONFIG, EXPERIMENT, SETTINGS, write_paper
 
 WORDS = ("paper=toy", "study=fit", "scale=smoke")
 
@@ -53,26 +55,38 @@ def test_a_point_knows_its_runs():
     launch = compose.compose_launch([*WORDS, "settings.rate=0.25", "replicates=5"])
     assert found.runs == (jobs.make_job(launch, launch.studies[0]).run.identity,)
     assert (found.number, found.replicates, found.label()) == (3, (0, 5), "settings.rate=0.25 replicates=5")
-    assert len(checker.composed) == 1
+    assert len(checker.compositions) == 1
     checker.point(4, {"settings.rate": "0.5", "replicates": "5"})
-    assert len(checker.composed) == 1, "settings are no part of what Hydra composes"
+    assert len(checker.compositions) == 1, "settings are no part of what Hydra composes"
 
 
 def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config, experiment = (toy_root / "configs" / "paper" / "toy.yaml"), (toy_root / "experiments" / "toy.py")
-    config.with_name("other.yaml").write_text(config.read_text())
-    experiment.with_name("other.py").write_text(
-        experiment.read_text().replace("rate:", "pace:").replace(".rate", ".pace")
-    )
-    text = config.with_name("other.yaml").read_text()
-    config.with_name("other.yaml").write_text(
-        text.replace("every: 10, rate:", "every: 10, pace:").replace("every: 100, rate:", "every: 100, pace:")
-    )
+    def paced(text: str) -> str:
+        return text.replace("rate:", "pace:").replace(".rate", ".pace").replace("learning_pace", "learning_rate")
+
+    write_paper(toy_root, "other", *(paced(text) for text in (CONFIG, SETTINGS, EXPERIMENT)))
     checker = sweep_command.PointChecker(["study=fit", "scale=smoke"])
     found = [checker.point(n, {"paper": paper, "settings.steps": "9"}) for n, paper in enumerate(("toy", "other"))]
-    assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.composed) == 2
+    assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.compositions) == 2
     assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
     assert "unknown setting 'rate': did you mean 'pace'?" in capsys.readouterr().err
+
+
+def test_presets_and_further_arms_can_be_axes(here: Path) -> None:
+    folder = here / "mine" / "preset"
+    folder.mkdir(parents=True)
+    for name, rate in (("gentle", 0.2), ("brisk", 0.9)):
+        (folder / f"{name}.yaml").write_text(f"# @package _global_\nsettings: {{rate: {rate}}}\n")
+    words = (*WORDS, "+preset=gentle,brisk", *search_path_words(str(here / "mine")))
+    found = sweep_command.expand_points(words)
+    assert [point[-1] for point in found] == ["+preset=gentle", "+preset=brisk"]
+    launches = [compose.compose_launch(point) for point in found]
+    assert [launch.studies[0].settings.rate for launch in launches] == [0.2, 0.9]
+    checker = sweep_command.PointChecker(sweep_command.parse_command(words).fixed)
+    alone = compose.compose_launch([*WORDS, "settings.rate=0.9"])
+    assert checker.point(1, {"+preset": "brisk"}).runs == (jobs.make_job(alone, alone.studies[0]).run.identity,)
+    other = sweep_command.parse_command((*WORDS, "+preset=gentle,brisk"))
+    assert identity(*words) == sweep_command.grid_identity(other), "wherever the presets are"
 
 
 # Objectives
@@ -167,7 +181,7 @@ def test_bad_sweeps_are_refused_in_one_line_and_nothing_is_written(
 
 
 def test_words_of_a_sweep_need_the_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    for word in ("launcher=joblib", "sweeper=tpe", "objective.metric=loss", "points=[1]", "hydra.sweep.dir=x"):
+    for word in ("launcher=joblib", "sweeper=tpe", "objective.metric=loss", "points=[1]"):
         assert main(["run", *WORDS, word]) == 2
         assert "add -m" in capsys.readouterr().err
 

@@ -1,8 +1,8 @@
 """Numbers that vary within a batch: where placeholders may go, where they raise, and what fills them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,43 +13,49 @@ from core.lab import vectorised
 from core.lab.vectorised import Placeholder, fill_placeholders, insert_placeholders
 from core.launch import compose
 from core.optim.settings import OptimizerSettings
+from core.papers.settings import PerArm, Settings, setting
 
 
-@dataclass(frozen=True)
-class OneSettings:
+class OneSettings(Settings):
     """Settings as an experiment has them, with a check that no placeholder would pass."""
 
-    rate: float
-    steps: int
-    optimizer: OptimizerSettings
-
-    def __post_init__(self) -> None:
-        assert self.rate < self.steps
+    rate: float = setting("a number", at_most="steps")
+    steps: int = setting("another")
+    optimizer: OptimizerSettings = setting("a group")
+    decays: PerArm[float] = setting("by arm")
 
 
-SETTINGS = OneSettings(0.5, 3, OptimizerSettings("sgd", 0.1, momentum=0.9))
-NAMES = ("rate", "optimizer.learning_rate")
+SETTINGS = OneSettings(
+    rate=0.5,
+    steps=3,
+    optimizer=OptimizerSettings(name="sgd", learning_rate=0.1, momentum=0.9),
+    decays=PerArm[float]({"ticket": 0.25, "dense": 0.75}),
+)
+NAMES = ("rate", "optimizer.learning_rate", "decays.ticket")
+NUMBERS = dict(zip(NAMES, (0.5, 0.1, 0.25), strict=True))
 
 
 def test_placeholders_stand_where_the_numbers_were() -> None:
     varying = insert_placeholders(SETTINGS, NAMES)
     assert varying.rate == Placeholder("rate") and varying.optimizer.learning_rate == Placeholder(NAMES[1])
     assert (varying.steps, varying.optimizer.momentum, varying.optimizer.name) == (3, 0.9, "sgd")
+    assert (varying.decays["ticket"], varying.decays["dense"]) == (Placeholder(NAMES[2]), 0.75)
     assert hash(varying) == hash(insert_placeholders(SETTINGS, NAMES)) and varying == insert_placeholders(
         SETTINGS, NAMES
     )
-    assert fill_placeholders(varying, {"rate": 0.5, NAMES[1]: 0.1}) == SETTINGS
+    assert fill_placeholders(varying, NUMBERS) == SETTINGS
+    assert SETTINGS.rate == 0.5 and SETTINGS.decays["ticket"] == 0.25, "the settings themselves stay"
 
 
 def test_filling_goes_through_partials_and_leaves_everything_else_as_it_is() -> None:
     varying = insert_placeholders(SETTINGS, NAMES)
 
-    def loss(settings: OneSettings, scale: float, x: float) -> float:
-        return scale * settings.rate * settings.optimizer.learning_rate * x
+    def loss(settings: Any, scale: float, x: float) -> float:
+        return scale * settings.rate * settings.optimizer.learning_rate * settings.decays["ticket"] * x
 
     inner = partial(loss, varying)
     outer = partial(lambda function, x: function(2.0, x), inner)
-    assert fill_placeholders(outer, {"rate": 3.0, NAMES[1]: 5.0})(7.0) == 2 * 3 * 5 * 7
+    assert fill_placeholders(outer, {"rate": 3.0, NAMES[1]: 5.0, NAMES[2]: 11.0})(7.0) == 2 * 3 * 5 * 11 * 7
     for same in (SETTINGS, SETTINGS.optimizer, loss, (1, "a"), None, 0.5):
         assert fill_placeholders(same, {}) is same or fill_placeholders(same, {}) == same
 
@@ -103,7 +109,7 @@ def trial(settings, keys, lab):
     ],
 )
 def test_whether_points_can_share_a_program_is_known_beforehand(toy_root, body, reason) -> None:
-    experiment = toy_root / "experiments" / "toy.py"
+    experiment = toy_root / "experiments" / "toy" / "experiment.py"
     text = experiment.read_text()
     start, end = text.index("def trial("), text.index("def prepare(")
     experiment.write_text(text[:start] + BRANCHING.format(body=body) + "\n\n" + text[end:])

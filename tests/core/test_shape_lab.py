@@ -14,7 +14,7 @@ from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.lab.shape_lab import ShapeLab, count_operations, size_in_bytes
 from core.papers.config import load_config
-from core.papers.contract import experiment_studies, load_experiment
+from core.papers.contract import load_study
 from core.planning.forecasting import count_cost
 
 
@@ -31,7 +31,7 @@ def matmul(state, key, i, x):
 
 def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_root, tmp_path):
     config = load_config("toy").studies["fit"]
-    settings, study = config.build(config.values("smoke")), experiment_studies(load_experiment("toy"))["fit"]
+    settings, study = config.build(config.values("smoke")), load_study("toy", "fit")
     real = Lab([0], [tmp_path / "0"], tmp_path / "checkpoints", lambda name: {}, ReplicateAxis(1, "loop"))
     study.trial(settings, replicate_keys("toy", "fit", [0]), real)
     abstract = ShapeLab()
@@ -45,7 +45,7 @@ def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_roo
     }
 
 
-def test_the_toy_is_counted_from_its_page(toy_root):
+def test_the_toy_is_counted_from_its_config(toy_root):
     study = load_config("toy").studies["fit"]
     found = count_cost("toy", study, study.build(study.values("laptop")))
     assert (found["steps"], found["measured"], found["parameters"]) == (90, 6, 3)
