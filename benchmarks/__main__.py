@@ -8,11 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from benchmarks.harness import Benchmark, Options, run_benchmark
-from benchmarks.peers import PACKAGES, install
-from benchmarks.results import print_result, read_result, write_result
+from benchmarks.results import print_result, read_result, was_busy, write_result
 from core.errors import BadInput, EncoreError, unknown_name
 from core.files import write_text
 
@@ -34,10 +32,9 @@ def make_table(benchmarks: Mapping[str, Benchmark]) -> str:
         content = read_result(name) or {}
         about = content.get("provenance", {})
         says = benchmark.summary(content.get("tables", {})) or "none"
-        origin = [about.get("date", ""), f"at {about['commit'][:8]}" if about.get("commit") else ""]
-        origin.append("busy machine" if about.get("busy") else "")
+        origin = [about.get("date"), about.get("commit", "")[:8], "busy machine" if was_busy(about) else ""]
         when = f" ({', '.join(filter(None, origin))})" if any(origin) else ""
-        beside = ", ".join(peer.name for peer in benchmark.peers[1:]) or "itself"
+        beside = ", ".join(peer.name for peer in benchmark.peers[1:])
         lines.append(f"| `{name}` | {benchmark.question} | {beside} | {says}{when} |")
     return "\n".join(lines)
 
@@ -49,16 +46,15 @@ def with_table(text: str, table: str) -> str:
 
 
 def choose_sizes(benchmark: Benchmark, quick: bool, words: Sequence[str]) -> SimpleNamespace:
-    """The sizes of the work, some replaced by `name=value` words, as they are after a journey through JSON."""
+    """The sizes of the work, some replaced by `name=value` words; plain data, as it comes out of JSON."""
     sizes = {**benchmark.sizes, **(benchmark.quick if quick else {})}
-    for word in words:
-        name, _, text = word.partition("=")
+    for name, _, text in (word.partition("=") for word in words):
         if name not in sizes:
             raise unknown_name(f"size of {benchmark.name}", name, sizes)
         try:
             sizes[name] = json.loads(text)
         except ValueError:
-            raise BadInput(f"--size {word}: '{text}' is not JSON") from None
+            raise BadInput(f"--size {name}: '{text}' is not JSON") from None
     return SimpleNamespace(**json.loads(json.dumps(sizes)))
 
 
@@ -76,27 +72,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="print the result that is kept")
     parser.add_argument("--list", action="store_true", help="list all benchmarks")
     parser.add_argument("--table", action="store_true", help="bring the table in benchmarks/README.md up to date")
-    parser.add_argument("--install", nargs=2, metavar=("LIBRARY", "FOLDER"), help=f"of a peer: {', '.join(PACKAGES)}")
     return parser.parse_args(words)
 
 
 def run_command(given: argparse.Namespace) -> None:
     """Do what was asked for."""
     benchmarks = find_benchmarks()
-    if given.install:
-        library, folder = given.install
-        if library not in PACKAGES:
-            raise unknown_name("library", library, PACKAGES)
-        print(f"--peer-python {install(library, Path(folder))}")
-    elif given.table:
+    if given.table:
         write_text(README, with_table(README.read_text(encoding="utf-8"), make_table(benchmarks)))
     elif given.list or not given.name:
-        print("\n".join(f"{name:18}{benchmark.question}" for name, benchmark in benchmarks.items()))
+        print("\n".join(f"{name:20}{benchmark.question}" for name, benchmark in benchmarks.items()))
     elif given.name not in benchmarks:
         raise unknown_name("benchmark", given.name, benchmarks)
     elif given.show:
-        content: Any = read_result(given.name)
-        print_result(content) if content else print("no result is kept")
+        print_result(read_result(given.name) or {"work": "no result is kept", "provenance": {}})
     else:
         measure(benchmarks[given.name], given)
 
@@ -109,16 +98,16 @@ def measure(benchmark: Benchmark, given: argparse.Namespace) -> None:
     result = run_benchmark(benchmark, Options(sizes, rounds, cores, given.peer_python, given.quick))
     print_result(result.content())
     reasons = ["tiny sizes, not comparable"] * given.quick + ["other sizes"] * bool(given.size)
-    reasons += [f"without {peer}" for peer in result.left_out]
+    reasons += [f"no --peer-python can import what {peer} needs" for peer in result.left_out]
     print(
         f"\nnot kept: {', '.join(reasons)}" if reasons else f"\nkept as benchmarks/results/{write_result(result).name}"
     )
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Run the command; an error is one line."""
     try:
-        run_command(parse(sys.argv[1:]))
+        run_command(parse(words))
     except EncoreError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return error.exit_code
@@ -126,4 +115,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

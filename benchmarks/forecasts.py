@@ -37,8 +37,8 @@ def run_studies(options: Options, result: Result) -> None:
 
     begun, left_out, failed = time.perf_counter(), [], []
     with temporary_results_folder():
-        papers = options.sizes.papers or slugs()
-        for paper, study in ((paper, study) for paper in papers for study in load_config(paper).studies):
+        pairs = [(paper, study) for paper in options.sizes.papers or slugs() for study in load_config(paper).studies]
+        for paper, study in pairs:
             if time.perf_counter() - begun > 60 * options.sizes.minutes:
                 left_out.append(f"{paper}/{study}")
                 continue

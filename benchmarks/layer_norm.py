@@ -6,7 +6,7 @@ recurrent step is forward, backward and Adam. All sides keep their memory betwee
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +14,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Comparison, Outcome
-from benchmarks.peers import Inputs, Peer, Work
+from benchmarks.peers import Inputs, Peer, Work, ready
 from benchmarks.timing import ratios
 
 EPS, RATE = 1e-5, 1e-3
-BLOCKS = {"lstm": 4, "gru": 3}
-PARTS = {
-    "lstm": {"input": 4, "recurrent": 4, "cell": 1},
-    "gru": {"input_gates": 2, "input_candidate": 1, "recurrent_gates": 2, "recurrent_candidate": 1},
-}
 MOVED = {"forward": 2, "gradient": 5}  # times that the rows pass between memory and processor
 
 
@@ -58,15 +53,12 @@ def build_jax_rows(library: str, work: Work, inputs: Inputs) -> None:
 
     for n in work.sizes.units:
         x, dy = jax.device_put(inputs[f"x {n}"]), jax.device_put(inputs[f"dy {n}"])
-        given = (module.init(jax.random.key(0), x[:1]), x, dy)
-        calls = {"forward": lambda g=given: forward(*g[:2]), "gradient": lambda g=given: gradient(*g)}
+        params = module.init(jax.random.key(0), x[:1])
         if library == "encore":
-            work.add(f"stream {n}", lambda x=x: jax.block_until_ready(stream(x)), gigabytes(x, 2))
-        for name, call in calls.items():
-            work.add(
-                f"{name} {n}", lambda call=call: jax.block_until_ready(call()), gigabytes(x, MOVED[name]),
-                result=lambda found, name=name: found if name == "forward" else found[1][1],
-            )  # fmt: skip
+            work.add(f"stream {n}", ready(stream, x), gigabytes(x, 2))
+        work.add(f"forward {n}", ready(forward, params, x), gigabytes(x, MOVED["forward"]), result=np.asarray)
+        call = ready(gradient, params, x, dy)
+        work.add(f"gradient {n}", call, gigabytes(x, MOVED["gradient"]), result=lambda found: found[1][1])
 
 
 def build_torch_rows(work: Work, inputs: Inputs) -> None:
@@ -103,56 +95,62 @@ def share_of_stream(outcome: Outcome) -> dict[str, dict[str, list[float]]]:
 
 
 def draw_sequences(sizes: SimpleNamespace) -> Inputs:
-    """Sequences (steps, batch, width) of every shape, and the parameters of every cell."""
-    random, width = np.random.default_rng(0), sizes.width
-    found: Inputs = {f"x {t} {b}": random.normal(size=(t, b, width)) for t, b in sizes.shapes}
-    for cell, blocks in BLOCKS.items():
-        for name in ("input_kernel", "recurrent_kernel"):
-            found[f"{cell} {name}"] = random.normal(size=(width, blocks * width)) / width**0.5
-        found[f"{cell} bias"] = np.zeros(blocks * width)
-        for part, size in PARTS[cell].items():
-            found[f"{cell} {part}_gain"] = np.full(size * width, 0.5)
-            found[f"{cell} {part}_bias"] = np.zeros(size * width)
-    return {name: value.astype(np.float32) for name, value in found.items()}
+    """Sequences (steps, batch, width) of every shape, and parameters of both cells with layer norm."""
+    import jax
+
+    from core.models.recurrent import Recurrent
+
+    random, found = np.random.default_rng(0), {}
+    for t, b in sizes.shapes:
+        found[f"x {t} {b}"] = random.normal(size=(t, b, sizes.width))
+    for cell in sizes.cells:
+        layer = Recurrent(cell, sizes.width, sizes.width, "layer")
+        params = layer.init(jax.random.key(0), np.zeros((1, 1, sizes.width), np.float32))["params"]
+        found |= {f"{cell} {name}": leaf + 0.1 * random.normal(size=leaf.shape) for name, leaf in params.items()}
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}
 
 
-def cases_of(work: Work, inputs: Inputs) -> list[tuple[str, str, str, np.ndarray, dict[str, np.ndarray]]]:
+def cases_of(work: Work, inputs: Inputs) -> Iterator[tuple[str, str, str, np.ndarray, Inputs]]:
     """Name, cell, norm, sequences and parameters of every case."""
-    found = []
     for t, b in work.sizes.shapes:
-        for cell in BLOCKS:
-            for norm in ("none", "layer"):
-                own = {name.removeprefix(f"{cell} "): a for name, a in inputs.items() if name.startswith(f"{cell} ")}
-                plain = {name: own[name] for name in ("input_kernel", "recurrent_kernel", "bias")}
-                name = f"{cell}, {norm} norm, T {t}, B {b}".replace("none norm", "plain")
-                found.append((name, cell, norm, inputs[f"x {t} {b}"], own if norm == "layer" else plain))
-    return found
+        for cell in work.sizes.cells:
+            own = {name.removeprefix(f"{cell} "): a for name, a in inputs.items() if name.startswith(f"{cell} ")}
+            plain = {name: own[name] for name in ("input_kernel", "recurrent_kernel", "bias")}
+            yield f"{cell}, plain, T {t}, B {b}", cell, "none", inputs[f"x {t} {b}"], plain
+            yield f"{cell}, layer norm, T {t}, B {b}", cell, "layer", inputs[f"x {t} {b}"], own
 
 
 def jax_training(apply: Callable, params: Any, x: Any) -> Callable[[], Any]:
-    """A compiled step from the same parameters each time; returns the gradients."""
+    """A compiled step of `apply(params, x)`, from the same parameters each time; gradients come first."""
     import jax
     import jax.numpy as jnp
     import optax
 
     optimizer = optax.adam(RATE)
 
+    def loss(params: Any, x: Any) -> Any:
+        found = apply(params, x)  # some layers return their last state, too
+        return jnp.mean(jnp.square((found[0] if isinstance(found, tuple) else found) - 0.1))
+
     @jax.jit
     def step(params: Any, state: Any, x: Any) -> Any:
-        slopes = jax.grad(lambda params: jnp.mean(jnp.square(apply(params, x) - 0.1)))(params)
+        slopes = jax.grad(loss)(params, x)
         updates, state = optimizer.update(slopes, state)
         return slopes, optax.apply_updates(params, updates), state
 
     state = optimizer.init(params)
-    return lambda: jax.block_until_ready(step(params, state, x))[0]
+    return ready(step, params, state, x)
 
 
 def build_encore_steps(work: Work, inputs: Inputs) -> None:
-    """Our layer, and other ways to write it: unrolled, differentiated automatically, with the input's product inside
-    the loop."""
+    """Our layer, and other ways to write it: unrolled, differentiated automatically, and with the product of the
+    inputs inside the loop."""
     import jax
 
     from core.models.recurrent import Recurrent
+
+    def apply(model: Any, params: Any, x: Any) -> Any:
+        return model.apply({"params": params}, x)
 
     def loop(model: Any, params: Any, x: Any) -> Any:
         def step(carry: Any, x: Any) -> Any:
@@ -161,21 +159,13 @@ def build_encore_steps(work: Work, inputs: Inputs) -> None:
         return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="start"), x)[1]
 
     for name, cell, norm, x, params in cases_of(work, inputs):
-        make = partial(Recurrent, cell, work.sizes.width, work.sizes.width, norm)
-        forms = {"": make()} | (
-            {"unrolled 4": make(unroll=4), "automatic": make(written_out=False)} if norm == "layer" else {}
-        )
-        given = jax.device_put((params, x))
-        for form, model in forms.items():
-            call = jax_training(lambda params, x, model=model: outputs_of(model.apply({"params": params}, x)), *given)
-            work.add(name, call, form=form, result=lambda slopes: slopes["recurrent_kernel"])
-        call = jax_training(partial(loop, make(written_out=False)), *given)
-        work.add(name, call, form="not hoisted", result=lambda slopes: slopes["recurrent_kernel"])
-
-
-def outputs_of(found: Any) -> Any:
-    """Of a layer that may return its last state, too."""
-    return found[0] if isinstance(found, tuple) else found
+        make, given = partial(Recurrent, cell, work.sizes.width, work.sizes.width, norm), jax.device_put((params, x))
+        forms = {"": partial(apply, make()), "not hoisted": partial(loop, make(written_out=False))}
+        if norm == "layer":
+            forms |= {"unrolled 4": partial(apply, make(unroll=4))}
+            forms |= {"automatic": partial(apply, make(written_out=False))}
+        for form, way in forms.items():
+            work.add(name, jax_training(way, *given), form=form, result=lambda found: found[0]["recurrent_kernel"])
 
 
 def build_flax_steps(work: Work, inputs: Inputs) -> None:
@@ -186,97 +176,77 @@ def build_flax_steps(work: Work, inputs: Inputs) -> None:
     cells = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
     for name, cell, norm, x, _ in cases_of(work, inputs):
         if norm == "none":
-            layer = nn.RNN(cells[cell](work.sizes.width), time_major=True)
-            params = layer.init(jax.random.key(0), x)["params"]
-            work.add(
-                name,
-                jax_training(
-                    lambda params, x, layer=layer: outputs_of(layer.apply({"params": params}, x)),
-                    params,
-                    jax.device_put(x),
-                ),
-            )
+            layer, x = nn.RNN(cells[cell](work.sizes.width), time_major=True), jax.device_put(x)
+            work.add(name, jax_training(layer.apply, layer.init(jax.random.key(0), x), x))
 
 
-LOOPS = """
-import torch
-from torch import Tensor
-from typing import Dict
+def script_torch_loops() -> dict[str, Any]:
+    """Both cells by PyTorch's script compiler, with layer norm where the parameters have gains for it."""
+    import torch
+    from torch import Tensor
 
-def norm(p: Dict[str, Tensor], part: str, a: Tensor) -> Tensor:
-    if part + "_gain" in p:
-        return torch.layer_norm(a, [a.size(-1)], p[part + "_gain"], p[part + "_bias"], 1e-5)
-    return a
+    def norm(p: dict[str, Tensor], part: str, a: Tensor) -> Tensor:
+        if part + "_gain" in p:
+            return torch.layer_norm(a, [a.size(-1)], p[part + "_gain"], p[part + "_bias"], 1e-5)
+        return a
 
-@torch.jit.script
-def lstm(x: Tensor, p: Dict[str, Tensor]) -> Tensor:
-    from_x = norm(p, "input", x @ p["input_kernel"]) + p["bias"]
-    h = torch.zeros(x.size(1), p["recurrent_kernel"].size(0))
-    c = torch.zeros_like(h)
-    hs = []
-    for now in from_x.unbind(0):
-        f, i, o, g = (norm(p, "recurrent", h @ p["recurrent_kernel"]) + now).chunk(4, 1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(norm(p, "cell", c))
-        hs.append(h)
-    return torch.stack(hs)
+    def lstm(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        from_x = norm(p, "input", x @ p["input_kernel"]) + p["bias"]
+        h = torch.zeros(x.size(1), p["recurrent_kernel"].size(0))
+        c = torch.zeros_like(h)
+        hs = []
+        for now in from_x.unbind(0):
+            f, i, o, g = (norm(p, "recurrent", h @ p["recurrent_kernel"]) + now).chunk(4, 1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(norm(p, "cell", c))
+            hs.append(h)
+        return torch.stack(hs)
 
-@torch.jit.script
-def gru(x: Tensor, p: Dict[str, Tensor]) -> Tensor:
-    n = p["recurrent_kernel"].size(0)
-    from_x = x @ p["input_kernel"]
-    gates_x = norm(p, "input_gates", from_x[:, :, : 2 * n]) + p["bias"][: 2 * n]
-    candidates_x = norm(p, "input_candidate", from_x[:, :, 2 * n :]) + p["bias"][2 * n :]
-    h = torch.zeros(x.size(1), n)
-    hs = []
-    for gates, candidate in zip(gates_x.unbind(0), candidates_x.unbind(0)):
-        from_h = h @ p["recurrent_kernel"]
-        z, r = torch.sigmoid(norm(p, "recurrent_gates", from_h[:, : 2 * n]) + gates).chunk(2, 1)
-        new = torch.tanh(candidate + r * norm(p, "recurrent_candidate", from_h[:, 2 * n :]))
-        h = (1 - z) * h + z * new
-        hs.append(h)
-    return torch.stack(hs)
-"""
+    def gru(x: Tensor, p: dict[str, Tensor]) -> Tensor:
+        n = p["recurrent_kernel"].size(0)
+        from_x = x @ p["input_kernel"]
+        gates_x = norm(p, "input_gates", from_x[:, :, : 2 * n]) + p["bias"][: 2 * n]
+        candidates_x = norm(p, "input_candidate", from_x[:, :, 2 * n :]) + p["bias"][2 * n :]
+        h = torch.zeros(x.size(1), n)
+        hs = []
+        for gates, candidate in zip(gates_x.unbind(0), candidates_x.unbind(0)):  # noqa: B905 scripts know no `strict`
+            from_h = h @ p["recurrent_kernel"]
+            z, r = torch.sigmoid(norm(p, "recurrent_gates", from_h[:, : 2 * n]) + gates).chunk(2, 1)
+            new = torch.tanh(candidate + r * norm(p, "recurrent_candidate", from_h[:, 2 * n :]))
+            h = (1 - z) * h + z * new
+            hs.append(h)
+        return torch.stack(hs)
+
+    return {"lstm": torch.jit.script(lstm), "gru": torch.jit.script(gru)}
 
 
 def build_torch_steps(work: Work, inputs: Inputs) -> None:
-    """Loops compiled by PyTorch's script compiler, with layer norm or without, and its built-in layers, which have
-    parameters of their own."""
-    import importlib.util
-    import tempfile
-    import warnings
-    from pathlib import Path
-
+    """Loops compiled as scripts, and the built-in layers, which have parameters of their own."""
     import torch
 
-    warnings.simplefilter("ignore")
     torch.set_num_threads(work.threads)
-    with tempfile.TemporaryDirectory() as folder:  # the compiler of scripts reads their source from a file
-        path = Path(folder) / "loops.py"
-        path.write_text(LOOPS, encoding="utf-8")
-        spec: Any = importlib.util.spec_from_file_location("loops", path)
-        loops = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loops)
+    loops, built_in = script_torch_loops(), {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 
     def training(apply: Callable, leaves: list, x: Any) -> Callable[[], Any]:
         adam = torch.optim.Adam(leaves, RATE)
 
-        def step() -> None:
+        def step() -> Any:
             adam.zero_grad(set_to_none=True)
             (apply(x) - 0.1).square().mean().backward()
             adam.step()
+            return leaves[0].grad
 
         return step
 
     for name, cell, norm, array, params in cases_of(work, inputs):
         x, p = torch.from_numpy(array), {key: torch.from_numpy(a.copy()).requires_grad_() for key, a in params.items()}
-        call = training(partial(getattr(loops, cell), p=p), list(p.values()), x)
-        work.add(name, call, form="scripted", result=lambda _, p=p: p["recurrent_kernel"].grad.numpy())
+        leaves = [p["recurrent_kernel"], *(leaf for key, leaf in p.items() if key != "recurrent_kernel")]
+        step = training(partial(loops[cell], p=p), leaves, x)
+        work.add(name, step, form="scripted", result=lambda slope: slope.numpy())
         for _ in range(3):  # the compiler observes some runs
-            call()
+            step()
         if norm == "none":
-            width = work.sizes.width
-            own = torch.nn.LSTM(width, width) if cell == "lstm" else torch.nn.GRU(width, width)
+            own = built_in[cell](work.sizes.width, work.sizes.width)
             work.add(name, training(lambda x, own=own: own(x)[0], list(own.parameters()), x), form="built in")
 
 
@@ -308,6 +278,9 @@ ROWS = Comparison(
     tolerance={"": 1e-5},
     layouts=("one core",),
     derive=share_of_stream,
+    headline=tuple(
+        ("share of the stream", f"{what} 1024: {peer}") for what in MOVED for peer in ("encore", "flax", "torch")
+    ),
 )
 BENCHMARKS = (
     ROWS,
@@ -320,9 +293,9 @@ BENCHMARKS = (
     Comparison(
         name="recurrent_steps",
         question="How fast are training steps of LSTM and GRU, plain and with layer norm, beside flax and PyTorch?",
-        work="forward, backward and Adam of {width} units; steps and sequences {shapes}",
-        sizes={"width": 128, "shapes": [[50, 64], [200, 8]]},
-        quick={"width": 4, "shapes": [[5, 2]]},
+        work="forward, backward and Adam of {width} units, {cells}; steps and sequences {shapes}",
+        sizes={"cells": ["lstm", "gru"], "width": 128, "shapes": [[50, 64], [200, 8]]},
+        quick={"cells": ["gru"], "width": 4, "shapes": [[5, 2]]},
         rounds=7,
         unit="steps",
         peers=(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Comparison, Outcome
-from benchmarks.peers import Inputs, Peer, Work
+from benchmarks.peers import Inputs, Peer, Work, ready
 
 LAYERS = {"dense_0": (784, 300), "dense_1": (300, 100), "output": (100, 10)}
 COMPARED, BLOCK, DENSITY, LEARNING_RATE = 1000, 100, 0.211, 1.2e-3
@@ -60,12 +60,12 @@ def build_encore(work: Work, inputs: Inputs) -> None:
         progress = loops.LoopState(begin, jnp.int32(-1))
         for done in range(0, work.sizes.updates, BLOCK):
             progress = block(progress, key, *each, np.int32(done), *shared)
-        return jax.block_until_ready(progress)
+        return progress
 
     def loss(progress: loops.LoopState) -> jax.Array:
         return jax.jit(partial(experiment.evaluate, settings))(progress.state.values, *shared[2:])[0]
 
-    work.add("update", train, work.sizes.updates, result=loss)
+    work.add("update", ready(train), work.sizes.updates, result=loss)
     single = jax.jit(loops.single_step(step, len(each))).lower(begin, key, *each, np.int32(0), *shared).compile()
     work.facts["flops of an update"] = (single.cost_analysis() or {})["flops"]
     for name, (n, m) in LAYERS.items():
@@ -94,7 +94,7 @@ def add_product(work: Work, name: str, left: tuple[int, int], right: tuple[int, 
     gflop = 2e-9 * left[0] * left[1] * right[1 - axes[1]]
     work.facts.setdefault("gflop", {})[f"product {name}"] = gflop
     a, b = jnp.full(left, 1e-2), jnp.full(right, 1e-2)
-    work.add(f"product {name}", lambda: jax.block_until_ready(repeat(a, b)), gflop * work.sizes.updates, PRODUCTS)
+    work.add(f"product {name}", ready(repeat, a, b), gflop * work.sizes.updates, PRODUCTS)
 
 
 def build_torch(work: Work, inputs: Inputs) -> None:

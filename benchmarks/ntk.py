@@ -5,18 +5,19 @@ Empirical: the kernel of a ReLU network of four affine maps, from the same param
 (`vmap(jacrev)`; at ten outputs they do not fit, 15 and 51 GB) or multiplies vectors (`jvp` of `vjp`), of which a few
 rows are computed. neural-tangents runs its structured derivatives, and at the smallest case its other ways. Infinite
 width: NNGP and NTK with 784 inputs, where the bound is the product of the inputs, and with 16, where it is writing both
-kernels; their diagonals are compared apart: a point's correlation with itself, rounded, has an angle of 1e-3 in float32.
+kernels. Diagonals are compared apart: a point's correlation with itself, rounded, has an angle of 1e-3 in float32.
 """
 
 import resource
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from benchmarks.harness import Comparison, Outcome
-from benchmarks.peers import Inputs, Peer, Work
+from benchmarks.peers import Inputs, Peer, Work, ready
 from benchmarks.timing import fit_exponent, ratios
 
 BIAS, EXACT, WHOLE, MILLION, GIB = 0.1, "float64", "kernels", 1e6, 2.0**30
@@ -30,6 +31,14 @@ def draw_network(points: int, widths: list[int], dtype: str = "float32") -> tupl
         for n, m in pairwise(widths)
     ]
     return rng.standard_normal((points, widths[0]), np.float32).astype(dtype), layers
+
+
+def in_precision(dtype: str, function: Callable[[], Any]) -> Any:
+    """What a function returns where arrays of this type can be made."""
+    import jax
+
+    with jax.enable_x64(dtype == "float64"):
+        return jax.block_until_ready(function())
 
 
 def empirical_cases(work: Work) -> dict[str, tuple[int, list[int], str]]:
@@ -59,20 +68,11 @@ def build_encore_empirical(work: Work, _: Inputs) -> None:
     def kernel(points: int, widths: list[int], dtype: str, method: str = "auto") -> Callable[[], Any]:
         x, layers = draw_network(points, widths, dtype)
         names = [*(f"dense_{k}" for k in range(len(layers) - 1)), "output"]
-        with jax.enable_x64(dtype == "float64"):
-            params = {
-                name: {"kernel": jnp.asarray(w), "bias": jnp.asarray(b)}
-                for name, (w, b) in zip(names, layers, strict=True)
-            }
-            network, x = NTKNetwork(tuple(widths[1:-1]), widths[-1], bias_std=BIAS), jnp.asarray(x)
-
-        def call() -> Any:
-            with jax.enable_x64(dtype == "float64"):
-                return jax.block_until_ready(
-                    empirical_ntk(network.apply, {"params": params}, x, method=method, memory_gib=4.0)
-                )
-
-        return call
+        params = {name: {"kernel": w, "bias": b} for name, (w, b) in zip(names, layers, strict=True)}
+        given = in_precision(dtype, lambda: jax.tree.map(jnp.asarray, ({"params": params}, x)))
+        network = NTKNetwork(tuple(widths[1:-1]), widths[-1], bias_std=BIAS)
+        way = partial(empirical_ntk, network.apply, *given, method=method, memory_gib=4.0)
+        return partial(in_precision, dtype, way)
 
     cases = empirical_cases(work)
     smallest = next(iter(cases))
@@ -144,8 +144,7 @@ def build_tangents_empirical(work: Work, _: Inputs) -> None:
         params, x = [(jnp.asarray(w.T.copy()), jnp.asarray(b)) for w, b in layers], jnp.asarray(x)
         for form in ways if name == next(iter(cases)) else ("structured",):
             kernel = jax.jit(nt.empirical_ntk_fn(network, trace_axes=(), vmap_axes=0, implementation=ways[form]))
-            call = lambda k=kernel, p=params, x=x: jax.block_until_ready(k(x, None, p))  # noqa: E731
-            work.add(name, call, entries(points, widths), form=form, result=np.asarray)
+            work.add(name, ready(kernel, x, None, params), entries(points, widths), form=form, result=np.asarray)
 
 
 # --- infinite width ------------------------------------------------------------------------------------------------
@@ -175,16 +174,10 @@ def build_encore_infinite(work: Work, _: Inputs) -> None:
     from core.kernels.duals import relu
     from core.kernels.infinite import fully_connected
 
-    def kernels(x: Any, depth: int, dtype: str = "float32") -> Callable[[], Any]:
-        with jax.enable_x64(dtype == "float64"):
-            x = jnp.asarray(x)
-
-        def call() -> Any:
-            with jax.enable_x64(dtype == "float64"):
-                found = fully_connected(x, depth=depth, activation=relu, bias_variance=BIAS**2)
-                return jax.block_until_ready(tuple(found))
-
-        return call
+    def kernels(x: np.ndarray, depth: int, dtype: str = "float32") -> Callable[[], Any]:
+        given = in_precision(dtype, lambda: jnp.asarray(x))
+        way = partial(fully_connected, given, depth=depth, activation=relu, bias_variance=BIAS**2)
+        return partial(in_precision, dtype, lambda: tuple(way()))
 
     for name, (x, dtype) in infinite_cases(work).items():
         work.add(name, kernels(x, work.sizes.depth, dtype), len(x) ** 2 / MILLION, result=split_diagonal)
@@ -197,9 +190,8 @@ def build_encore_infinite(work: Work, _: Inputs) -> None:
     write = jax.jit(lambda k: (k + 1, k * 2))
     for name, (x, dtype) in infinite_cases(work).items():
         if dtype == "float32":
-            x = jnp.asarray(x)
-            work.add(f"product of {name}", lambda x=x: jax.block_until_ready(product(x)), unit=WHOLE)
-    work.add("one kernel read, two written", lambda: jax.block_until_ready(write(kernel)), unit=WHOLE)
+            work.add(f"product of {name}", ready(product, jnp.asarray(x)), unit=WHOLE)
+    work.add("one kernel read, two written", ready(write, kernel), unit=WHOLE)
 
 
 def build_tangents_infinite(work: Work, _: Inputs) -> None:
@@ -214,8 +206,7 @@ def build_tangents_infinite(work: Work, _: Inputs) -> None:
         layers += [dense, stax.Relu()]
     kernels = jax.jit(stax.serial(*layers, dense)[2], static_argnames="get")
     for name, (x, _dtype) in infinite_cases(work).items():
-        x = jnp.asarray(x)
-        call = lambda x=x: jax.block_until_ready(kernels(x, None, get=("nngp", "ntk")))  # noqa: E731
+        call = ready(partial(kernels, get=("nngp", "ntk")), jnp.asarray(x), None)
         work.add(name, call, len(x) ** 2 / MILLION, result=split_diagonal)
 
 
@@ -238,7 +229,7 @@ def build_wide(work: Work, _: Inputs) -> None:
     x = jax.random.normal(jax.random.key(0), (work.sizes.points, work.sizes.features))
     params = jax.block_until_ready(jax.jit(network.init)(jax.random.key(1), x))
     before, size = peak_gib(), sum(leaf.size for leaf in jax.tree.leaves(params))
-    work.add("kernel", lambda: jax.block_until_ready(empirical_ntk(network.apply, params, x)), unit=WHOLE)
+    work.add("kernel", ready(empirical_ntk, network.apply, params, x), unit=WHOLE)
     work.facts["gib"] = {
         "peak": peak_gib(),
         "peak before": before,

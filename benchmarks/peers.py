@@ -65,13 +65,8 @@ class Work:
         form: str = "",
         result: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Have `call` timed as one form of a case, after it is performed once, now.
-
-        Args:
-          case: what all sides do; forms are a side's own ways of doing it.
-          amount: of `unit` that one call does.
-          result: from what the first call returns to what is compared with the reference, see `compare`.
-        """
+        """Have `call`, a form of a case, timed as doing `amount` of `unit`, after it is performed once, now; `result`
+        turns what it returns into what is compared."""
         begun = time.perf_counter()
         returned = call()
         self.runs.append(Run(case, form, unit, float(amount), time.perf_counter() - begun))
@@ -93,6 +88,13 @@ class Work:
     def seconds(self) -> float:
         """How long it took."""
         return self._seconds
+
+
+def ready(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """A call of a compiled function of jax that waits for its outputs."""
+    import jax
+
+    return lambda: jax.block_until_ready(function(*arguments))
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def start_teams(
                 teams.append(team := Team(peer.name, layout, []))
                 if python is None:
                     team.sides.append(peer.work(inputs, sizes))
-                for cores in shares if python is not None else []:
+                    continue
+                for cores in shares:
                     team.sides.append(side := ProcessSide(benchmark, peer, python, cores, folder))
                     stack.callback(side.close)
         yield teams

@@ -1,4 +1,4 @@
-"""What a benchmark found: tables of medians over rounds, with where they come from; printed, kept, and summed up."""
+"""What a benchmark found: tables of medians over rounds, with where they come from; printed, kept, and read again."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
-BUSY = 0.25  # load per core above which other work slows what is measured
+BUSY = 0.5  # load per core above which other work slows what is measured
 Row = float | Mapping[str, Any]
 
 
@@ -20,9 +20,9 @@ class Result:
 
     Attributes:
       tables: by title and row, the spread over rounds, or a number that was taken once.
-      agreement: largest difference of each peer's results from the reference's, relative to the largest entry.
+      agreement: largest difference of each result from the reference's, relative to its largest entry.
       facts: whatever else is worth keeping.
-      left_out: what is missing for want of an interpreter; such a result is not kept.
+      left_out: peers without an interpreter; such a result is not kept.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Result:
 
     def add(self, title: str, rows: Mapping[str, Sequence[float] | float]) -> None:
         """Add rows to a table; a sequence holds the values of the rounds, in their order."""
-        table = self.tables.setdefault(title, {})
         for name, values in rows.items():
-            table[name] = values if isinstance(values, int | float) else spread(values)
+            row = values if isinstance(values, int | float) else spread(values)
+            self.tables.setdefault(title, {})[name] = row
 
     def content(self) -> dict[str, Any]:
         """What is kept of it, empty parts left out."""
@@ -47,7 +47,7 @@ class Result:
 
 
 def significant(value: Any) -> Any:
-    """Plain data with four significant digits in its fractions; whole numbers stay."""
+    """Plain data with four significant digits in its fractions."""
     if isinstance(value, Mapping):
         return {name: significant(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -57,13 +57,18 @@ def significant(value: Any) -> Any:
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Median, lowest and highest over the rounds, and all of them in their order."""
-    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-    return found | {"rounds": list(values)}
+    around = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    return {**around, "rounds": list(values)}
 
 
 def middle(row: Row) -> float:
     """The number to be quoted of a row."""
     return row["median"] if isinstance(row, Mapping) else row
+
+
+def short(value: float) -> str:
+    """A number with three digits."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def find_load() -> float:
@@ -76,18 +81,21 @@ def describe_origin(result: Result, rounds: int, cores: Sequence[int], before: f
     from core.runs.provenance import collect_provenance
 
     about = collect_provenance(seconds=seconds, peak_gib=0.0)
+    own = {"python": about["python"], **{name: about["libraries"][name] for name in ("jax", "numpy")}}
     return {
-        "date": about["date"],
-        "commit": about["commit"],
-        "dirty": about["dirty"],
+        **{name: about[name] for name in ("date", "commit", "dirty")},
         "cpu": about["device"]["cpu"],
         "cores": len(cores),
         "rounds": rounds,
         "seconds": about["seconds"],
         "load": [before, find_load()],
-        "busy": before > BUSY * len(cores),
-        "versions": {"python": about["python"], **result.versions},
+        "versions": own | result.versions,
     }
+
+
+def was_busy(provenance: Mapping[str, Any]) -> bool:
+    """Whether the machine did other work when the measuring began."""
+    return provenance.get("load", [0.0])[0] > BUSY * provenance.get("cores", 1)
 
 
 def print_result(content: Mapping[str, Any]) -> None:
@@ -98,10 +106,9 @@ def print_result(content: Mapping[str, Any]) -> None:
         for name, row in rows.items():
             values = [row.get(part) for part in ("median", "lowest", "highest")] if isinstance(row, dict) else [row]
             print(f"  {name:70}" + "".join(f"{value:10.4g}" for value in values if value is not None))
-    for part in ("agreement", "facts", "provenance"):
-        if part in content:
-            print(f"\n{part}: {json.dumps(content[part], ensure_ascii=False)}")
-    if content["provenance"].get("busy"):
+    for part in (part for part in ("agreement", "facts", "provenance") if part in content):
+        print(f"\n{part}: {json.dumps(content[part], ensure_ascii=False)}")
+    if was_busy(content["provenance"]):
         print("\nThe machine did other work: seconds say little, ratios formed round by round somewhat more.")
 
 
@@ -109,13 +116,10 @@ def write_result(result: Result) -> Path:
     """Keep a result in the place of the one before it; what is innermost stands on one line."""
     from core.files import write_text
 
-    def on_one_line(match: re.Match[str]) -> str:
-        return re.sub(r"\s+", " ", match[0]).replace("[ ", "[").replace(" ]", "]")
-
     text = json.dumps(result.content(), indent=1, allow_nan=False, ensure_ascii=False)
-    path = FOLDER / f"{result.name}.json"
     for innermost in (r"\[[^][{}]*\]", r"\{[^{}]*\}"):
-        text = re.sub(innermost, on_one_line, text)
+        text = re.sub(innermost, lambda match: re.sub(r"\s+", " ", match[0]), text)
+    path = FOLDER / f"{result.name}.json"
     write_text(path, text + "\n")
     return path
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.harness import Comparison, Measurement, Options
-from benchmarks.peers import Inputs, Peer, Work
+from benchmarks.peers import Inputs, Peer, Work, ready
 from benchmarks.results import Result
 from benchmarks.timing import fit_line, take_turns
 
@@ -49,12 +49,8 @@ def build_devices(devices: int, work: Work, _: Inputs) -> None:
         block = lifter.lift("block", loops.scan_block(partial(step, scaling), steps, 0), 2, 2)
         [(state, key)] = lifter.split((params, keys))
         start = loops.LoopState(state, jnp.full((axis.size,) if axis.how != "loop" else (), -1, jnp.int32))
-        work.add(
-            case,
-            lambda: jax.block_until_ready(block(start, key, np.int32(0), batch)),
-            axis.size * steps,
-            result=lambda progress: progress.state[0],
-        )
+        call = ready(block, start, key, np.int32(0), batch)
+        work.add(case, call, axis.size * steps, result=lambda progress: progress.state[0])
 
     add("replicates spread", ReplicateAxis(replicates, "vmap" if devices == 1 else "pmap", devices), ScalingSettings())
     add("batch spread", ReplicateAxis(1, "loop"), ScalingSettings(spread=True))
@@ -80,7 +76,8 @@ def time_run(processes: int, *words: str) -> dict[str, float]:
             hosts = [f"hosts.coordinator='{address}'", f"hosts.count={processes}", f"hosts.index={index}"]
             line = [sys.executable, "-m", "experiments", "run", *RUN, *words, *(hosts if processes > 1 else [])]
             started.append(subprocess.Popen(line, stdout=subprocess.DEVNULL))
-        if any([process.wait(timeout=600) for process in started]):
+        codes = [process.wait(timeout=600) for process in started]
+        if any(codes):
             raise SystemExit(f"{' '.join([*RUN, *words])} failed")
         [entry] = cost_ledger.read_entries()
     return {"seconds": 60 * entry.minutes}
@@ -115,6 +112,7 @@ BENCHMARKS = (
         unit="steps",
         peers=tuple(map(device_peer, (1, 2, 4, 8))),
         tolerance={"": 1e-4},
+        headline=tuple(("steps/s", f"replicates spread: {devices}") for devices in ("1 device", "8 devices")),
     ),
     Measurement(
         name="scaling_processes",

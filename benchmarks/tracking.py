@@ -28,10 +28,10 @@ TRACKERS = {
 TIMED = {"training": "inside the training loops", "clock": "of the command", "processors": "of its processors"}
 
 
-def run_words(tracker: str, iterations: int) -> list[str]:
+def run_words(tracker: str, scale: str, iterations: int) -> list[str]:
     """The words of one run."""
     settings = [f"settings.{word}" for word in (f"iterations={iterations}", *NETWORKS)]
-    run = ["paper=lottery_ticket", "study=lenet", "replicates=2", "workers=2", "first_replicate=1000"]
+    run = ["paper=lottery_ticket", "study=lenet", f"scale={scale}", "replicates=2", "workers=2", "first_replicate=1000"]
     return [*run, *settings, *TRACKERS[tracker]]
 
 
@@ -56,7 +56,9 @@ def compare_trackers(options: Options, result: Result) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = f"http://127.0.0.1:{silent.getsockname()[1]}"
         runs = {
-            name: partial(time_run, run_words(name, options.sizes.iterations), server, measured, result)
+            name: partial(
+                time_run, run_words(name, options.sizes.scale, options.sizes.iterations), server, measured, result
+            )
             for name in TRACKERS
         }
         runs["none"]()
@@ -92,8 +94,8 @@ BENCHMARKS = (
         name="tracking",
         question="How much longer do runs take with each tracker?",
         work="LeNet-300-100, 2 replicates of 8 networks, {iterations} steps each",
-        sizes={"iterations": 2000, "rows": 2000},
-        quick={"iterations": 100, "rows": 10},
+        sizes={"scale": "laptop", "iterations": 2000, "rows": 2000},
+        quick={"scale": "smoke", "iterations": 100, "rows": 10},
         rounds=3,
         headline=tuple(("% more inside the training loops", name) for name in TRACKERS if name != "none"),
         perform=compare_trackers,
