@@ -27,7 +27,7 @@ class Result:
 
     name: str
     work: str
-    tables: dict[str, dict[str, Row]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     agreement: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def write_result(result: Result) -> Path:
     return path
 
 
-def read_result(name: str) -> dict[str, Any] | None:
-    """The result that is kept of a benchmark."""
+def read_result(name: str) -> Any:
+    """The result that is kept of a benchmark, or None."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -185,7 +184,7 @@ def test_our_side_of_every_comparison_runs_at_a_tiny_size(name: str) -> None:
 def test_replicates_and_batches_are_spread_over_devices() -> None:
     works = []
     for devices in (1, 2):
-        work = Work(SimpleNamespace(**BENCHMARKS["scaling_devices"].sizes | BENCHMARKS["scaling_devices"].quick))
+        work = Work(command.choose_sizes(BENCHMARKS["scaling_devices"], True, []))
         scaling.build_devices(devices, work, {})
         works.append(work)
     for key, array in works[0].results.items():
