@@ -144,12 +144,16 @@ class Comparison(Benchmark):
         return f"{self.peers[0].name} is … times as fast as"
 
     def summary(self, tables: Tables) -> str:
-        """The headline; without one, how many times as fast the reference is as each peer's best form, by case."""
+        """The headline; without one, how many times as fast the reference is as each peer's best form, over the cases
+        that count in the comparison's own unit."""
         best: dict[str, dict[str, Any]] = {}
-        for row, value in tables.get(self.ratio_title, {}).items():
+        compared = tables.get(self.ratio_title, {})
+        counted = {row.rpartition(": ")[0] for row in tables.get(f"{self.unit}/s", compared)}
+        for row, value in compared.items():
             case, _, who = row.rpartition(": ")
-            own = best.setdefault(who.partition(", ")[0], {})
-            own[case] = min(own.get(case, value), value, key=middle)
+            if case in counted:
+                own = best.setdefault(who.partition(", ")[0], {})
+                own[case] = min(own.get(case, value), value, key=middle)
         parts = []
         for name in (peer.name for peer in self.peers[1:] if peer.name in best):
             values = sorted(best[name].values(), key=middle)
