@@ -221,7 +221,7 @@ def pfn_comparison(name: str, about: str, sizes: dict[str, Any]) -> Comparison:
         work="width {width}, {layers} layers; Gaussian processes, {points} points, {features} features, batch {batch}",
         sizes={"heads": 4, "bars": 100, "sets": 512, "alone": 50, "product": 2048, **sizes},
         quick={
-            "width": 32, "layers": 1, "hidden": 64, "points": 5, "batch": 2, "steps": 2, "contexts": [2, 4], "seen": 2,
+            "width": 32, "layers": 1, "hidden": 64, "points": 5, "batch": 2, "steps": 2, "contexts": [4], "seen": 2,
             "sets": 64, "alone": 1, "product": 8,
         },
         unit="data sets",
