@@ -154,15 +154,15 @@ def share_of_products(outcome: Outcome) -> dict[str, dict[str, list[float]]]:
     """GFLOP/s of an update of ours and of all its products, and the one as a share of the other."""
     facts, tables = outcome.facts["encore"], {PRODUCTS + "/s": {}, "an update / its products": {}}
     for update in (label for label in outcome.rates if label[:3] == ("update", "encore", "")):
-        layout = f"encore, {update.layout}"
+        ours = str(update).partition(": ")[2]
         # all products of an update take the sum of their seconds
         seconds = [
             gflop / np.array(outcome.rates[update._replace(case=case)]) for case, gflop in facts["gflop"].items()
         ]
         products = sum(facts["gflop"].values()) / np.sum(seconds, axis=0)
         reached = 1e-9 * facts["flops of an update"] * np.array(outcome.rates[update])
-        tables[PRODUCTS + "/s"] |= {f"all products: {layout}": products.tolist(), f"update: {layout}": reached.tolist()}
-        tables["an update / its products"][layout] = (reached / products).tolist()
+        tables[PRODUCTS + "/s"] |= {f"all products: {ours}": products.tolist(), f"update: {ours}": reached.tolist()}
+        tables["an update / its products"][ours] = (reached / products).tolist()
     return tables
 
 
