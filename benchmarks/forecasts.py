@@ -13,15 +13,16 @@ from benchmarks.harness import Measurement, Options
 from benchmarks.results import Result
 from benchmarks.timing import time_command
 
-LENGTHS = ("iterations", "steps", "epochs")
+LENGTHS = ("training.iterations", "iterations", "steps", "epochs")
 
 
 def run_words(paper: str, study: str) -> list[list[str]]:
     """The words of the three runs of a study."""
     from core.papers.config import load_config
+    from core.papers.settings import flatten_settings
 
     config = load_config(paper).studies[study]
-    count, values = config.replicates("smoke"), config.values("smoke")
+    count, values = config.replicates("smoke"), dict(flatten_settings(config.values("smoke")))
     study_words = [f"paper={paper}", f"study={study}", "scale=smoke", "tracking=none"]
     first = [*study_words, "first_replicate=1000"]
     lengths = [name for name in LENGTHS if isinstance(values.get(name), int)]
@@ -38,7 +39,9 @@ def run_studies(options: Options, result: Result) -> None:
 
     begun, left_out, failed = time.perf_counter(), [], []
     with temporary_results_folder():
-        pairs = [(paper, study) for paper in options.sizes.papers or all_slugs() for study in load_config(paper).studies]
+        pairs = [
+            (paper, study) for paper in options.sizes.papers or all_slugs() for study in load_config(paper).studies
+        ]
         for paper, study in pairs:
             if time.perf_counter() - begun > 60 * options.sizes.minutes:
                 left_out.append(f"{paper}/{study}")

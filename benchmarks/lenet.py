@@ -40,33 +40,39 @@ def build_encore(work: Work, inputs: Inputs) -> None:
     from core.lab import loops
     from core.lab.replicas import Lifter, ReplicateAxis
     from core.papers.config import load_config
-    from core.papers.contract import experiment_studies, load_experiment
-    from core.papers.settings import build_settings
+    from core.scaling.settings import ScalingSettings
+    from core.supervised import training
+    from core.supervised.batches import Split
+    from experiments.lottery_ticket.experiment import classification
 
-    experiment, config = load_experiment("lottery_ticket"), load_config("lottery_ticket")
-    settings = build_settings(
-        experiment_studies(experiment)["lenet"].settings, config.studies["lenet"].values("laptop")
+    study = load_config("lottery_ticket").studies["lenet"]
+    settings = study.build(study.values("laptop"))
+    plan = training.Plan(
+        classification(settings), settings.optimizer, settings.training.iterations, ScalingSettings(), keep_best=True
     )
     data = {name: jnp.asarray(value) for name, value in inputs.items()}
     params = {name: {"kernel": data[name].T, "bias": jnp.zeros(m)} for name, (_, m) in LAYERS.items()}
     mask = {name: data[name + "_mask"].T for name in LAYERS}
-    each = (data["order"], jnp.arange(COMPARED), mask)
-    shared = (data["images"], data["labels"], data["images"][:COMPARED], data["labels"][:COMPARED])
-    step, lifter, key = partial(experiment.step, settings), Lifter(ReplicateAxis(1, "loop")), jax.random.key(0)
-    block = lifter.lift("block", loops.scan_block(step, BLOCK, len(each)), 2 + len(each), 1 + len(shared))
-    begin = experiment.start(settings, {"params": params, "statistics": {}}, mask)
+    rate = jnp.float32(settings.optimizer.rate_of("dense"))
+    conditions = training.Conditions(Split(data["order"], jnp.arange(COMPARED)), mask, rate)
+    examples = training.Examples(*[{"x": data["images"], "y": data["labels"]}] * 2)
+    step, lifter, key = partial(training.step, plan), Lifter(ReplicateAxis(1, "loop")), jax.random.key(0)
+    block = lifter.lift("block", loops.scan_block(step, BLOCK, 1), 3, 2)
+    begin = training.begin(plan, {"params": params}, conditions)
 
     def train() -> loops.LoopState:
         progress = loops.LoopState(begin, jnp.int32(-1))
         for done in range(0, work.sizes.updates, BLOCK):
-            progress = block(progress, key, *each, np.int32(done), *shared)
+            progress = block(progress, key, conditions, np.int32(done), examples)
         return progress
 
     def loss(progress: loops.LoopState) -> jax.Array:
-        return jax.jit(partial(experiment.evaluate, settings))(progress.state.values, *shared[2:])[0]
+        rows = jnp.arange(COMPARED)
+        found = jax.jit(partial(training.mean_metrics, plan.task))(progress.state.variables, examples.train, rows)
+        return found["loss"]
 
     work.add("update", ready(train), work.sizes.updates, result=loss)
-    single = jax.jit(loops.single_step(step, len(each))).lower(begin, key, *each, np.int32(0), *shared).compile()
+    single = jax.jit(loops.single_step(step, 1)).lower(begin, key, conditions, np.int32(0), examples).compile()
     work.facts["flops of an update"] = (single.cost_analysis() or {})["flops"]
     for name, (n, m) in LAYERS.items():
         batch = work.sizes.batch

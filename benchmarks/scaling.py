@@ -15,7 +15,7 @@ from benchmarks.peers import Inputs, Peer, Work, ready
 from benchmarks.results import Result
 from benchmarks.timing import fit_line, take_turns
 
-RUN = ("paper=lottery_ticket", "study=lenet", "scale=smoke", "settings.iterations=600", "tracking=none")
+RUN = ("paper=lottery_ticket", "study=lenet", "scale=smoke", "settings.training.iterations=600", "tracking=none")
 
 
 def build_devices(devices: int, work: Work, _: Inputs) -> None:

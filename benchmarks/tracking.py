@@ -18,7 +18,7 @@ from benchmarks.harness import Measurement, Options
 from benchmarks.results import Result
 from benchmarks.timing import ratios, take_turns, time_command
 
-NETWORKS = ["rounds=2", *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again"))]
+NETWORKS = ["pruning.rounds=2", *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again"))]
 TRACKERS = {
     "none": ["tracking=none"],
     "wandb, offline": ["tracking=wandb"],
@@ -30,7 +30,7 @@ TIMED = {"training": "inside the training loops", "clock": "of the command", "pr
 
 def run_words(tracker: str, scale: str, iterations: int) -> list[str]:
     """The words of one run."""
-    settings = [f"settings.{word}" for word in (f"iterations={iterations}", *NETWORKS)]
+    settings = [f"settings.{word}" for word in (f"training.iterations={iterations}", *NETWORKS)]
     run = ["paper=lottery_ticket", "study=lenet", f"scale={scale}", "replicates=2", "workers=2", "first_replicate=1000"]
     return [*run, *settings, *TRACKERS[tracker]]
 
