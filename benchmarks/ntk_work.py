@@ -166,7 +166,7 @@ def encore_infinite() -> tuple[dict[str, Run], dict[str, float]]:
     import jax.numpy as jnp
 
     from core.kernels.duals import relu
-    from core.kernels.infinite import fully_connected
+    from core.kernels.infinite import fully_connected_kernels
 
     def run(points: int, features: int, depth: int, dtype: str = "float32") -> Run:
         with jax.enable_x64(dtype == "float64"):
@@ -174,7 +174,7 @@ def encore_infinite() -> tuple[dict[str, Run], dict[str, float]]:
 
         def once() -> Any:
             with jax.enable_x64(dtype == "float64"):
-                found = fully_connected(x, depth=depth, activation=relu, bias_variance=BIAS**2)
+                found = fully_connected_kernels(x, depth=depth, activation=relu, bias_variance=BIAS**2)
                 return jax.block_until_ready(tuple(found))
 
         return once
@@ -221,7 +221,7 @@ def encore_wide(width: int = 10_000, points: int = 64) -> dict[str, Any]:
     """Seconds and greatest memory of the kernel of a network too wide for its Jacobian."""
     import jax
 
-    from core.kernels.empirical import empirical_ntk, estimate
+    from core.kernels.empirical import empirical_ntk, estimate_cost
     from core.models.ntk import NTKNetwork
 
     network = NTKNetwork((width,) * 3, bias_std=BIAS)
@@ -238,7 +238,7 @@ def encore_wide(width: int = 10_000, points: int = 64) -> dict[str, Any]:
         "seconds_with_compilation": seconds[0],
         "peak_gib": _peak(),
         "peak_gib_before": before,
-        "estimated_gib": estimate(network.apply, params, x).costs["layers"].gib,
+        "estimated_gib": estimate_cost(network.apply, params, x).costs["layers"].gib,
         "parameters_gib": 4 * size / GIB,
         "jacobian_gib": 4 * size * points / GIB,
     }

@@ -24,8 +24,8 @@ import numpy as np
 from core.data.catalogue import describe
 from core.errors import BadInput
 from core.kernels import duals
-from core.kernels.dynamics import Flow, check_learning_rate
-from core.kernels.infinite import Kernels, fully_connected
+from core.kernels.dynamics import GradientFlow, check_learning_rate
+from core.kernels.infinite import KernelPair, fully_connected_kernels
 from core.lab.keys import named_keys
 from core.models.ntk import NTKNetwork
 from core.papers.contract import Study
@@ -293,10 +293,12 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
 def law(settings: LawSettings, bias: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over initialisations of the infinitely wide network at t = ∞, on the circle."""
     x, grid = training_points(settings), circle(settings.grid)
-    kernels = partial(fully_connected, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
+    kernels = partial(fully_connected_kernels, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
     train, cross, test = kernels(x), kernels(grid, x), kernels(grid)
     # f_∞(x) ~ N(A y, S(x,x) - A S(X,x) - (A S(X,x))ᵀ + A S(X,X) Aᵀ) with A = Θ(x,X) Θ(X,X)⁻¹
-    found = Flow.of(train.ntk).law(np.inf, product(x), train.nngp, Kernels(cross.nngp, cross.ntk), test.nngp)
+    found = GradientFlow.from_kernel(train.ntk).predictive_distribution(
+        np.inf, product(x), train.nngp, KernelPair(cross.nngp, cross.ntk), test.nngp
+    )
     return found.mean.astype(np.float32), np.sqrt(np.maximum(found.covariance.diagonal(), 0)).astype(np.float32)
 
 

@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from core.errors import BadInput
-from core.kernels.dynamics import Flow
+from core.kernels.dynamics import GradientFlow
 from core.papers.config import load_config
 from core.papers.settings import build_settings
 from experiments import ntk as experiment
@@ -167,7 +167,7 @@ def test_the_linear_equation_is_solved_step_by_step(trained: dict[str, Any]) -> 
     state = trained["states"][0]
     for _ in range(200):
         state = {**state, "linear": euler(state["linear"], kernel, y, 0.01)}
-    flow = Flow.of(inner).test(2.0, y, start[:6], kernel[6:, :6], start[6:])
+    flow = GradientFlow.from_kernel(inner).predict_test(2.0, y, start[:6], kernel[6:, :6], start[6:])
     np.testing.assert_allclose(state["linear"][6:], flow, atol=2e-3)
     assert abs(flow - start[6:]).max() > 0.02, "nothing moves"
 

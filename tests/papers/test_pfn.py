@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from core.amortised import bars, encoder
 from core.bayes.gaussian_process import Hyper, rbf
 from core.errors import BadInput
-from core.kernels.solvers import gaussian_process
+from core.kernels.solvers import gaussian_process_posterior
 from core.lab.shape_lab import ShapeLab
 from core.papers.config import load_config
 from core.papers.settings import build_settings
@@ -78,7 +78,7 @@ def test_the_exact_posterior_is_that_of_double_precision(data: dict) -> None:
         for k in range(5):
             x, y = (np.asarray(data[name][k], float) for name in ("x", "y"))
             kernel = np.exp(-((x - x.T) ** 2) / 0.72)
-            truth = gaussian_process(kernel[:n, :n], kernel[n:, :n], kernel[n:, n:], y[:n], 0.01)
+            truth = gaussian_process_posterior(kernel[:n, :n], kernel[n:, :n], kernel[n:, n:], y[:n], 0.01)
             sd = np.sqrt(truth.covariance.diagonal() + 0.01)
             density = -(((y[n:] - truth.mean) / sd) ** 2) / 2 - np.log(sd * np.sqrt(2 * np.pi))
             for name, expected in (("mean", truth.mean), ("sd", sd), ("log_density", density)):
