@@ -124,10 +124,10 @@ def training_of(size: Size, shared: dict[str, np.ndarray]) -> tuple[Any, Callabl
     from core.amortised.encoder import Encoder
     from core.amortised.priors import process
     from core.amortised.training import Recipe, begin, schedule, step
-    from core.bayes.gaussian_process import Hyper, rbf
+    from core.bayes.gaussian_process import Hyperparameters, rbf
 
     def prior(key: jax.Array, shape: tuple[int, int, int]) -> Any:
-        hyper = Hyper(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
+        hyper = Hyperparameters(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
         return process(key, shape, rbf, hyper)
 
     network = Encoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
@@ -152,7 +152,7 @@ def write_shared(folder: Path, sizes: list[Size]) -> None:
 
     from core.amortised.bars import borders_of
     from core.amortised.training import context_law
-    from core.bayes.gaussian_process import Hyper, log_density, predictive, rbf
+    from core.bayes.gaussian_process import Hyperparameters, normal_log_density, predict, rbf
 
     for size in sizes:
         blank = {"borders": np.linspace(-3, 3, size.bars + 1, dtype=np.float32)}
@@ -162,8 +162,13 @@ def write_shared(folder: Path, sizes: list[Size]) -> None:
         contexts = [int(jax.random.choice(key, size.points, p=law)) for key in keys]
         drawn = recipe.prior(jax.random.key(1), (2000, size.points, size.features))
         x, y = recipe.prior(jax.random.key(2), (SETS, size.points, size.features))
-        n, hyper = SEEN[size.name], Hyper(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
-        exact = jax.vmap(lambda a, b, n=n, h=hyper: log_density(predictive(rbf, h, a[:n], b[:n], a[n:]), b[n:]))(x, y)
+        n, hyper = (
+            SEEN[size.name],
+            Hyperparameters(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE)),
+        )
+        exact = jax.vmap(lambda a, b, n=n, h=hyper: normal_log_density(predict(rbf, h, a[:n], b[:n], a[n:]), b[n:]))(
+            x, y
+        )
         arrays = {"borders": borders_of(drawn.y, size.bars), "contexts": contexts, "exact": -float(exact.mean())}
         np.savez(
             folder / f"{size.name}.npz",

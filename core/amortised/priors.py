@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.bayes.evidence import HyperPrior
-from core.bayes.gaussian_process import Hyper, Kernel
-from core.bayes.network import TwoLayers, data_set
+from core.bayes.gaussian_process import Hyperparameters, Kernel
+from core.bayes.hyperparameters import HyperparameterPrior
+from core.bayes.two_layer_classifier import TwoLayerClassifier, sample_data_set
 
 Shape = tuple[int, int, int]
 
@@ -23,7 +23,7 @@ class Drawn(NamedTuple):
     y: jax.Array
 
 
-def process(key: jax.Array, shape: Shape, kernel: Kernel, hyper: Hyper) -> Drawn:
+def process(key: jax.Array, shape: Shape, kernel: Kernel, hyper: Hyperparameters) -> Drawn:
     """A Gaussian process at inputs uniform in the unit cube, with noise in its targets.
 
     Args:
@@ -35,7 +35,7 @@ def process(key: jax.Array, shape: Shape, kernel: Kernel, hyper: Hyper) -> Drawn
     """
     inputs, normal = jax.random.split(key)
     x = jax.random.uniform(inputs, shape)
-    each = Hyper(*(jnp.broadcast_to(value, shape[:1]) for value in hyper))
+    each = Hyperparameters(*(jnp.broadcast_to(value, shape[:1]) for value in hyper))
     # y ~ N(0, K + σ² I)
     covariance = jax.vmap(lambda points, one: kernel(points, points, one))(x, each)
     covariance = covariance + each.noise[:, None, None] * jnp.eye(shape[1])[None]
@@ -43,16 +43,16 @@ def process(key: jax.Array, shape: Shape, kernel: Kernel, hyper: Hyper) -> Drawn
     return Drawn(x, y)
 
 
-def hyper_process(key: jax.Array, shape: Shape, kernel: Kernel, prior: HyperPrior) -> Drawn:
+def hyper_process(key: jax.Array, shape: Shape, kernel: Kernel, prior: HyperparameterPrior) -> Drawn:
     """A Gaussian process whose hyper-parameters are drawn anew for every data set."""
     own, data = jax.random.split(key)
     logs = jax.vmap(prior.sample)(jax.random.split(own, shape[0]))
-    return process(data, shape, kernel, prior.hyper(logs))
+    return process(data, shape, kernel, prior.hyperparameters_from_logs(logs))
 
 
-def linear_network(key: jax.Array, shape: Shape, layers: TwoLayers) -> Drawn:
+def linear_network(key: jax.Array, shape: Shape, layers: TwoLayerClassifier) -> Drawn:
     """Data sets of a small Bayesian classifier of two linear layers; targets are its labels, 0 or 1."""
-    x, y = jax.vmap(lambda k: data_set(layers, k, shape[1]))(jax.random.split(key, shape[0]))
+    x, y = jax.vmap(lambda k: sample_data_set(layers, k, shape[1]))(jax.random.split(key, shape[0]))
     return Drawn(x, y.astype(jnp.float32))
 
 

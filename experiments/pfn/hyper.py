@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from core.amortised.training import Recipe
-from core.bayes import evidence, gaussian_process
+from core.bayes import gaussian_process, hyperparameters
 from core.bayes.gaussian_process import matern52
 from core.lab.keys import named_keys
 from experiments.pfn import rivals
@@ -37,21 +37,27 @@ def hyper_prepare(settings: "LawSettings", keys: jax.Array, lab: "Lab") -> Tree:
 
 
 def by_evidence(
-    prior: evidence.HyperPrior, steps: int, starts: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
+    prior: hyperparameters.HyperparameterPrior,
+    steps: int,
+    starts: int,
+    n: int,
+    x: jax.Array,
+    y: jax.Array,
+    key: jax.Array,
 ) -> jax.Array:
     """Of one data set, with the hyper-parameters that maximise the evidence (MLE-II): (N - n,)."""
-    hyper = evidence.fit(matern52, prior, x[:n], y[:n], key, steps, starts).hyper
-    return gaussian_process.log_density(gaussian_process.predictive(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
+    hyper = hyperparameters.fit_hyperparameters(matern52, prior, x[:n], y[:n], key, steps, starts).hyperparameters
+    return gaussian_process.normal_log_density(gaussian_process.predict(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
 
 
-def hyper_target(prior: evidence.HyperPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
+def hyper_target(prior: hyperparameters.HyperparameterPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
     """The posterior of the logarithms of hyper-parameters after n points."""
 
     def log_joint(logs: Tree) -> jax.Array:
-        return evidence.log_joint(logs, prior, matern52, x[:n], y[:n])
+        return hyperparameters.log_joint(logs, prior, matern52, x[:n], y[:n])
 
     def log_densities(positions: Tree) -> jax.Array:
-        return evidence.log_density_at(matern52, prior, positions, x[:n], y[:n], x[n:], y[n:])
+        return hyperparameters.log_density_per_draw(matern52, prior, positions, x[:n], y[:n], x[n:], y[n:])
 
     return Target(log_joint, prior.sample, log_densities)
 

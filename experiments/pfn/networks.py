@@ -11,7 +11,7 @@ from core.amortised import bars, heads
 from core.amortised.encoder import Encoder
 from core.amortised.training import Recipe, begin, finish, prior_targets, schedule, step
 from core.bayes import gaussian_process
-from core.bayes.gaussian_process import Hyper
+from core.bayes.gaussian_process import Hyperparameters
 from core.lab.keys import named_keys
 
 if TYPE_CHECKING:
@@ -98,12 +98,14 @@ def by_context(answer: Callable, contexts: Sequence[int]) -> dict[str, Tree]:
     return {f"n{n}": answer(n) for n in contexts}
 
 
-def exact(kernel: Callable, hyper: Hyper, contexts: Sequence[int], x: jax.Array, y: jax.Array) -> dict[str, Tree]:
+def exact(
+    kernel: Callable, hyper: Hyperparameters, contexts: Sequence[int], x: jax.Array, y: jax.Array
+) -> dict[str, Tree]:
     """The exact predictive distributions of all queries after n points: mean, sd and log density, (S, N - n) each."""
 
     def one(n: int) -> dict[str, jax.Array]:
-        found = jax.vmap(lambda a, b: gaussian_process.predictive(kernel, hyper, a[:n], b[:n], a[n:]))(x, y)
-        log_density = jax.vmap(gaussian_process.log_density)(found, y[:, n:])
+        found = jax.vmap(lambda a, b: gaussian_process.predict(kernel, hyper, a[:n], b[:n], a[n:]))(x, y)
+        log_density = jax.vmap(gaussian_process.normal_log_density)(found, y[:, n:])
         return {"mean": found.mean, "sd": jnp.sqrt(found.variance), "log_density": log_density}
 
     return by_context(one, contexts)

@@ -11,8 +11,8 @@ from core.amortised import bars, heads
 from core.amortised.encoder import Encoder
 from core.amortised.priors import hyper_process, process
 from core.amortised.training import Recipe
-from core.bayes.evidence import Gamma, HyperPrior
-from core.bayes.gaussian_process import Hyper, matern52, predictive, rbf
+from core.bayes.gaussian_process import Hyperparameters, matern52, predict, rbf
+from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
 from core.lab.keys import named_keys
 from experiments.pfn.networks import Training, borders_of, exact, held_against, recipe_of
 
@@ -30,7 +30,7 @@ LEVELS = (0.025, 0.975)
 
 def rbf_process(key: jax.Array, shape: tuple[int, int, int], lengthscale: jax.Array, noise: jax.Array) -> Any:
     """f ~ GP(0, exp(-‖x - x'‖²/2ℓ²)), y = f(x) + ε, ε ~ N(0, σ²)."""
-    return process(key, shape, rbf, Hyper(lengthscale, jnp.float32(1), noise))
+    return process(key, shape, rbf, Hyperparameters(lengthscale, jnp.float32(1), noise))
 
 
 def prior_of(settings: "GPSettings", lengthscale: float) -> dict[str, jax.Array]:
@@ -47,7 +47,7 @@ def held_out(settings: "GPSettings", recipe: Recipe, key: jax.Array) -> dict[str
 
 def truth_of(settings: "GPSettings", data: Tree) -> Tree:
     """Their exact posterior predictive distributions."""
-    hyper = Hyper(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
+    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
     return exact(rbf, hyper, settings.contexts, data["x"], data["y"])
 
 
@@ -115,13 +115,13 @@ def to_four_places(values: jax.Array) -> jax.Array:
 
 def drawn_posteriors(settings: "GPSettings", recipe: Recipe, params: Tree, borders: jax.Array, data: Tree) -> Tree:
     """For the figure: one data set after several numbers of points, by the network and exactly."""
-    hyper = Hyper(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
+    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
     grid = jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, settings.features))
     x, y, found = data["x"][0], data["y"][0], {}
     for n in settings.shown:
         every = jnp.concatenate([x[:n], grid])[None]
         logits = jnp.asarray(recipe.network.apply({"params": params}, every, jnp.pad(y[:n], (0, GRID))[None], n))[0]
-        exactly = predictive(rbf, hyper, x[:n], y[:n], grid)
+        exactly = predict(rbf, hyper, x[:n], y[:n], grid)
         sides = [bars.quantile(borders, logits, level) for level in LEVELS]
         reach = 1.959964 * jnp.sqrt(exactly.variance)
         network = jnp.stack([bars.mean(borders, logits), *sides])
@@ -147,14 +147,14 @@ def flattened(params: Tree) -> jax.Array:
 # --- C6: the head ---------------------------------------------------------------------------------------------------
 
 
-def hyper_prior(settings: "LawSettings") -> HyperPrior:
+def hyper_prior(settings: "LawSettings") -> HyperparameterPrior:
     """ℓ, s² and σ² - floor by Gamma laws (shape, rate)."""
     laws = (settings.lengthscale, settings.outputscale, settings.noise)
-    lengthscale, outputscale, noise = (Gamma(*law) for law in laws)
-    return HyperPrior(lengthscale, outputscale, noise, settings.floor)
+    lengthscale, outputscale, noise = (GammaPrior(*law) for law in laws)
+    return HyperparameterPrior(lengthscale, outputscale, noise, settings.floor)
 
 
-def matern_process(prior: HyperPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def matern_process(prior: HyperparameterPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """y from a Matérn-5/2 process whose hyper-parameters are drawn anew for every data set."""
     return hyper_process(key, shape, matern52, prior)
 

@@ -50,12 +50,12 @@ def without_context(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x:
 
 def by_nuts(target: Callable, draws: int, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     """Of one data set, the mixture over a chain of NUTS with as many steps of warm-up as draws: (N - n,)."""
-    return chains.mixture(chain(target(x, y), draws, key))
+    return chains.log_mean_exp(chain(target(x, y), draws, key))
 
 
 def chain(at: Target, draws: int, key: jax.Array) -> jax.Array:
     """Log densities (draws, queries) of the draws of one chain."""
-    found = chains.nuts(at.log_joint, at.start(key_for(key, "start")), key, draws, draws)
+    found = chains.sample_nuts(at.log_joint, at.start(key_for(key, "start")), key, draws, draws)
     return at.log_densities(found.positions)
 
 
@@ -71,9 +71,9 @@ def by_long_chains(
     keys = jax.random.split(key_for(key, "long"), count)
     found = jax.lax.map(partial(chain, target(x, y), draws), keys)
     followed = found.mean(-1)
-    effective, reduction = chains.effective_draws(followed), chains.scale_reduction(followed)
+    effective, reduction = chains.effective_sample_size(followed), chains.potential_scale_reduction(followed)
     return {
-        "log_density": chains.mixture(found.reshape(count * draws, -1)),
+        "log_density": chains.log_mean_exp(found.reshape(count * draws, -1)),
         "effective_draws": jnp.where(jnp.isfinite(effective), effective, 0.0),
         "scale_reduction": jnp.where(jnp.isfinite(reduction), reduction, jnp.inf),
     }

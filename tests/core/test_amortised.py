@@ -15,9 +15,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from core.amortised import bars, encoder, estimators, heads, priors, training, weights
 from core.bayes import gaussian_process
-from core.bayes.evidence import Gamma, HyperPrior
-from core.bayes.gaussian_process import Hyper
-from core.bayes.network import TwoLayers
+from core.bayes.gaussian_process import Hyperparameters
+from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
+from core.bayes.two_layer_classifier import TwoLayerClassifier
 from core.errors import BadInput
 from core.lab.loops import LoopState, scan_block
 
@@ -187,7 +187,7 @@ def test_layers_start_as_normalisation_alone(data: tuple) -> None:
 def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
     """Products of targets by distance, over many data sets, against the kernel written down anew."""
     shape = (30_000, 3, 2)
-    x, y = priors.process(jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyper(0.5, 2.0, 0.3))
+    x, y = priors.process(jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyperparameters(0.5, 2.0, 0.3))
     x, y = np.asarray(x, float), np.asarray(y, float)
     assert 0 <= x.min() < 0.01 and 0.99 < x.max() <= 1
     assert (y**2).mean() == pytest.approx(2.3, rel=0.02)
@@ -200,7 +200,7 @@ def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
 
 
 def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
-    laws = HyperPrior(Gamma(3.0, 6.0), Gamma(2.0, 0.5), Gamma(1.0, 10.0), 0.01)
+    laws = HyperparameterPrior(GammaPrior(3.0, 6.0), GammaPrior(2.0, 0.5), GammaPrior(1.0, 10.0), 0.01)
     _, y = priors.hyper_process(jax.random.key(0), (20_000, 2, 1), gaussian_process.matern52, laws)
     # E y² = E s² + floor + E σ², and the scale differs between data sets
     assert float((y**2).mean()) == pytest.approx(4 + 0.01 + 0.1, rel=0.05)
@@ -209,7 +209,7 @@ def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
 
 def test_the_linear_network_gives_labels_by_its_softmax() -> None:
     """How strongly labels follow the inputs, beside the same model simulated in NumPy."""
-    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), TwoLayers(3, 5))
+    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), TwoLayerClassifier(3, 5))
     assert set(np.unique(y)) == {0.0, 1.0} and float(y.mean()) == pytest.approx(0.5, abs=0.01)
     random = np.random.default_rng(0)
     other = random.normal(size=(20_000, 40, 3))
@@ -250,7 +250,7 @@ def test_the_context_law_evens_out_the_query_losses() -> None:
 
 
 def process(key: jax.Array, shape: Any, lengthscale: Any) -> Any:
-    return priors.process(key, shape, gaussian_process.rbf, Hyper(lengthscale, 1.0, 0.01))
+    return priors.process(key, shape, gaussian_process.rbf, Hyperparameters(lengthscale, 1.0, 0.01))
 
 
 def small_recipe(**changes: Any) -> training.Recipe:

@@ -14,7 +14,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from core.amortised import bars, encoder
-from core.bayes.gaussian_process import Hyper, rbf
+from core.bayes.gaussian_process import Hyperparameters, rbf
 from core.errors import BadInput
 from core.kernels.solvers import gaussian_process_posterior
 from core.lab.shape_lab import ShapeLab
@@ -69,7 +69,7 @@ def data() -> dict[str, jax.Array]:
     return {"x": x, "y": y}
 
 
-HYPER = Hyper(jnp.float32(0.6), jnp.float32(1), jnp.float32(0.01))
+HYPER = Hyperparameters(jnp.float32(0.6), jnp.float32(1), jnp.float32(0.01))
 
 
 def test_the_exact_posterior_is_that_of_double_precision(data: dict) -> None:
