@@ -121,26 +121,26 @@ def training_of(size: Size, shared: dict[str, np.ndarray]) -> tuple[Any, Callabl
     import jax.numpy as jnp
 
     from core.amortised import heads
-    from core.amortised.encoder import Encoder
-    from core.amortised.priors import process
-    from core.amortised.training import Recipe, begin, schedule, step
+    from core.amortised.encoder import TransformerEncoder
+    from core.amortised.priors import sample_gaussian_process
+    from core.amortised.training import TrainingSpec, init_state, learning_rate_plan, training_step
     from core.bayes.gaussian_process import Hyperparameters, rbf
 
     def prior(key: jax.Array, shape: tuple[int, int, int]) -> Any:
         hyper = Hyperparameters(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
-        return process(key, shape, rbf, hyper)
+        return sample_gaussian_process(key, shape, rbf, hyper)
 
-    network = Encoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
-    recipe = Recipe(network, prior, heads.bars, size.points, size.batch, size.sizes)
-    about = {"plan": schedule(0, size.steps, 1, RATE, False), "prior": {}, "sees": jnp.float32(1)}
+    network = TransformerEncoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
+    recipe = TrainingSpec(network, prior, heads.bar_log_density, size.points, size.batch, size.sizes)
+    about = {"plan": learning_rate_plan(0, size.steps, 1, RATE, False), "prior": {}, "shows_context": jnp.float32(1)}
     borders = jnp.asarray(shared["borders"])
 
     @jax.jit
     def train(key: jax.Array) -> Any:
         def one(state: Any, i: jax.Array) -> tuple[Any, None]:
-            return step(recipe, state, jax.random.fold_in(key, i), i, borders, about), None
+            return training_step(recipe, state, jax.random.fold_in(key, i), i, borders, about), None
 
-        return jax.lax.scan(one, begin(recipe, key), jnp.arange(size.steps))[0]["params"]
+        return jax.lax.scan(one, init_state(recipe, key), jnp.arange(size.steps))[0]["params"]
 
     return recipe, train
 
@@ -150,15 +150,15 @@ def write_shared(folder: Path, sizes: list[Size]) -> None:
     import jax
     import jax.numpy as jnp
 
-    from core.amortised.bars import borders_of
-    from core.amortised.training import context_law
+    from core.amortised.bar_distribution import borders_from_samples
+    from core.amortised.training import context_size_probabilities
     from core.bayes.gaussian_process import Hyperparameters, normal_log_density, predict, rbf
 
     for size in sizes:
         blank = {"borders": np.linspace(-3, 3, size.bars + 1, dtype=np.float32)}
         recipe, _ = training_of(size, blank)
         keys = [jax.random.split(jax.random.fold_in(jax.random.key(0), i))[0] for i in range(size.steps)]
-        law = jnp.asarray(context_law(size.points))
+        law = jnp.asarray(context_size_probabilities(size.points))
         contexts = [int(jax.random.choice(key, size.points, p=law)) for key in keys]
         drawn = recipe.prior(jax.random.key(1), (2000, size.points, size.features))
         x, y = recipe.prior(jax.random.key(2), (SETS, size.points, size.features))
@@ -169,7 +169,11 @@ def write_shared(folder: Path, sizes: list[Size]) -> None:
         exact = jax.vmap(lambda a, b, n=n, h=hyper: normal_log_density(predict(rbf, h, a[:n], b[:n], a[n:]), b[n:]))(
             x, y
         )
-        arrays = {"borders": borders_of(drawn.y, size.bars), "contexts": contexts, "exact": -float(exact.mean())}
+        arrays = {
+            "borders": borders_from_samples(drawn.y, size.bars),
+            "contexts": contexts,
+            "exact": -float(exact.mean()),
+        }
         np.savez(
             folder / f"{size.name}.npz",
             x=x,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.amortised import heads
-from core.amortised.priors import linear_network
-from core.amortised.training import Recipe
+from core.amortised.priors import sample_linear_classifiers
+from core.amortised.training import TrainingSpec
 from core.bayes import chains, two_layer_classifier, variational
 from core.bayes.two_layer_classifier import TwoLayerClassifier
 from core.lab.keys import key_for, named_keys
@@ -28,14 +28,14 @@ Tree = Any
 
 def bnn_prior(layers: TwoLayerClassifier, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """Labels of a random two-layer linear classifier."""
-    return linear_network(key, shape, layers)
+    return sample_linear_classifiers(key, shape, layers)
 
 
-def bnn_recipe(settings: "BNNPreparedSettings") -> tuple[Recipe, TwoLayerClassifier]:
+def bnn_recipe(settings: "BNNPreparedSettings") -> tuple[TrainingSpec, TwoLayerClassifier]:
     """The network that is trained, and the one whose posterior it learns."""
     layers = TwoLayerClassifier(settings.features, settings.prior_hidden)
     prior = partial(bnn_prior, layers)
-    return recipe_of(settings, prior, 1, heads.bernoulli, fixed=settings.context), layers
+    return recipe_of(settings, prior, 1, heads.bernoulli_log_density, fixed=settings.context), layers
 
 
 def bnn_prepare(settings: "BNNPreparedSettings", keys: jax.Array, lab: "Lab") -> Tree:
@@ -97,7 +97,7 @@ def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
 
 
 def measure_seconds(
-    settings: "BNNSettings", recipe: Recipe, methods: dict, found: dict, arrays: tuple, keys: Any, lab: "Lab"
+    settings: "BNNSettings", recipe: TrainingSpec, methods: dict, found: dict, arrays: tuple, keys: Any, lab: "Lab"
 ) -> None:
     """Seconds of all methods in both styles, and how many times as long they take to the network's loss."""
     n, sets, (x, y, _) = settings.prepared.context, settings.timed_sets, arrays

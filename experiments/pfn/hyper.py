@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from core.amortised.training import Recipe
+from core.amortised.training import TrainingSpec
 from core.bayes import gaussian_process, hyperparameters
 from core.bayes.gaussian_process import matern52
 from core.lab.keys import named_keys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Tree = Any
 
 
-def hyper_recipe(settings: "LawSettings") -> Recipe:
+def hyper_recipe(settings: "LawSettings") -> TrainingSpec:
     """The network that is trained."""
     return recipe_of(settings, partial(matern_process, hyper_prior(settings)), settings.bars, sizes=settings.sizes)
 
@@ -80,7 +80,7 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
     measure_seconds(settings, recipe, (x, y, own), keys, lab)
 
 
-def measure_losses(settings: "HyperSettings", recipe: Recipe, n: int, arrays: tuple, lab: "Lab") -> None:
+def measure_losses(settings: "HyperSettings", recipe: TrainingSpec, n: int, arrays: tuple, lab: "Lab") -> None:
     """Losses of all methods after n points; of long chains, on the first data sets."""
     x, y, _ = arrays
     for arm, function in (("pfn", rivals.by_network), ("blind", rivals.without_context)):
@@ -92,7 +92,7 @@ def measure_losses(settings: "HyperSettings", recipe: Recipe, n: int, arrays: tu
     rivals.measure_long(settings, target, arrays, lab, context=n)
 
 
-def measure_seconds(settings: "HyperSettings", recipe: Recipe, arrays: tuple, keys: Any, lab: "Lab") -> None:
+def measure_seconds(settings: "HyperSettings", recipe: TrainingSpec, arrays: tuple, keys: Any, lab: "Lab") -> None:
     """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
     n, sets, (x, y, _) = max(settings.contexts), settings.timed_sets, arrays
     ways = rivals.network_ways(recipe, n, lab.prepared, x, y, sets)

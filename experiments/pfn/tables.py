@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.amortised import heads
-from core.amortised.priors import TabularLaw, tabular_network
-from core.amortised.training import Recipe
+from core.amortised.priors import ArchitectureRanges, sample_network_tables
+from core.amortised.training import TrainingSpec
 from core.lab.keys import key_for, named_keys
 from core.tabular import sampling, scores
 from core.tabular.baselines import tuned_probabilities
@@ -30,9 +30,9 @@ def sources(settings: "TableSettings") -> list[tuple[str, str]]:
     return [(dataset, table) for dataset, tables in named for table in tables]
 
 
-def tabular_prior(law: TabularLaw, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def tabular_prior(law: ArchitectureRanges, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """Tables of random networks, see `core.amortised.priors`."""
-    return tabular_network(key, shape, law)
+    return sample_network_tables(key, shape, law)
 
 
 def problems_of(settings: "TableSettings", lab: "Lab", keys: jax.Array, dataset: str, table: str) -> Tree:
@@ -69,7 +69,7 @@ def problem_shapes(settings: "TableSettings") -> Tree:
     return {"x": of((settings.subsets, rows, settings.features)), "y": of((settings.subsets, rows)), **each}
 
 
-def answered(recipe: Recipe, context: int, params: Tree, problems: Tree, key: jax.Array) -> dict[str, jax.Array]:
+def answered(recipe: TrainingSpec, context: int, params: Tree, problems: Tree, key: jax.Array) -> dict[str, jax.Array]:
     """p(1) of the test rows by the network, from the context as it is and with its labels dealt out at random."""
     x, y, found = problems["x"], problems["y"], {}
     dealt = jax.vmap(lambda k, row: row.at[:context].set(jax.random.permutation(k, row[:context])))
@@ -116,8 +116,8 @@ def judged_shapes(tables: int) -> Tree:
 
 def tables_trial(settings: "TableSettings", keys: jax.Array, lab: "Lab") -> None:
     """Train once on the prior, then answer every table in one forward pass."""
-    law = TabularLaw(settings.prior_width, settings.prior_depth, settings.features)
-    recipe = recipe_of(settings, partial(tabular_prior, law), 1, heads.bernoulli, fixed=settings.context)
+    law = ArchitectureRanges(settings.prior_width, settings.prior_depth, settings.features)
+    recipe = recipe_of(settings, partial(tabular_prior, law), 1, heads.bernoulli_log_density, fixed=settings.context)
     none = jnp.zeros((*keys.shape, 1))
     [params] = Training(lab, keys, settings, none).run("pfn", recipe, {}, (settings.steps,))
     drawn, problems, answers = named_keys(lab, keys, "subsets"), {}, {}

@@ -77,7 +77,7 @@ def test_draws_agree_with_a_conjugate_model():
     covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(w.mean(0), mean, atol=0.15 * np.sqrt(np.diag(covariance)).max())
     np.testing.assert_allclose(np.cov(w.T), covariance, atol=0.15 * covariance.max())
-    assert (draws.leapfrogs >= 1).all()
+    assert (draws.leapfrog_steps >= 1).all()
 
 
 def test_mean_field_finds_the_best_factorised_normal_and_its_bound():
