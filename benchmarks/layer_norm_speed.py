@@ -99,7 +99,7 @@ def jax_steps(given: dict[str, Any], keep: Callable[[str, Any], None]) -> Runs:
     import jax.numpy as jnp
     import optax
 
-    from core.models.recurrent import Recurrent
+    from core.models.recurrent import RecurrentLayer
 
     optimizer = optax.adam(RATE)
 
@@ -111,7 +111,7 @@ def jax_steps(given: dict[str, Any], keep: Callable[[str, Any], None]) -> Runs:
         def step(carry: Any, x: Any) -> Any:
             return model.apply({"params": params}, carry, x, method="step")
 
-        return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="start"), x)[1]
+        return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="initial_carry"), x)[1]
 
     def training(apply: Callable, params: Any, x: Any, keep_as: str | None) -> Callable[[], Any]:
         def loss(params: Any, x: Any) -> Any:
@@ -135,13 +135,13 @@ def jax_steps(given: dict[str, Any], keep: Callable[[str, Any], None]) -> Runs:
         for cell in BLOCKS:
             for norm in ("none", "layer"):
                 params = jax.device_put(parameters(cell, given, norm == "layer"))
-                make = partial(Recurrent, cell, WIDTH, WIDTH, norm)
-                forms = {"": make(), ", unrolled 4": make(unroll=4), ", automatic": make(written_out=False)}
+                make = partial(RecurrentLayer, cell, WIDTH, WIDTH, norm)
+                forms = {"": make(), ", unrolled 4": make(unroll=4), ", automatic": make(custom_backward=False)}
                 for form, model in forms.items() if norm == "layer" else [("", make())]:
                     name = f"{cell} {norm}, {shape}"
                     keep_as = f"{name} encore" if form == "" else None
                     runs[f"encore {name}{form}"] = training(partial(outputs, model), params, x, keep_as)
-                apply = partial(not_hoisted, make(written_out=False))
+                apply = partial(not_hoisted, make(custom_backward=False))
                 runs[f"encore {cell} {norm}, {shape}, not hoisted"] = training(apply, params, x, None)
             theirs = nn.RNN({"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}[cell](WIDTH), time_major=True)
             params = theirs.init(jax.random.key(0), x)["params"]

@@ -43,7 +43,7 @@ def spread(devices: int, rounds: int) -> dict[str, list[float]]:
 
     from core.lab import loops
     from core.lab.replicas import Lifter, ReplicateAxis
-    from core.scaling.gradients import batch_gradient
+    from core.scaling.gradients import batch_value_and_grad
     from core.scaling.settings import ScalingSettings
 
     def loss(params: Any, batch: Any) -> Any:
@@ -53,7 +53,7 @@ def spread(devices: int, rounds: int) -> dict[str, list[float]]:
         return ((x - y) ** 2).mean(), {}
 
     def step(scaling: Any, params: Any, key: Any, i: Any, batch: Any) -> Any:
-        _, gradient = batch_gradient(loss, scaling)(params, batch)
+        _, gradient = batch_value_and_grad(loss, scaling)(params, batch)
         return [a - 0.1 * b for a, b in zip(params, gradient, strict=True)]
 
     def rates(axis: ReplicateAxis, scaling: Any, size: int) -> list[float]:

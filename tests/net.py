@@ -46,7 +46,7 @@ import optax
 
 from core.papers.contract import Study
 from core.lab.keys import named_keys
-from core.scaling.gradients import batch_gradient, in_precision, rematerialised
+from core.scaling.gradients import apply_in_precision, batch_value_and_grad, remat_module
 from core.scaling.settings import ScalingSettings
 from core.papers.settings import setting
 
@@ -76,7 +76,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        block = rematerialised(Layer, self.settings.scaling)
+        block = remat_module(Layer, self.settings.scaling)
         for number, width in enumerate(self.settings.widths):
             x = block(width, name=f"layer_{number}")(x)
         return nn.Dense(10)(x)
@@ -89,7 +89,7 @@ def initial(settings, key):
 
 def loss(settings, params, batch):
     x, labels = batch
-    logits = in_precision(Net(settings).apply, settings.scaling)({"params": params}, x)
+    logits = apply_in_precision(Net(settings).apply, settings.scaling)({"params": params}, x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
 
 
@@ -100,7 +100,7 @@ def as_batch(images, labels):
 def step(settings, state, key, i, images, labels):
     rows = jax.random.randint(key, (settings.batch,), 0, len(images))
     batch = as_batch(images[rows], labels[rows])
-    _, gradient = batch_gradient(partial(loss, settings), settings.scaling)(state["params"], batch)
+    _, gradient = batch_value_and_grad(partial(loss, settings), settings.scaling)(state["params"], batch)
     updates, moments = optax.adam(1e-2).update(gradient, state["moments"])
     return {"params": optax.apply_updates(state["params"], updates), "moments": moments}
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from core.data.catalogue import describe
 from core.lab.keys import named_keys
-from core.models.linear import aligned, chosen_class, linear_svm
+from core.models.linear import align_subspaces, fit_linear_svm, predict_class
 from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
@@ -159,15 +159,15 @@ def svm_accuracy(
     """Target test accuracy in percent of a linear support vector machine in place of the last layer (section 5.2.3)."""
     classes = len(describe(settings.source).classes)
     scale = jnp.sqrt(jnp.mean(labelled**2))
-    weights = linear_svm(labelled / scale, labels[: len(labelled)], classes, settings.svm_cost)
-    return 100 * (chosen_class(weights, tested / scale) == true).mean()
+    weights = fit_linear_svm(labelled / scale, labels[: len(labelled)], classes, settings.svm_cost)
+    return 100 * (predict_class(weights, tested / scale) == true).mean()
 
 
 def alignment(settings: "ImageSettings", result: Tree, labels: jax.Array, true: jax.Array) -> Tree:
     """Subspace alignment of the features: accuracy for each number of directions, and the best by the TARGET labels."""
 
     def one(directions: jax.Array) -> jax.Array:
-        source, test = aligned(result["labelled"], result["target"], result["tested"], directions)
+        source, test = align_subspaces(result["labelled"], result["target"], result["tested"], directions)
         return svm_accuracy(settings, source, labels, test, true)
 
     found = jax.lax.map(one, jnp.array(settings.directions))

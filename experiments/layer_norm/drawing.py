@@ -11,7 +11,7 @@ import optax
 from core.data.catalogue import describe
 from core.lab.keys import named_keys
 from core.models.norms import layer_norm
-from core.models.recurrent import lstm
+from core.models.recurrent import lstm_step
 from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import Task, Training, kind_of, train
 
@@ -72,7 +72,7 @@ def step(
         # h = σ(o) tanh(LN(c)), and nothing else is normalised
         return layer_norm(a, own["gain"], own["bias"]) if norm and part == "cell" else a
 
-    h, c = lstm(normalise, carry, summed, params[f"{player}_bias"][None])
+    h, c = lstm_step(normalise, carry, summed, params[f"{player}_bias"][None])
     return h, c
 
 

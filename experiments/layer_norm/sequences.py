@@ -11,7 +11,7 @@ import numpy as np
 from core.data.catalogue import describe
 from core.lab import timing
 from core.lab.keys import named_keys
-from core.models.recurrent import Recurrent
+from core.models.recurrent import RecurrentLayer
 from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import (
     State,
@@ -51,7 +51,7 @@ class Reader(nn.Module):
     def __call__(self, x: jax.Array, training: bool) -> jax.Array:
         """Logits (cases, steps, classes), or (cases, classes), of sequences (cases, steps, inputs)."""
         steps, inputs = x.shape[1:]
-        layer = Recurrent(
+        layer = RecurrentLayer(
             self.cell,
             inputs,
             self.width,

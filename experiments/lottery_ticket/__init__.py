@@ -29,8 +29,8 @@ import optax
 from core.data.catalogue import describe
 from core.errors import BadInput
 from core.lab.keys import named_keys
-from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input, augmented
-from core.optim.named import optimizer
+from core.models.images import ConvNet, ResNet18, Vgg19, images_to_floats, random_flip_and_shift
+from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
 from core.papers.contract import Study
 from core.papers.settings import setting
@@ -135,7 +135,7 @@ def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
     classes = len(describe(settings.dataset).classes)
     if settings.network == "plain":
-        return PlainNetwork(settings.channels, settings.hidden, classes)
+        return ConvNet(settings.channels, settings.hidden, classes)
     return Vgg19(classes) if settings.network == "vgg19" else ResNet18(classes)
 
 
@@ -161,7 +161,7 @@ def evaluate(settings: TicketSettings, values: dict[str, Tree], images: jax.Arra
     losses, hits = [], []
     for first in range(0, len(images), EVALUATED_AT_ONCE):
         part = slice(first, first + EVALUATED_AT_ONCE)
-        logits: Any = network(settings).apply(variables, as_input(images[part]))
+        logits: Any = network(settings).apply(variables, images_to_floats(images[part]))
         losses.append(optax.softmax_cross_entropy_with_integer_labels(logits, labels[part]).sum())
         hits.append((logits.argmax(-1) == labels[part]).sum())
     return sum(losses) / len(images), 100 * sum(hits) / len(images)
@@ -258,7 +258,7 @@ class State(NamedTuple):
 def start(settings: TicketSettings, values: dict[str, Tree], mask: dict[str, jax.Array]) -> State:
     """m ∘ θ0 with a fresh optimizer."""
     values = {**values, "params": masked(values["params"], mask)}
-    moments = optimizer(settings.optimizer).init(values["params"])
+    moments = make_optimizer(settings.optimizer).init(values["params"])
     nothing_yet = jnp.finfo(jnp.float32).max  # finite, since an infinite state counts as diverged
     return State(values, moments, Best(values, jnp.float32(nothing_yet), jnp.int32(0)))
 
@@ -266,15 +266,15 @@ def start(settings: TicketSettings, values: dict[str, Tree], mask: dict[str, jax
 def step(settings: TicketSettings, state: State, key: jax.Array, i: jax.Array, *given: Tree) -> State:
     """One update of the surviving weights."""
     order, _, mask, images, labels, *_ = given
-    x = as_input(images[order[i]])
-    x = augmented(key, x) if settings.augment else x
+    x = images_to_floats(images[order[i]])
+    x = random_flip_and_shift(key, x) if settings.augment else x
     params = state.values["params"]
     gradient, statistics = jax.grad(loss, has_aux=True)(
         params, state.values["statistics"], settings, x, labels[order[i]]
     )
     # g ← m ∘ g. Pruned weights start at 0; without a gradient their moments and updates are 0, and they stay there.
     gradient = masked(gradient, mask)
-    updates, moments = optimizer(settings.optimizer).update(gradient, state.moments, params)
+    updates, moments = make_optimizer(settings.optimizer).update(gradient, state.moments, params)
     return State({"params": optax.apply_updates(params, updates), "statistics": statistics}, moments, state.best)
 
 

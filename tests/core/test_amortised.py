@@ -328,7 +328,11 @@ def test_learning_rates_rise_and_fall() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"sizes": (3, 6)}, "the largest context 7"), ({"sizes": (7, 3)}, "grow"), ({"fixed": 5}, "5")],
+    [
+        ({"compiled_context_sizes": (3, 6)}, "the largest context 7"),
+        ({"compiled_context_sizes": (7, 3)}, "grow"),
+        ({"fixed_context_size": 5}, "5"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):

@@ -17,7 +17,7 @@ from core.data.pickles import plain
 from core.data.sets import tables
 from core.errors import BadInput
 from core.tabular import baselines
-from core.tabular.sampling import sample_problems, standardise, two_classes
+from core.tabular.sampling import sample_problems, standardise, two_most_frequent_classes
 
 KEY = jax.random.key(0)
 
@@ -141,11 +141,11 @@ def test_a_pickle_that_names_anything_else_is_refused(name):
 
 
 def test_the_two_most_frequent_classes_are_kept():
-    kept, second = two_classes([2, 2, 0, 1, 1, 1, 0, 2])
+    kept, second = two_most_frequent_classes([2, 2, 0, 1, 1, 1, 0, 2])
     assert kept.tolist() == [True, True, False, True, True, True, False, True]
     assert second[kept].tolist() == [True, True, False, False, False, True]
     with pytest.raises(BadInput, match="one class"):
-        two_classes([1, 1])
+        two_most_frequent_classes([1, 1])
 
 
 def table(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -207,29 +207,29 @@ def test_what_cannot_be_cut_is_refused(change, line):
         sample_problems(key=KEY, **arguments)
 
 
-@pytest.mark.parametrize("method", baselines.METHODS)
+@pytest.mark.parametrize("method", baselines.GRIDS)
 def test_every_method_separates_what_can_be_separated(method):
-    assert len(baselines.METHODS[method](4)) == baselines.CONFIGURATIONS
+    assert len(baselines.GRIDS[method](4)) == baselines.GRID_SIZE
     random = np.random.default_rng(0)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 3)) + 3 * y[:, None]
     tests = random.normal(size=(40, 3)) + 3 * (np.arange(40) % 2)[:, None]
-    p = baselines.tuned_probabilities(method, x, y, tests, folds=2, configurations=2)
+    p = baselines.tune_and_predict(method, x, y, tests, folds=2, configurations=2)
     assert p.shape == (40,) and ((p >= 0) & (p <= 1)).all()
     assert metrics.roc_auc_score(np.arange(40) % 2, p) > 0.9
-    flipped = baselines.tuned_probabilities(method, x, 1 - y, tests, folds=2, configurations=2)
+    flipped = baselines.tune_and_predict(method, x, 1 - y, tests, folds=2, configurations=2)
     assert metrics.roc_auc_score(np.arange(40) % 2, flipped) < 0.1
-    assert (baselines.tuned_probabilities(method, x, np.ones(30, int), tests) == 1).all()
+    assert (baselines.tune_and_predict(method, x, np.ones(30, int), tests) == 1).all()
 
 
 def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
     random = np.random.default_rng(1)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 8)) + 0.4 * y[:, None]
-    fold = baselines.stratified_folds(y, 5)
+    fold = baselines.assign_stratified_folds(y, 5)
     assert all(np.bincount(y[fold == k]).tolist() == [3, 3] for k in range(5))
-    tried = baselines.logistic_regression(8)
-    losses = baselines.cross_validated_losses(tried, x, y, 5)
+    tried = baselines.logistic_regression_grid(8)
+    losses = baselines.cross_validation_losses(tried, x, y, 5)
     # Independent: scikit-learn's folds of classes dealt out in turn, and its own score.
     expected = []
     for model in tried:
@@ -237,18 +237,18 @@ def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
         for k in range(5):
             oracle = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8).fit(x[fold != k], y[fold != k])
             p[fold == k] = oracle.predict_proba(x[fold == k])[:, 1]
-        p = np.clip(p, baselines.LEAST, 1 - baselines.LEAST)
+        p = np.clip(p, baselines.MIN_PROBABILITY, 1 - baselines.MIN_PROBABILITY)
         expected.append(-np.mean(np.log(np.where(y == 1, p, 1 - p))))
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
-    chosen = baselines.tuned_probabilities("logistic_regression", x, y, x)
+    chosen = baselines.tune_and_predict("logistic_regression", x, y, x)
     best = tried[int(np.argmin(expected))]
     np.testing.assert_allclose(chosen, best.fit(x, y).predict_proba(x)[:, 1], rtol=1e-6)
 
 
 def test_unknown_methods_and_bad_rows_are_refused():
     with pytest.raises(BadInput, match="did you mean 'boosted_trees'"):
-        baselines.tuned_probabilities("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tune_and_predict("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="finite"):
-        baselines.tuned_probabilities("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tune_and_predict("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="rows of one width"):
-        baselines.tuned_probabilities("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))
+        baselines.tune_and_predict("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))

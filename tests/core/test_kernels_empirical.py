@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from core.errors import BadInput
 from core.kernels.empirical import empirical_ntk, estimate_cost
 from core.kernels.linearisation import linearise
-from core.models.images import PlainNetwork
+from core.models.images import ConvNet
 from core.models.ntk import NTKNetwork, StandardNetwork
 
 WAYS = ("jacobian", "products", "layers")
@@ -121,7 +121,7 @@ def test_tiles_of_a_symmetric_kernel_give_the_whole(way, outputs) -> None:
 
 def test_convolutions_go_another_way() -> None:
     images = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
-    apply, params = prepared(PlainNetwork((2, 2), (4,), 3), images)
+    apply, params = prepared(ConvNet((2, 2), (4,), 3), images)
     found = estimate_cost(apply, params, images)
     assert found.cheapest in ("jacobian", "products")
     assert (
@@ -181,7 +181,7 @@ def test_the_cheapest_way_depends_on_shapes() -> None:
     images = jax.ShapeDtypeStruct((50, 8, 8, 1), jnp.float32)
     choices = []
     for classes in (1, 100):
-        network = PlainNetwork((4, 4), (8,), classes)
+        network = ConvNet((4, 4), (8,), classes)
         params = jax.eval_shape(network.init, jax.random.key(0), images)
         choices.append(estimate_cost(network.apply, params, images).cheapest)
     assert choices == ["jacobian", "products"]

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from core.errors import BadInput
-from core.optim.named import learning_rate, optimizer
-from core.optim.settings import ARGUMENTS, OptimizerSettings
+from core.optim.build import learning_rate_schedule, make_optimizer
+from core.optim.settings import OPTAX_ARGUMENTS, OptimizerSettings
 
 VALUES = {"nesterov": True, "momentum": 0.7, "weight_decay": 0.03, "b1": 0.8, "b2": 0.9, "decay": 0.6, "eps": 1e-3}
 
@@ -24,38 +24,38 @@ def three_updates(transformation: optax.GradientTransformation) -> np.ndarray:
     return np.asarray(params)
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", OPTAX_ARGUMENTS)
 def test_arguments_are_those_of_optax(name):
     known = set(inspect.signature(getattr(optax, name)).parameters)
-    assert set(ARGUMENTS[name]) <= known
-    assert set(VALUES) & known <= set(ARGUMENTS[name]), "optax takes more of our settings than we pass on"
+    assert set(OPTAX_ARGUMENTS[name]) <= known
+    assert set(VALUES) & known <= set(OPTAX_ARGUMENTS[name]), "optax takes more of our settings than we pass on"
 
 
 def test_every_argument_is_a_setting_and_every_optional_setting_an_argument():
     optional = {f.name for f in dataclasses.fields(OptimizerSettings) if f.default is None}
-    assert optional == set(VALUES) == {argument for arguments in ARGUMENTS.values() for argument in arguments}
+    assert optional == set(VALUES) == {argument for arguments in OPTAX_ARGUMENTS.values() for argument in arguments}
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", OPTAX_ARGUMENTS)
 def test_every_argument_reaches_optax(name):
     assert np.array_equal(
-        three_updates(optimizer(OptimizerSettings(name, 0.1))), three_updates(getattr(optax, name)(0.1))
+        three_updates(make_optimizer(OptimizerSettings(name, 0.1))), three_updates(getattr(optax, name)(0.1))
     )
-    given = {argument: VALUES[argument] for argument in ARGUMENTS[name]}
-    ours = three_updates(optimizer(OptimizerSettings(name, 0.1, **given)))
+    given = {argument: VALUES[argument] for argument in OPTAX_ARGUMENTS[name]}
+    ours = three_updates(make_optimizer(OptimizerSettings(name, 0.1, **given)))
     assert np.array_equal(ours, three_updates(getattr(optax, name)(0.1, **given)))
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", OPTAX_ARGUMENTS)
 def test_other_arguments_are_refused(name):
-    for argument in set(VALUES) - set(ARGUMENTS[name]):
+    for argument in set(VALUES) - set(OPTAX_ARGUMENTS[name]):
         with pytest.raises(BadInput, match=f"optimizer {name} takes no {argument}"):
             OptimizerSettings(name, 0.1, **{argument: VALUES[argument]})
 
 
 def rates(settings: OptimizerSettings, count: int) -> list[float]:
     """The step sizes really taken: a gradient of one under plain descent."""
-    transformation = optimizer(settings)
+    transformation = make_optimizer(settings)
     state, taken = transformation.init(jnp.zeros(())), []
     for _ in range(count):
         update, state = transformation.update(jnp.ones(()), state)
@@ -64,7 +64,7 @@ def rates(settings: OptimizerSettings, count: int) -> list[float]:
 
 
 def test_a_plain_rate_stays_a_number():
-    assert learning_rate(OptimizerSettings("sgd", 0.3)) == 0.3
+    assert learning_rate_schedule(OptimizerSettings("sgd", 0.3)) == 0.3
     assert rates(OptimizerSettings("sgd", 0.25), 3) == [0.25, 0.25, 0.25]
 
 

@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.lab import keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
-from core.optim.settings import ARGUMENTS, OptimizerSettings
+from core.optim.settings import OPTAX_ARGUMENTS, OptimizerSettings
 from core.papers.config import load_config
 from core.papers.settings import build_settings
 from core.runs import measurements
@@ -173,7 +173,7 @@ def test_augmented_images_are_flips_and_shifts() -> None:
         padded = np.pad(image[:, ::-1] if flip else image, ((4, 4), (4, 4), (0, 0)))
         possible[padded[top : top + 8, left : left + 8].tobytes()] = (flip, top, left)
     assert len(possible) == 162
-    batch = np.asarray(jax.jit(experiment.augmented)(jax.random.key(0), jnp.stack([image] * 400)))
+    batch = np.asarray(jax.jit(experiment.random_flip_and_shift)(jax.random.key(0), jnp.stack([image] * 400)))
     assert batch.shape == (400, 8, 8, 3)
     drawn = [possible[one.tobytes()] for one in batch]
     assert {flip for flip, _, _ in drawn} == {False, True}
@@ -302,7 +302,7 @@ def iterated(settings: Any, values: dict, mask: dict, given: tuple, folder: Path
     return lab.ended["dense"]
 
 
-OPTIMIZERS = {name: OptimizerSettings(name, 0.01) for name in ARGUMENTS} | {
+OPTIMIZERS = {name: OptimizerSettings(name, 0.01) for name in OPTAX_ARGUMENTS} | {
     "sgd with momentum": OptimizerSettings("sgd", 0.01, momentum=0.9, nesterov=True),
     "adamw with decay": OptimizerSettings("adamw", 0.01, weight_decay=0.1),
     "adam warmed up": OptimizerSettings("adam", 0.01, warmup=3, drop_at=(5,)),

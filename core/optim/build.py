@@ -5,7 +5,7 @@ import optax
 from core.optim.settings import OptimizerSettings
 
 
-def learning_rate(settings: OptimizerSettings) -> optax.Schedule | float:
+def learning_rate_schedule(settings: OptimizerSettings) -> optax.Schedule | float:
     """Linear warm-up from 0, then drops by a factor; a plain number when neither is asked for."""
     if not settings.warmup and not settings.drop_at:
         return settings.learning_rate
@@ -17,6 +17,6 @@ def learning_rate(settings: OptimizerSettings) -> optax.Schedule | float:
     return optax.join_schedules([rising, after], [settings.warmup])
 
 
-def optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
+def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     """The optax optimizer that the settings name."""
-    return getattr(optax, settings.name)(learning_rate(settings), **settings.arguments())
+    return getattr(optax, settings.name)(learning_rate_schedule(settings), **settings.optax_arguments())
