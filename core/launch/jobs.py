@@ -56,10 +56,10 @@ def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     study, settings = chosen.study, chosen.settings
     slug, experiment = launch.config.slug, experiment_path(launch.config.slug)
     names = data_sets_of_settings(settings)
-    readers = [catalogue.describe(name).read.__module__ for name in names]
+    readers = [catalogue.find_data_set(name).parse.__module__ for name in names]
     code = identity.code(experiment, {study.names.settings, study.names.trial}, also=readers)
     libraries = identity.library_versions(code.distributions)
-    data = {name: catalogue.checksum(name) for name in names}
+    data = {name: catalogue.data_set_checksum(name) for name in names}
     form = {"x64": study.data.get("x64", False)}
     ready = None
     if study.names.prepare is not None:

@@ -31,7 +31,8 @@ class RunDisplay:
         """What is about to run."""
         names = {name for job in jobs for name in data_sets_of_settings(job.chosen.settings)}
         data = ", ".join(
-            f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names)
+            f"{catalogue.find_data_set(name).title} (sha256 {catalogue.data_set_checksum(name)[:4]}…)"
+            for name in sorted(names)
         )
         minutes = sum(forecast.minutes for forecast in forecasts)
         self.console.print(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput, unknown_name
 from core.lab.keys import key_for
 from core.papers.contract import Study
@@ -65,12 +65,12 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself before anything is trained."""
-        if describe(self.source).classes != describe(self.target).classes:
+        if find_data_set(self.source).classes != find_data_set(self.target).classes:
             raise BadInput(f"settings.target={self.target} has other classes than settings.source={self.source}")
         for name in ("source", "target"):
-            if "train_images" not in describe(getattr(self, name)).arrays:
+            if "train_images" not in find_data_set(getattr(self, name)).array_shapes:
                 raise BadInput(f"settings.{name}={getattr(self, name)} is no set of labelled images")
-        images_there = describe(self.source).arrays["train_images"][0][0]
+        images_there = find_data_set(self.source).array_shapes["train_images"][0][0]
         if self.source == self.target and images_there - self.train < self.batch:
             raise BadInput(f"settings.train={self.train} leaves none of the {images_there} images for the target")
         side = self.size
@@ -94,7 +94,7 @@ class BlendedSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Backgrounds are photographs."""
         super().__post_init__()
-        if "train_photographs" not in describe(self.backgrounds).arrays:
+        if "train_photographs" not in find_data_set(self.backgrounds).array_shapes:
             raise BadInput(f"settings.backgrounds={self.backgrounds} is no set of photographs")
 
 
@@ -135,7 +135,9 @@ class ReviewSettings:
 
     def __post_init__(self) -> None:
         """Known domains; a shown weight that is trained; a path of costs that rises."""
-        known = [name.removesuffix("_train") for name in describe(self.dataset).arrays if name.endswith("_train")]
+        known = [
+            name.removesuffix("_train") for name in find_data_set(self.dataset).array_shapes if name.endswith("_train")
+        ]
         for pair in self.pairs:
             for domain in pair.split("_to_"):
                 if domain not in known or pair.count("_to_") != 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
 from core.models.linear import align_subspaces, fit_linear_svm, predict_class
 from core.supervised.batches import epoch_batches
@@ -116,7 +116,7 @@ def domains(settings: "ImageSettings", keys: jax.Array, lab: "Lab") -> Tree:
 
 def training_of(settings: "ImageSettings") -> Training:
     """The network of figure 4 and its schedules."""
-    classes = len(describe(settings.source).classes)
+    classes = len(find_data_set(settings.source).classes)
     network = Network(settings.channels, 0, settings.hidden, settings.domain_hidden, classes)
     return Training(
         network, settings.steps, settings.learning_rate, settings.momentum, settings.decay, settings.reversal_gain
@@ -157,7 +157,7 @@ def svm_accuracy(
     settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array
 ) -> jax.Array:
     """Target test accuracy in percent of a linear support vector machine in place of the last layer (section 5.2.3)."""
-    classes = len(describe(settings.source).classes)
+    classes = len(find_data_set(settings.source).classes)
     scale = jnp.sqrt(jnp.mean(labelled**2))
     weights = fit_linear_svm(labelled / scale, labels[: len(labelled)], classes, settings.svm_cost)
     return 100 * (predict_class(weights, tested / scale) == true).mean()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.papers.contract import Study
 from core.papers.settings import setting
@@ -82,7 +82,7 @@ class PerceptronSettings:
 
     def __post_init__(self) -> None:
         """There are enough images, and a look is at least one batch."""
-        images = describe(self.dataset).arrays["train_images"][0][0]
+        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.examples + self.validation > images:
             raise BadInput(
                 f"settings.examples={self.examples} and validation={self.validation} are more than {images} images"
@@ -117,7 +117,7 @@ class TextSettings(ReaderSettings):
     def __post_init__(self) -> None:
         """Every part of the text has room for its windows."""
         for part, windows in (("validation", self.validation), ("test", self.test)):
-            letters = describe(self.dataset).arrays[f"{part}_text"][0][0]
+            letters = find_data_set(self.dataset).array_shapes[f"{part}_text"][0][0]
             if windows * self.length >= letters:
                 raise BadInput(f"settings.{part}={windows} windows of {self.length} do not fit into {letters} letters")
 
@@ -135,7 +135,7 @@ class ImageSettings(ReaderSettings):
 
     def __post_init__(self) -> None:
         """Images are cut into equal pieces, and there are enough of them."""
-        images, height, width = describe(self.dataset).arrays["train_images"][0]
+        images, height, width = find_data_set(self.dataset).array_shapes["train_images"][0]
         if height % self.shrink or width % self.shrink or (height * width // self.shrink**2) % self.pixels:
             raise BadInput(
                 f"settings.shrink={self.shrink} and pixels={self.pixels} do not cut {height} x {width} pixels evenly"
@@ -188,7 +188,7 @@ class DrawSettings:
 
     def __post_init__(self) -> None:
         """There are enough images."""
-        arrays = describe(self.dataset).arrays
+        arrays = find_data_set(self.dataset).array_shapes
         for part, asked in (("train", self.examples + self.validation), ("test", self.test)):
             if asked > arrays[f"{part}_images"][0][0]:
                 raise BadInput(f"{asked} {part} images are asked for, there are {arrays[f'{part}_images'][0][0]}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
 from core.models.norms import layer_norm
 from core.models.recurrent import lstm_step
@@ -36,7 +36,7 @@ def binarised(images: jax.Array, rows: jax.Array, part: int) -> jax.Array:
 
 def pixels(settings: "DrawSettings") -> int:
     """Pixels of an image."""
-    return int(np.prod(describe(settings.dataset).arrays["train_images"][0][1:]))
+    return int(np.prod(find_data_set(settings.dataset).array_shapes["train_images"][0][1:]))
 
 
 def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
@@ -138,7 +138,7 @@ def look(
 
 def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
     """Order of the training images (steps, batch), held-out images and test images."""
-    images = describe(settings.dataset).arrays["train_images"][0][0]
+    images = find_data_set(settings.dataset).array_shapes["train_images"][0][0]
     chosen = jax.random.permutation(split, images).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
     rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]

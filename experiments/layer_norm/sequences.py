@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab import timing
 from core.lab.keys import named_keys
 from core.models.recurrent import RecurrentLayer
@@ -71,7 +71,7 @@ class Reader(nn.Module):
 
 def letters(settings: "TextSettings") -> int:
     """How many symbols a text is written with."""
-    return len(describe(settings.dataset).classes)
+    return len(find_data_set(settings.dataset).classes)
 
 
 def text_reader(settings: "TextSettings", arm: str) -> Reader:
@@ -130,7 +130,7 @@ def text_look(
 
 def arranged_text(settings: "TextSettings", key: jax.Array) -> tuple[jax.Array, Tree]:
     """Random starts of windows (steps, batch), and evenly spaced ones in the other parts."""
-    arrays = describe(settings.dataset).arrays
+    arrays = find_data_set(settings.dataset).array_shapes
     room = {part: arrays[f"{part}_text"][0][0] - settings.length for part in ("train", "validation", "test")}
     order = jax.random.randint(key, (settings.steps, settings.batch), 0, room["train"])
     asked = {"validation": settings.validation, "test": settings.test}
@@ -168,7 +168,7 @@ def compare_texts(
 
 def image_reader(settings: "ImageSettings", arm: str) -> Reader:
     """An LSTM that names the class of an image after its last piece."""
-    classes = len(describe(settings.dataset).classes)
+    classes = len(find_data_set(settings.dataset).classes)
     return Reader("lstm", settings.width, classes, NORMS[arm], settings.gain, every_step=False)
 
 
@@ -187,7 +187,7 @@ def as_pieces(settings: "ImageSettings", images: jax.Array) -> jax.Array:
 
 def first_image_values(settings: "ImageSettings", arm: str, key: jax.Array) -> dict[str, Tree]:
     """Fresh parameters, and statistics of every time step where there are any."""
-    x = jnp.zeros((2, *describe(settings.dataset).arrays["train_images"][0][1:]), jnp.uint8)
+    x = jnp.zeros((2, *find_data_set(settings.dataset).array_shapes["train_images"][0][1:]), jnp.uint8)
     made = image_reader(settings, arm).init(key, as_pieces(settings, x), True)
     return {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
 
@@ -226,7 +226,7 @@ def image_look(
 
 def arranged_images(settings: "ImageSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
     """Order of the training images (steps, batch), held-out images, and all test images."""
-    arrays = describe(settings.dataset).arrays
+    arrays = find_data_set(settings.dataset).array_shapes
     chosen = jax.random.permutation(split, arrays["train_images"][0][0]).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
     rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]

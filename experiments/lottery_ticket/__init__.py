@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.lab.keys import named_keys
 from core.models.images import ConvNet, ResNet18, Vgg19, images_to_floats, random_flip_and_shift
@@ -74,7 +74,7 @@ class TicketSettings:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself before anything is trained."""
-        images = describe(self.dataset).arrays["train_images"][0][0]
+        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.validation + self.batch > images:
             raise BadInput(f"settings.validation={self.validation} leaves less than one batch of the {images} images")
         if self.evaluate_every > self.iterations:
@@ -90,7 +90,7 @@ class TicketSettings:
         """Weights and pruned fraction of every layer of a plain network; nothing is known here of the others."""
         if self.network != "plain":
             return {}
-        height, width, *rest = describe(self.dataset).arrays["train_images"][0][1:]
+        height, width, *rest = find_data_set(self.dataset).array_shapes["train_images"][0][1:]
         inputs, found = (rest or [1])[0], {}
         for number, outputs in enumerate(self.channels):
             found[f"conv_{number}"] = (9 * inputs * outputs, self.prune_conv)
@@ -101,7 +101,7 @@ class TicketSettings:
         for number, outputs in enumerate(self.hidden):
             found[f"dense_{number}"] = (inputs * outputs, self.prune_dense)
             inputs = outputs
-        return {**found, "output": (inputs * len(describe(self.dataset).classes), self.prune_output)}
+        return {**found, "output": (inputs * len(find_data_set(self.dataset).classes), self.prune_output)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class LadderSettings:
 
 def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
-    classes = len(describe(settings.dataset).classes)
+    classes = len(find_data_set(settings.dataset).classes)
     if settings.network == "plain":
         return ConvNet(settings.channels, settings.hidden, classes)
     return Vgg19(classes) if settings.network == "vgg19" else ResNet18(classes)
@@ -141,7 +141,7 @@ def network(settings: TicketSettings) -> nn.Module:
 
 def initial(settings: TicketSettings, key: jax.Array) -> dict[str, Tree]:
     """θ0 ~ D: Gaussian Glorot weights, zero biases, and the statistics of normalisation layers where there are any."""
-    shape = describe(settings.dataset).arrays["train_images"][0]
+    shape = find_data_set(settings.dataset).array_shapes["train_images"][0]
     variables = network(settings).init(key, jnp.zeros((1, *shape[1:3], (shape[3:] or (1,))[0])))
     return {"params": variables["params"], "statistics": variables.get("batch_stats", {})}
 
@@ -300,7 +300,9 @@ def finish(settings: TicketSettings, state: State, *given: Tree) -> dict[str, Tr
 
 def arranged(settings: TicketSettings, split_key: jax.Array, order_key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The order of training images, (iterations, batch), epoch by epoch, and the held-out ones, (validation,)."""
-    shuffled_rows = jax.random.permutation(split_key, describe(settings.dataset).arrays["train_images"][0][0])
+    shuffled_rows = jax.random.permutation(
+        split_key, find_data_set(settings.dataset).array_shapes["train_images"][0][0]
+    )
     held_out, rows = shuffled_rows[: settings.validation], shuffled_rows[settings.validation :]
     batches = len(rows) // settings.batch
     epochs = -(-settings.iterations // batches)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.kernels import duals
 from core.kernels.dynamics import GradientFlow, check_learning_rate
@@ -139,7 +139,7 @@ class ComponentSettings(NetworkSettings):
 
     def __post_init__(self) -> None:
         """The batch is there, and has the components."""
-        images = describe(self.dataset).arrays["train_images"][0][0]
+        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.images > images:
             raise BadInput(f"settings.images={self.images} is more than the {images} images of {self.dataset}")
         if list(self.components) != sorted(set(self.components)):

@@ -14,7 +14,7 @@ The network, its bars, priors and training are in `core.amortised`; the posterio
 
 from dataclasses import dataclass
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput, unknown_name
 from core.papers.contract import Study
 from core.papers.settings import setting
@@ -195,7 +195,7 @@ class TableSettings(NetworkSettings):
         """The tables are there, and narrow enough."""
         NetworkSettings.__post_init__(self)
         for dataset, tables in ((self.dataset, self.tables), (self.other_dataset, self.other_tables)):
-            arrays = describe(dataset).arrays
+            arrays = find_data_set(dataset).array_shapes
             known = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
             for table in tables:
                 if table not in known:

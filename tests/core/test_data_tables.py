@@ -11,9 +11,9 @@ from sklearn import datasets as sklearn_datasets
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.data.loading import load_data_set
-from core.data.pickles import plain
+from core.data.pickles import load_plain_pickle
 from core.data.sets import tables
 from core.errors import BadInput
 from core.tabular import baselines
@@ -28,16 +28,18 @@ def test_tables_of_scikit_learn_are_what_its_own_loaders_give():
         x, y = getattr(sklearn_datasets, f"load_{name}")(return_X_y=True)
         np.testing.assert_allclose(found[f"{name}_features"], x, rtol=1e-6)
         np.testing.assert_array_equal(found[f"{name}_labels"], y)
-    assert {name: (array.shape, array.dtype.name) for name, array in found.items()} == describe("sklearn_tables").arrays
+    assert {name: (array.shape, array.dtype.name) for name, array in found.items()} == find_data_set(
+        "sklearn_tables"
+    ).array_shapes
 
 
 def test_the_published_formats_are_read():
     """One small file of each format; the real ones are verified by their checksums."""
-    contents = {file: b"-1 1:2.5 2:1\n+1 2:3 \n" for file, _ in tables.SVMLIGHT.values()}
+    contents = {file: b"-1 1:2.5 2:1\n+1 2:3 \n" for file, _ in tables.SVMLIGHT_FILES.values()}
     contents["biochem.csv"] = b"a,b,class\n1,2,Abnormal\n3,4,Normal\n"
     contents["heart.csv"] = "\ufeffage,target\n63,1\n41,0\n".encode()
     contents["iris.csv"] = b"Id,w,Species\n1,5.5,Iris-virginica\n"
-    found = tables.read_pfn(contents)
+    found = tables.parse_pfn_tables(contents)
     assert found["fourclass_features"].tolist() == [[2.5, 1], [0, 3]] and found["fourclass_labels"].tolist() == [0, 1]
     assert found["a1a_features"].shape == (2, 123)
     assert found["vertebral_features"].tolist() == [[1, 2], [3, 4]] and found["vertebral_labels"].tolist() == [0, 1]
@@ -47,22 +49,22 @@ def test_the_published_formats_are_read():
 
 
 def test_a_pack_becomes_the_declared_file_and_is_read_back(monkeypatch, tmp_path):
-    monkeypatch.setattr(tables, "OPENML", {"one": (3, 2, 1), "two": (2, 1, 0)})
+    monkeypatch.setattr(tables, "OPENML_SIZES", {"one": (3, 2, 1), "two": (2, 1, 0)})
     made = {"one/X": np.array([[1, 2], [np.nan, 4], [5, 6]], "f4"), "one/y": np.array([0, 2, 1], "i2")}
     made |= {"one/cat": np.array([1], "i2"), "two/X": np.ones((2, 1), "f4"), "two/y": np.zeros(2, "i2")}
     np.savez(tmp_path / "openml_cc18_small30.npz", **made, **{"two/cat": np.zeros(0, "i2")})
-    contents = tables.from_pack(tmp_path)
-    found = tables.read_openml(contents)
+    contents = tables.unpack_npz_bundle(tmp_path)
+    found = tables.parse_openml_tables(contents)
     np.testing.assert_array_equal(found["one_features"], made["one/X"])
     assert found["one_labels"].tolist() == [0, 2, 1] and found["one_labels"].dtype == np.int32
     assert found["one_categorical"].tolist() == [1] and found["two_categorical"].shape == (0,)
-    again = hashlib.sha256(tables.from_pack(tmp_path)[tables.OPENML_FILE]).hexdigest()
+    again = hashlib.sha256(tables.unpack_npz_bundle(tmp_path)[tables.OPENML_FILE]).hexdigest()
     assert again == hashlib.sha256(contents[tables.OPENML_FILE]).hexdigest()
 
 
 def test_the_numerical_tables_of_the_suite_are_the_18_of_the_headline():
-    assert len(tables.OPENML) == 30 and len(tables.NUMERICAL) == 18
-    assert {"balance-scale", "wdbc", "steel-plates-fault"} <= set(tables.NUMERICAL)
+    assert len(tables.OPENML_SIZES) == 30 and len(tables.NUMERICAL_TABLES) == 18
+    assert {"balance-scale", "wdbc", "steel-plates-fault"} <= set(tables.NUMERICAL_TABLES)
 
 
 class Tensor:
@@ -123,7 +125,7 @@ def pickled(obj) -> bytes:
 
 
 def test_a_pickle_of_tensors_is_read_without_torch():
-    found = plain(
+    found = load_plain_pickle(
         pickled(["name", Tensor(np.arange(6.0)), [np.int64(3)], {"capped": False}]).replace(
             b"numpy._core", b"numpy.core"
         )
@@ -137,7 +139,7 @@ def test_a_pickle_of_tensors_is_read_without_torch():
 def test_a_pickle_that_names_anything_else_is_refused(name):
     module, _, function = name.rpartition(".")
     with pytest.raises(ValueError, match=f"names {name} is not plain data"):
-        plain(f"c{module}\n{function}\n(S'true'\ntR.".encode())
+        load_plain_pickle(f"c{module}\n{function}\n(S'true'\ntR.".encode())
 
 
 def test_the_two_most_frequent_classes_are_kept():

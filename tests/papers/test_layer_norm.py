@@ -265,7 +265,7 @@ def test_windows_are_stretches_of_the_text() -> None:
     text = jnp.arange(50, dtype=jnp.uint8)
     assert sequences.windows(settings, text, jnp.array([0, 7])).tolist() == [[0, 1, 2, 3], [7, 8, 9, 10]]
     order, parts = sequences.arranged_text(settings, jax.random.key(0))
-    shapes = catalogue.describe("sample_text").arrays
+    shapes = catalogue.find_data_set("sample_text").array_shapes
     assert order.shape == (settings.steps, settings.batch) and int(order.max()) + 3 < shapes["train_text"][0][0]
     for part, count in (("validation", settings.validation), ("test", settings.test)):
         starts = np.asarray(parts[part])
@@ -299,7 +299,7 @@ def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
     values = sequences.first_text_values(settings, "plain", jax.random.key(0))
     starts = jnp.array([0, 11, 40])
     codes = np.stack([data["train_text"][s : s + settings.length + 1] for s in (0, 11, 40)])
-    logits = gru_by_hand(values["params"], np.eye(len(catalogue.describe("sample_text").classes))[codes[:, :-1]])
+    logits = gru_by_hand(values["params"], np.eye(len(catalogue.find_data_set("sample_text").classes))[codes[:, :-1]])
     expected = softmax_loss(logits, codes[:, 1:])
     losses = [jax.jit(partial(sequences.text_loss, settings, "plain", shuffled)) for shuffled in (False, True)]
     loss, shuffled = (float(each(values, starts, jax.random.key(0), *arrays)[0]) for each in losses)
