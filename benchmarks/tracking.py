@@ -33,7 +33,7 @@ from core.runs.provenance import collect_provenance
 
 RESULT = Path(__file__).parent / "results" / "tracking.json"
 MEASURED = ("training", "command", "processor")
-LOOKS = 2000  # of the timing of live rows
+LIVE_ROWS = 2000  # of the timing of live rows
 NETWORKS = ["rounds=2", *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again"))]
 ARRANGEMENTS = {
     "none": ["tracking=none"],
@@ -93,14 +93,14 @@ def interleaved(rounds: int, iterations: int) -> dict[str, list[dict[str, Any]]]
     return found
 
 
-def seconds_per_look() -> float:
+def seconds_per_live_row() -> float:
     """The median time to write a live row of three metrics."""
     folder, spent = Path(tempfile.mkdtemp()), []
     writer = LiveWriter(folder, 0)
     values = dict.fromkeys(("training_loss", "validation_loss", "validation_accuracy"), np.array(0.123456, np.float32))
-    for step in range(LOOKS):
+    for step in range(LIVE_ROWS):
         started = time.perf_counter()
-        writer.look("ticket-3", step, [0], values)
+        writer.write("ticket-3", step, [0], values)
         spent.append(time.perf_counter() - started)
     shutil.rmtree(folder)
     return statistics.median(spent)
@@ -134,7 +134,7 @@ def main() -> None:
     given = parser.parse_args()
     started = time.perf_counter()
     runs = interleaved(given.rounds, given.iterations)
-    look, points = seconds_per_look(), runs["none"][0]["points"]
+    per_row, points = seconds_per_live_row(), runs["none"][0]["points"]
     provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
     found: dict[str, Any] = {
         "work": f"LeNet-300-100, 2 replicates of 8 networks, {given.iterations} steps each, {given.rounds} rounds",
@@ -143,7 +143,7 @@ def main() -> None:
         "commit": provenance["commit"],
         "versions": {name: provenance["libraries"][name] for name in ("jax", "numpy")},
         "points_of_curves": points,
-        "microseconds_per_live_row": round(1e6 * look, 1),
+        "microseconds_per_live_row": round(1e6 * per_row, 1),
         **summary(runs),
     }
     write_json(RESULT, found)
@@ -151,7 +151,7 @@ def main() -> None:
     for what in (f"{each}_{kind}" for each in MEASURED for kind in ("seconds", "overhead_percent")):
         for name, values in found[what].items():
             print(f"{what.replace('_', ' ')}, {name:34}".ljust(60) + "".join(f"{v:9.2f}" for v in values.values()))
-    print(f"{points} points of curves; a live row is written in {1e6 * look:.0f} microseconds")
+    print(f"{points} points of curves; a live row is written in {1e6 * per_row:.0f} microseconds")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from core.errors import BadInput, suggest, unknown_name
 from core.launch.hosts import Hosts, parse_hosts
 from core.papers.config import SCALES, PaperConfig, StudyConfig, merge_values, parse_config, slugs
 from core.paths import project_root
-from core.tracking.mirror import check_tracking as check_tracking
+from core.tracking.mirror import check_tracking_settings as check_tracking_settings
 
 Composed = tuple[PaperConfig, Mapping[str, Any]]  # a config and the keys of a run
 AXES = ("auto", "loop", "vmap", "pmap")
@@ -199,7 +199,7 @@ def _launch(config: PaperConfig, composition: Mapping[str, Any], overrides: Sequ
     budget = composition["budget"]["minutes"]
     if isinstance(budget, bool) or not isinstance(budget, int | float) or not budget > 0:
         raise BadInput(f"budget.minutes={budget!r} must be a positive number of minutes")
-    check_tracking(composition["tracking"])
+    check_tracking_settings(composition["tracking"])
     return Launch(
         config=config,
         scale=scale,

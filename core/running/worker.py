@@ -115,7 +115,7 @@ class Worker:
         from core.runs.live import LiveWriter
 
         lab, live = self._lab(task, task["replicates"]), LiveWriter(RunFolder(task["run"]).live, task["replicates"][0])
-        lab.on_evaluate = lab.on_evaluate if task["silent"] else live.look
+        lab.on_evaluate = lab.on_evaluate if task["silent"] else live.write
         self._perform(task, study, settings, batch, lab)
         live.remove()
 

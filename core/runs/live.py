@@ -1,8 +1,9 @@
-"""Live rows: what a replicate's loops show while it runs, one file per batch, for whoever wants to look.
+"""Live rows: what the evaluations of a replicate's loops give while it runs, one file per batch.
 
-`live/<first replicate of the batch>.jsonl` in the run's folder holds a line for every look of every replicate:
+`live/<first replicate of the batch>.jsonl` in the run's folder holds a line for every evaluation of every replicate:
 `{"replicate": 0, "stage": "dense", "step": 100, "validation_loss": 0.41}`. They are never part of a result. A resumed
-loop looks again where its checkpoint lay behind: later lines win. Once a replicate is finished, its measurements count.
+loop evaluates again where its checkpoint lay behind: later lines win. Once a replicate is finished, its measurements
+  count.
 """
 
 import contextlib
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = dict[str, Any]
-SHARED = ("replicate", "stage", "step")  # all other names of a row are metrics
+INDEX_COLUMNS = ("replicate", "stage", "step")  # all other names of a row are metrics
 
 
 class LiveWriter:
-    """Appends the looks of one batch; where it cannot write, the run goes on without them."""
+    """Appends the evaluations of one batch; where it cannot write, the run goes on without them."""
 
     def __init__(self, folder: Path, first_replicate: int) -> None:
         self.path = folder / f"{first_replicate:06d}.jsonl"
         self._begun = self._failed = False
 
-    def look(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, "np.ndarray"]) -> None:
+    def write(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, "np.ndarray"]) -> None:
         """Write one line per replicate; each metric has shape (), of a single replicate, or (replicates,)."""
         if not values or self._failed:
             return
@@ -56,7 +57,7 @@ class LiveWriter:
 
 
 class LiveReader:
-    """Reads what has been added since it was last asked."""
+    """Reads the rows that were added since the last call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +81,7 @@ def _encoded(value: float) -> float | str:
 def _decoded(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-        metrics = {name: float(value) for name, value in row.items() if name not in SHARED}
+        metrics = {name: float(value) for name, value in row.items() if name not in INDEX_COLUMNS}
         return {"replicate": int(row["replicate"]), "stage": str(row["stage"]), "step": int(row["step"])} | metrics
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
