@@ -160,8 +160,8 @@ def killed() -> dict[str, Any]:
         twice += sum(now.get(path) != when for path, when in at.items())
         seconds_of(Path(whole), command)
         tables = [measured(Path(folder)) for folder in (broken, whole)]
-        [book] = (Path(broken) / "results" / "runs" / "sweeps").glob("*/sweep.json")
-        states = [point["state"] for point in read_json(book)["points"]]
+        [record] = (Path(broken) / "results" / "runs" / "sweeps").glob("*/sweep.json")
+        states = [point["state"] for point in read_json(record)["points"]]
     found = {
         "points": KILLED_POINTS,
         "kills": KILLS,

@@ -165,7 +165,7 @@ def run_halfway(root: Path, slug: str, looks: int = 4) -> Path:
 
 
 def sweep(root: Path, slug: str, rates: Sequence[str] = ("0.1", "0.2", "0.4"), identity: str = "abc123abc123") -> Path:
-    """The book of a finished sweep over a rate and an optimizer; the highest rate with sgd is the best."""
+    """The folder of a finished sweep over a rate and an optimizer; the highest rate with sgd is the best."""
     points: list[dict[str, Any]] = []
     for rate in rates:
         for name in ("sgd", "adam"):

@@ -155,7 +155,7 @@ def _document(screen: Console) -> int:
 
 def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
     """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
-    found = [own for point in _papers(words) for own in (sweep_command.expand_points(point) if multirun else [point])]
+    found = [own for point in _papers(words) for own in (sweep_command.expand_sweep(point) if multirun else [point])]
     return [(compose.compose_launch(own), tuple(own)) for own in found]
 
 

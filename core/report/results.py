@@ -16,7 +16,7 @@ from core.report.claims import Claim, parse_claims
 from core.runs.published import find_edits
 
 NOT_PAPERS = ("runs", "report")
-NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # books of sweeps, and work that runs share
+NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # folders of sweeps, and work that runs share
 TABLE = "measurements.csv.gz"
 SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
 

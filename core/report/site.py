@@ -64,10 +64,10 @@ def build(
 
 
 def _sweeps(root: Path, skipped: list[str]) -> list[SweepPage]:
-    """Every sweep that has a book; the folders whose book cannot be read are named in `skipped`."""
+    """Every sweep with a `sweep.json`; the folders whose file cannot be read are named in `skipped`."""
     found = sweep_folder.read_sweeps(root / "runs")
     known = {sweep.folder for sweep in found}
-    folders = sorted(path.parent for path in (root / "runs" / sweep_folder.FOLDER).glob("*/sweep.json"))
+    folders = sorted(path.parent for path in (root / "runs" / sweep_folder.SWEEPS_FOLDER).glob("*/sweep.json"))
     skipped += [f"{place(path, root)}: sweep.json cannot be read" for path in folders if path not in known]
     return [SweepPage(sweep) for sweep in found]
 
@@ -94,8 +94,8 @@ class Site:
         return self._tried(paper.slug, lambda: self.write(f"{paper.slug}.html", "paper.html.j2", **about))
 
     def sweep(self, sweep: SweepPage, slugs: set[str]) -> bool:
-        """Write the page of a sweep; False, and a line, where its book holds what no page can show."""
-        name = f"runs/{sweep_folder.FOLDER}/{sweep.sweep.folder.name}"
+        """Write the page of a sweep; False, and a line, where its files hold what no page can show."""
+        name = f"runs/{sweep_folder.SWEEPS_FOLDER}/{sweep.sweep.folder.name}"
         return self._tried(name, lambda: self.write(sweep.file, "sweep.html.j2", page=sweep, slugs=slugs))
 
     def _tried(self, name: str, write: Callable[[], None]) -> bool:

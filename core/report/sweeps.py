@@ -66,7 +66,7 @@ class SweepPage:
         """The point that was chosen, or the best so far."""
         number = (self.sweep.winner or {}).get("number")
         chosen = [point for point in self.sweep.points if point.number == number]
-        return next(iter([*chosen, *self.sweep.best()]), None)
+        return next(iter([*chosen, *self.sweep.ranked_points()]), None)
 
     @property
     def fresh(self) -> str:

@@ -114,7 +114,7 @@ def test_a_run_of_a_sweep_is_grouped_by_it(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "run")
     assert about(tmp_path / "runs" / "run").group == "a_paper"
     point = sweep_folder.SweepPoint(0, {"settings.rate": "0.1"}, (), ("run",), (0, 2))
-    folder = sweep_folder.sweep_folder(tmp_path / "runs", "0123456789ab")
+    folder = sweep_folder.sweep_path(tmp_path / "runs", "0123456789ab")
     sweep_folder.write_sweep(sweep_folder.Sweep("0123456789ab", (), "grid", {}, None, (point,), None, folder))
     assert about(tmp_path / "runs" / "run").group == "sweep-0123456789ab"
     assert about(tmp_path / "runs" / "run", group="mine").group == "mine"
