@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from core import files
-from core.report.assets import library
+from core.report.assets import plotly_path
 from core.runs.measurements import write_measurements
 from core.runs.provenance import collect_provenance
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
@@ -154,7 +154,7 @@ def main() -> None:
         "cores": provenance["device"]["cores"],
         "commit": provenance["commit"],
         "load_before": load,
-        "library_bytes": library().stat().st_size,
+        "library_bytes": plotly_path().stat().st_size,
         **found,
     }
     files.write_json(RESULT, found)

@@ -147,9 +147,9 @@ def _document(screen: Console) -> int:
     """Write docs/cost.md anew."""
     from core.report import cost_table
 
-    path = project_root() / cost_table.FILE
+    path = project_root() / cost_table.COST_FILE
     files.write_text(path, cost_table.render_cost_table())
-    screen.print(cost_table.FILE)
+    screen.print(cost_table.COST_FILE)
     return 0
 
 

@@ -8,9 +8,9 @@ from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig
 from core.paths import experiment_file
-from core.report import wording
+from core.report import formatting
 from core.report.claims import MARKS, Claim
-from core.report.results import InvalidResult, Result, published_folders, read_published, scale_order
+from core.report.results import InvalidResult, Result, published_folders, read_published_result, scale_sort_key
 
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
 
@@ -36,10 +36,10 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     for config in sorted(configs, key=lambda config: config.slug):
         results = _published(results_root, config.slug)
         by_default = {name for name, study in config.data["studies"].items() if study.get("default", True)}
-        minutes = sum(result.minutes_of(by_default) for result in results if result.scale == "laptop")
+        minutes = sum(result.minutes_of_studies(by_default) for result in results if result.scale == "laptop")
         cells = [
             _links(config),
-            ", ".join(wording.listed(config.data["paper"].get("fields"))),
+            ", ".join(formatting.text_list(config.data["paper"].get("fields"))),
             _verdicts(config, results),
         ]
         lines.append("| " + " | ".join([*map(_cell, cells), f"{max(1, round(minutes))}" if minutes else ""]) + " |")
@@ -50,7 +50,7 @@ def _published(root: Path, slug: str) -> list[Result]:
     """What is published of a paper, the laptop scale first; a damaged folder is an error, not an empty cell."""
     scales = [scale for paper, scale in published_folders(root) if paper == slug]
     try:
-        return [read_published(root, slug, scale) for scale in sorted(scales, key=scale_order)]
+        return [read_published_result(root, slug, scale) for scale in sorted(scales, key=scale_sort_key)]
     except InvalidResult as error:
         raise BadInput(f"results/{error}; restore it from git or publish it again") from None
 

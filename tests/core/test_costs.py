@@ -197,7 +197,7 @@ def test_bad_plans_are_one_line(toy_root, tmp_path, capsys, words, message):
 
 
 def test_the_table_of_costs_is_that_of_the_pages():
-    text = (project_root() / cost_table.FILE).read_text(encoding="utf-8")
+    text = (project_root() / cost_table.COST_FILE).read_text(encoding="utf-8")
     assert cost_table.is_current(text), "run `encore plan --document`"
 
 
