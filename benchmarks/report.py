@@ -2,12 +2,12 @@
 
     python -m benchmarks.report [--rounds 5] [--keep FOLDER]
 
-The 57 papers are copies of one published paper, page, sheet and results alike, under names of their own; the report is
-built by the command itself, from the start of the process to its end. The million points are one published result of
-five arms and four replicates over 50,000 steps. The pages are opened from disk by Chromium without a window, each time
-in a new browser, until the text is there and until the curves are drawn. The load average before all of it is kept with
-the result: on a machine that others use, the seconds of processors say more than those of the clock. Chromium and its
-driver are needed.
+The 57 papers are copies of one published paper, config, experiment and results alike, under names of their own; the
+report is built by the command itself, from the start of the process to its end. The million points are one published
+result of five arms and four replicates over 50,000 steps. The pages are opened from disk by Chromium without a window,
+each time in a new browser, until the text is there and until the curves are drawn. The load average before all of it is
+kept with the result: on a machine that others use, the seconds of processors say more than those of the clock. Chromium
+and its driver are needed.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-PAGE = """\
+CONFIG = """\
 # @package _global_
 paper: {title: A net, authors: [Nobody], year: 2002, fields: [toys], idea: A net learns digits. It takes some steps.}
 studies:
@@ -33,7 +33,7 @@ claims:
 notes: A toy.
 """
 
-SHEET = '''\
+EXPERIMENT = '''\
 """A perceptron on digits, trained by Adam; its gradients are computed as `settings.scaling` says."""
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class NetSettings:
     widths: tuple[int, ...] = setting("of the layers", within="[1, inf)")
     batch: int = setting("batch size", within="[1, inf)")
     steps: int = setting("length", within="[1, inf)")
-    every: int = setting("between two looks", within="[1, inf)")
+    every: int = setting("between two evaluations", within="[1, inf)")
     scaling: ScalingSettings = setting("how gradients are computed")
 
 
@@ -109,7 +109,7 @@ def measured(settings, state, images, labels):
     return loss(settings, state["params"], as_batch(images, labels))[0]
 
 
-def look(settings, state, i, images, labels):
+def evaluate(settings, state, i, images, labels):
     return state, {"loss_curve": measured(settings, state, images, labels)}
 
 
@@ -125,7 +125,7 @@ def trial(settings, keys, lab):
         lab.measure({"loss": lab.map(partial(measured, settings), state, shared=data)}, arm=arm)
     state = lab.map(partial(initial, settings), named_keys(lab, keys, "start"))
     length = {"steps": settings.steps, "evaluate_every": settings.every}
-    functions = {"evaluate": partial(look, settings), "finish": partial(finish, settings)}
+    functions = {"evaluate": partial(evaluate, settings), "finish": partial(finish, settings)}
     run = lab.iterate("net", partial(step, settings), keys, state, shared=data, **length, **functions)
     lab.measure({"loss": run.result["loss"]}, arm="trained")
     lab.measure(run.curves, along={"step": run.steps}, arm="trained")
@@ -138,6 +138,6 @@ STUDIES = {"net": Study(settings=NetSettings, trial=trial)}
 
 def build_net(root: Path) -> Path:
     """Write the paper below a root that `tests.toy.build_toy` made, and return the root."""
-    (root / "configs" / "paper" / "net.yaml").write_text(PAGE, encoding="utf-8")
-    (root / "experiments" / "net.py").write_text(SHEET, encoding="utf-8")
+    (root / "configs" / "paper" / "net.yaml").write_text(CONFIG, encoding="utf-8")
+    (root / "experiments" / "net.py").write_text(EXPERIMENT, encoding="utf-8")
     return root

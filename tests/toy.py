@@ -15,7 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-PAGE = """\
+CONFIG = """\
 # @package _global_
 paper: {title: A toy, authors: [Nobody], year: 2001, fields: [toys], idea: A bowl has a bottom. Downhill leads there.}
 studies:
@@ -62,7 +62,7 @@ claims:
 notes: A toy.
 """
 
-SHEET = '''\
+EXPERIMENT = '''\
 """A bowl: x ← x - rate · (x - 1), whose loss |x - 1|² shrinks by (1 - rate)² in every step."""
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class FitSettings:
 
     size: int = setting("dimensions", within="[1, inf)")
     steps: int = setting("length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks", unit="steps", within="[1, inf)")
+    every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     rate: float = setting("step size", within="(0, 10]")
     widths: tuple[int, ...] = setting("of nothing", within="[1, 9]")
     optimizer: OptimizerSettings = setting("of nothing")
@@ -94,7 +94,7 @@ class FitSettings:
     quiet: bool = setting("says nothing", default=False)
 
     def __post_init__(self) -> None:
-        """The looks lie within the run."""
+        """The evaluations lie within the run."""
         if self.every > self.steps:
             raise BadInput(f"settings.every={self.every} is longer than steps={self.steps}")
 
@@ -123,7 +123,7 @@ def step(settings, scale, state, key, i):
     return {"x": state["x"] - scale * settings.rate * (state["x"] - 1) + noise}
 
 
-def look(state, i):
+def evaluate(state, i):
     return state, {"loss_curve": jnp.sum((state["x"] - 1) ** 2)}
 
 
@@ -136,7 +136,7 @@ def trial(settings, keys, lab):
         state = lab.map(partial(start, settings), named_keys(lab, keys, "again" if arm == "slow_again" else "init"))
         moved = partial(step, settings, scale)
         length = {"steps": settings.steps, "evaluate_every": settings.every}
-        run = lab.iterate(arm, moved, keys, state, **length, evaluate=look, finish=finish)
+        run = lab.iterate(arm, moved, keys, state, **length, evaluate=evaluate, finish=finish)
         lab.measure({"loss": run.result["loss"]}, arm=arm)
         lab.measure(run.curves, along={"step": run.steps}, arm=arm)
         lab.keep(f"end_{arm}", run.result["x"])
@@ -175,6 +175,6 @@ def build_toy(root: Path) -> Path:
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
     for folder in ("configs/paper", "experiments"):
         (root / folder).mkdir()
-    (root / "configs" / "paper" / "toy.yaml").write_text(PAGE, encoding="utf-8")
-    (root / "experiments" / "toy.py").write_text(SHEET, encoding="utf-8")
+    (root / "configs" / "paper" / "toy.yaml").write_text(CONFIG, encoding="utf-8")
+    (root / "experiments" / "toy.py").write_text(EXPERIMENT, encoding="utf-8")
     return root

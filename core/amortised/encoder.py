@@ -22,7 +22,7 @@ def context_attention(
     Args:
       q: queries (B, N, H, D); k, v: keys and values of the same shape.
       context_size: how many points are context, at most `max_context_size`; may be traced.
-      max_context_size: how many keys and values are looked at; static, so that the others cost nothing.
+      max_context_size: how many keys and values are read; static, so that the others cost nothing.
       first_query: the first point that attends; static, so that those before it cost nothing.
 
     Returns:
@@ -95,7 +95,7 @@ class TransformerEncoder(nn.Module):
 
         Args:
           x: inputs (B, N, F).
-          y: targets (B, N); those from `context_size` on are never looked at.
+          y: targets (B, N); those from `context_size` on are never read.
           context_size: how many points are context; may be traced if `max_context_size` and `first_query` are given.
           max_context_size: an upper bound of it, static; by default `context_size`.
           first_query: a lower bound of it, static: outputs at context points mean nothing; by default `context_size`.
@@ -109,7 +109,7 @@ class TransformerEncoder(nn.Module):
         if self.positions:
             h = h + jnp.sin(jnp.arange(x.shape[1])[:, None] / 10.0 ** jnp.linspace(0, 2, self.width)[None])[None]
         for number in range(self.layers):
-            # of the last layer, only tokens of queries are looked at
+            # of the last layer, only tokens of queries are needed
             start = first_query if number == self.layers - 1 else 0
             h = EncoderLayer(self.width, self.heads, self.hidden, name=f"layer_{number}")(
                 h, context_size, max_context_size, start

@@ -1,6 +1,6 @@
 """What the outputs of a network mean: log densities of targets, (B, N) from outputs (B, N, outputs).
 
-Every head is `head(borders, outputs, y)`; only the bars look at the borders.
+Every head is `head(borders, outputs, y)`; only the bars need the borders.
 """
 
 import jax

@@ -15,8 +15,8 @@ ACCELERATOR, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
 TABLE_HEADER = """\
 # What these papers would cost at the published scale
 
-`encore plan --document` writes this page; nothing on it was measured. Every study of every paper, with the settings and
-the number of replicates planned for scale=paper:
+`encore plan --document` writes this document; nothing in it was measured. Every study of every paper, with the settings
+and the number of replicates planned for scale=paper:
 
 - Operations are those that XLA counts in the programs of one replicate, scans as often as they run. What stages on the
   host do is not counted (≥).
@@ -54,7 +54,7 @@ def table_fingerprint(papers: Iterable[str]) -> str:
 
 
 def render_cost_table() -> str:
-    """The whole page."""
+    """The whole document, in Markdown."""
     lines, total, operations = [], [0.0] * len(COUNTS), 0.0
     for launch in paper_scale_launches(slugs()):
         for each in launch.studies:
@@ -89,6 +89,6 @@ def _row(cells: list[str]) -> str:
 
 
 def is_current(text: str) -> bool:
-    """Whether what a page says of its papers was written from their present settings and assumptions."""
+    """Whether what a document says of its papers was written from their present settings and assumptions."""
     listed = [slug for slug in slugs() if f"| {slug}/" in text]
     return bool(listed) and f"<!-- state: {table_fingerprint(listed)} -->" in text

@@ -104,16 +104,6 @@ def format_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, 
     return found
 
 
-def format_deviation(item: Any) -> str:
-    """A deviation in one sentence."""
-    if not isinstance(item, Mapping):
-        return str(item)
-    change = f": {format_setting(item.get('paper'))} in the paper, {format_setting(item.get('laptop'))} here"
-    shown = change if "paper" in item or "laptop" in item else ""
-    why = f" ({item['why']})" if item.get("why") else ""
-    return f"{item.get('what', 'deviation')}{shown}{why}"
-
-
 def format_mean_and_range(mean: float | None, low: float | None, high: float | None) -> str:
     """A mean with the lowest and highest value behind it, or the value that all of them have."""
     if mean is None or low is None or high is None:

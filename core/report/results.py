@@ -157,14 +157,14 @@ def read_run_settings(root: Path, run: Path) -> Mapping[str, Any]:
 
 
 def published_folders(root: Path) -> Iterator[tuple[str, str]]:
-    """Slug and scale of every folder that looks published."""
+    """Slug and scale of every folder that may be published."""
     for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in RESERVED_FOLDERS):
         for folder in sorted(path for path in paper.glob("[!.]*") if path.is_dir()):
             yield paper.name, folder.name
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Every folder that looks like a local run."""
+    """Every folder that may be a local run."""
     folders = (path for path in (root / "runs").glob("[!.]*") if path.is_dir())
     return sorted(path for path in folders if not NOT_RUNS.fullmatch(path.name))
 

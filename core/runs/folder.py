@@ -63,7 +63,7 @@ class RunFolder:
 
 
 def append_to_ledger(entry: dict[str, Any]) -> None:
-    """Append a line to the ledger of runs, which counts how often the published replicates were looked at."""
+    """Append a line to the ledger of runs, which counts how often the published replicates were run."""
     path = runs_folder() / "ledger.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 """Classical two-class methods for small tables, each as one function on the host: train x, train y, test x -> p(1).
 
 Every method has the same number of configurations, chosen among by the log loss in the same stratified folds of the
-training rows; the chosen one is fitted to all of them. Test rows are never looked at.
+training rows; the chosen one is fitted to all of them. Test rows have no part in the choice.
 """
 
 from collections.abc import Callable, Mapping

@@ -128,7 +128,7 @@ class ReviewSettings:
     batch: int = setting("documents of each domain in a batch", within="[1, inf)")
     learning_rate: float = setting("step size", within="(0, inf)")
     momentum: float = setting("momentum", within="[0, 1)")
-    evaluate_every: int = setting("between two looks at the held-out documents", unit="steps", within="[1, inf)")
+    evaluate_every: int = setting("between two evaluations on the held-out documents", unit="steps", within="[1, inf)")
     weights: tuple[float, ...] = setting("values of λ that reverse validation chooses among", within="[0, inf)")
     shown_weight: float = setting("λ at which the proxy A-distance is taken, one of them", within="[0, inf)")
     costs: tuple[float, ...] = setting("rising values of C of the support vector machines", within="(0, inf)")

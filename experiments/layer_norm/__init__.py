@@ -71,7 +71,7 @@ class PerceptronSettings:
     validation: int = setting("held-out images", unit="images", within="[1, inf)")
     watched: int = setting("training images on which the training loss is taken", unit="images", within="[1, inf)")
     seen: int = setting("images seen in a training, whatever the batch", unit="images", within="[1, inf)")
-    every: int = setting("images between two looks", unit="images", within="[1, inf)")
+    every: int = setting("images between two evaluations", unit="images", within="[1, inf)")
     clip: float = setting("largest norm of a gradient", within="(0, inf)")
     memory: int = setting("images that batch norm's running statistics remember", unit="images", within="[1, inf)")
     unbiased_up_to: int = setting(
@@ -81,7 +81,7 @@ class PerceptronSettings:
     large_rates: RateSettings = setting("learning rates at the other batches")
 
     def __post_init__(self) -> None:
-        """There are enough images, and a look is at least one batch."""
+        """There are enough images, and between two evaluations is at least one batch."""
         images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.examples + self.validation > images:
             raise BadInput(
@@ -101,7 +101,7 @@ class ReaderSettings:
     width: int = setting("units of the recurrent layer", within="[2, inf)")
     batch: int = setting("batch size", unit="sequences", within="[2, inf)")
     steps: int = setting("training length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks", unit="steps", within="[1, inf)")
+    every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     validation: int = setting("held-out sequences", unit="sequences", within="[1, inf)")
     clip: float = setting("largest norm of a gradient", within="(0, inf)")
     rates: RateSettings = setting("learning rates")
@@ -179,7 +179,7 @@ class DrawSettings:
     glimpses: int = setting("glimpses T", within="[1, inf)")
     batch: int = setting("batch size", unit="images", within="[1, inf)")
     steps: int = setting("training length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks", unit="steps", within="[1, inf)")
+    every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     examples: int = setting("images trained on", unit="images", within="[1, inf)")
     validation: int = setting("held-out images", unit="images", within="[1, inf)")
     test: int = setting("test images", unit="images", within="[1, inf)")

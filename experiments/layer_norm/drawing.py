@@ -123,10 +123,10 @@ def loss(
     return bound(settings, norm, values["params"], x, keys[0]).mean(), values["batch_stats"]
 
 
-def look(
+def evaluate(
     settings: "DrawSettings", norm: bool, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
-    """Mean bound, in nats, with the same latent noise at every look."""
+    """Mean bound, in nats, with the same latent noise at every evaluation."""
     images, number = (arrays[1], 1) if part == "test" else (arrays[0], 0)
 
     def some(row: jax.Array) -> jax.Array:
@@ -164,6 +164,8 @@ def compare(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         norm = kind == "layer_norm"
-        task = Task(partial(initial, settings), partial(loss, settings, norm, shuffled), partial(look, settings, norm))
+        task = Task(
+            partial(initial, settings), partial(loss, settings, norm, shuffled), partial(evaluate, settings, norm)
+        )
         rate, draws = rates.of(kind), f"init{again}"
         train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)

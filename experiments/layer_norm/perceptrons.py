@@ -93,7 +93,7 @@ def loss(
     return cross_entropy(logits, labels[rows]), new.get("batch_stats", {})
 
 
-def look(
+def evaluate(
     settings: "PerceptronSettings", arm: str, batch: int, values: Tree, part: str, rows: jax.Array, *arrays: Any
 ) -> dict[str, jax.Array]:
     """Cross-entropy and error, some cases at a time; layer norm along the wrong axis has them in training batches."""
@@ -138,6 +138,6 @@ def compare(
         )
         training = Training(settings.seen // batch, settings.every // batch, settings.clip, order, parts, arrays)
         for arm in ARMS:
-            task = Task(*(partial(each, settings, arm, batch) for each in (initial, loss, look)))
+            task = Task(*(partial(each, settings, arm, batch) for each in (initial, loss, evaluate)))
             rate, name = rates[batch].of(arm), f"{prefix}{arm}/{batch}"
             train(lab, keys, task, training, rate, "init", name, arm=arm, batch=batch, **conditions)

@@ -115,7 +115,7 @@ def text_loss(
     return cross_entropy(logits, codes[:, 1:]), new.get("batch_stats", {})
 
 
-def text_look(
+def evaluate_text(
     settings: "TextSettings", arm: str, values: Tree, part: str, starts: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
     """Mean cross-entropy of the next letter, in bits per letter."""
@@ -157,7 +157,7 @@ def compare_texts(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         loss = partial(text_loss, settings, kind, shuffled)
-        task = Task(partial(first_text_values, settings, kind), loss, partial(text_look, settings, kind))
+        task = Task(partial(first_text_values, settings, kind), loss, partial(evaluate_text, settings, kind))
         rate, draws = rates.of(kind), f"init{again}"
         found[arm] = train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
     return found
@@ -210,7 +210,7 @@ def image_loss(
     return cross_entropy(logits, labels[rows]), new.get("batch_stats", {})
 
 
-def image_look(
+def evaluate_images(
     settings: "ImageSettings", arm: str, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
     """Mean cross-entropy in nats and error in percent, some images at a time."""
@@ -253,7 +253,7 @@ def compare_images(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         loss = partial(image_loss, settings, kind, shuffled)
-        task = Task(partial(first_image_values, settings, kind), loss, partial(image_look, settings, kind))
+        task = Task(partial(first_image_values, settings, kind), loss, partial(evaluate_images, settings, kind))
         rate, draws = rates.of(kind), f"init{again}"
         found[arm] = train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
     return found
@@ -302,17 +302,17 @@ def steps_taken(task: Task, clip: float, steps: int, key: jax.Array, rate: jax.A
 def measure_seconds(settings: "SecondsSettings", keys: jax.Array, lab: "Lab", arms: tuple[str, ...]) -> None:
     """Seconds of a training step in every arm, by those of the plain arm in the same round: median over the rounds."""
     tasks: list[tuple[str, Any, tuple, tuple[str, ...]]] = [
-        ("chars", settings.chars, (first_text_values, text_loss, text_look), TEXT_PARTS),
-        ("rows", settings.rows, (first_image_values, image_loss, image_look), IMAGE_PARTS),
+        ("chars", settings.chars, (first_text_values, text_loss, evaluate_text), TEXT_PARTS),
+        ("rows", settings.rows, (first_image_values, image_loss, evaluate_images), IMAGE_PARTS),
     ]
     for name, own, functions, parts in tasks:
         data = lab.data(own.dataset)
         arrays, rows = [data[part] for part in parts], jnp.arange(own.batch)
         calls = {}
         for arm in arms:
-            first, loss, look = functions
+            first, loss, evaluate = functions
             kind = kind_of(arm)
-            task = Task(partial(first, own, kind), partial(loss, own, kind, False), partial(look, own, kind))
+            task = Task(partial(first, own, kind), partial(loss, own, kind, False), partial(evaluate, own, kind))
             taken = jax.jit(partial(steps_taken, task, own.clip, settings.steps))
             calls[arm] = partial(taken, jax.random.key(0), np.float32(own.rates.of(kind)), rows, *arrays)
         seconds = lab.time(calls, settings.rounds)

@@ -278,7 +278,9 @@ def step(settings: TicketSettings, state: State, key: jax.Array, i: jax.Array, *
     return State({"params": optax.apply_updates(params, updates), "statistics": statistics}, moments, state.best)
 
 
-def look(settings: TicketSettings, state: State, i: jax.Array, *given: Tree) -> tuple[State, dict[str, jax.Array]]:
+def evaluate_state(
+    settings: TicketSettings, state: State, i: jax.Array, *given: Tree
+) -> tuple[State, dict[str, jax.Array]]:
     """Validation loss and accuracy; the best network so far is carried along."""
     _, held_out, _, images, labels, *_ = given
     validation_loss, accuracy = evaluate(settings, state.values, images[held_out], labels[held_out])
@@ -336,7 +338,7 @@ class Comparison:
             each=(*self.given, mask),
             shared=self.data,
             evaluate_every=settings.evaluate_every,
-            evaluate=partial(look, settings),
+            evaluate=partial(evaluate_state, settings),
             finish=partial(finish, settings),
         )
         conditions: dict[str, Any] = {

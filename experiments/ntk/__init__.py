@@ -91,15 +91,15 @@ class TrainingSettings(NetworkSettings):
     points: int = setting("training points N, each N(0, I)", within="[1, inf)")
     learning_rate: float = setting("step size η of gradient descent", within="(0, inf)")
     steps: int = setting("training length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks", unit="steps", within="[1, inf)")
+    every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     kernel_after: int = setting("steps after which kernels are compared", unit="steps", within="[1, inf)")
     grid: int = setting("points on the circle, the first is (1, 0)", within="[2, inf)")
 
     def __post_init__(self) -> None:
-        """The kernels are compared at a look."""
+        """The kernels are compared at an evaluation."""
         if self.kernel_after > self.steps or self.kernel_after % self.every:
             raise BadInput(
-                f"settings.kernel_after={self.kernel_after} is no look: the looks are every {self.every} steps up to "
+                f"settings.kernel_after={self.kernel_after} is no evaluation: these are every {self.every} steps up to "
                 f"{self.steps}"
             )
 
@@ -129,12 +129,12 @@ class ComponentSettings(NetworkSettings):
     component: int = setting("component of the target, counted from 1", within="[1, inf)")
     widths: tuple[int, ...] = setting("widths that learn this component", within="[1, inf)")
     steps: int = setting("their training length", unit="steps", within="[1, inf)")
-    every: int = setting("between two looks at them", unit="steps", within="[1, inf)")
+    every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     components: tuple[int, ...] = setting("components that one network learns together", within="[1, inf)")
     together_amplitude: float = setting("of every one of them in the target", within="(0, inf)")
     together_width: int = setting("its width", within="[1, inf)")
     together_steps: int = setting("its training length", unit="steps", within="[1, inf)")
-    together_every: int = setting("between two looks at it", unit="steps", within="[1, inf)")
+    together_every: int = setting("between two evaluations", unit="steps", within="[1, inf)")
     printed: tuple[float, ...] = setting("printed eigenvalues, the largest first", within="(0, inf)")
 
     def __post_init__(self) -> None:
@@ -232,7 +232,7 @@ def train(
     return {**state, "params": descend(net, rate, state["params"], x, y), "linear": linear}
 
 
-def look(
+def evaluate(
     settings: TrainingSettings, net: NTKNetwork, state: Tree, i: jax.Array, x: jax.Array, y: jax.Array, before: Tree
 ) -> tuple[Tree, dict[str, jax.Array]]:
     """How far the kernel on the circle has moved, and how far the network is from the linear equation."""
@@ -279,7 +279,7 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
                 steps=steps,
                 each=(data["x"], data["y"], before),
                 evaluate_every=settings.every,
-                evaluate=partial(look, settings, net),
+                evaluate=partial(evaluate, settings, net),
                 finish=rows,
             )
             lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)

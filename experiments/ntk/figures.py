@@ -134,8 +134,8 @@ def around(axes: "Axes", curves: np.ndarray, name: str, color: str, **style: Any
     turned = np.roll(curves, count // 2, 1)
     closed = np.concatenate([turned, turned[:, :1]], 1)
     for number, curve in enumerate(closed):
-        look: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6, **style}
-        axes.plot(angles, curve, color=color, label=name if number == 0 else None, **look)
+        line_style: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6, **style}
+        axes.plot(angles, curve, color=color, label=name if number == 0 else None, **line_style)
 
 
 def percentiles(arrays: dict[str, Any]) -> "Figure":
@@ -209,8 +209,8 @@ def speed(measurements: "pd.DataFrame") -> "Figure":
     for position, arm in enumerate(("component", "shuffled")):
         rows = measurements[(measurements["metric"] == "half_time") & (measurements["arm"] == arm)]
         rows = rows.merge(held, on=["replicate", "component"], suffixes=("", "_of"))
-        look: dict[str, Any] = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
-        axes.plot(rows["value_of"], rows["value"], label=NAMES[arm], **look)
+        style: dict[str, Any] = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
+        axes.plot(rows["value_of"], rows["value"], label=NAMES[arm], **style)
     ends = np.array([held["value"].min(), held["value"].max()])
     axes.plot(ends, np.log(2) / ends, color=PALETTE[6], linestyle="--", label="log 2 / λ")
     axes.set_xscale("log")

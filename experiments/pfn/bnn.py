@@ -60,11 +60,11 @@ def bnn_target(layers: TwoLayerClassifier, n: int, x: jax.Array, y: jax.Array) -
 
 
 def by_field(
-    target: Callable, looks: tuple[int, ...], rate: float, draws: int, x: jax.Array, y: jax.Array, key: jax.Array
+    target: Callable, steps: tuple[int, ...], rate: float, draws: int, x: jax.Array, y: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Of one data set, the mean-field posterior (SVI) after several numbers of steps: (looks, N - n)."""
+    """Of one data set, the mean-field posterior (SVI) after several numbers of steps: (steps, N - n)."""
     at = target(x, y)
-    fields = variational.fit_mean_field(at.log_joint, at.start(key_for(key, "start")), key, looks, rate)
+    fields = variational.fit_mean_field(at.log_joint, at.start(key_for(key, "start")), key, steps, rate)
     drawn = jax.vmap(lambda field: variational.sample_mean_field(field, key_for(key, "draws"), draws))(fields)
     return jax.vmap(lambda weights: chains.log_mean_exp(at.log_densities(weights)))(drawn)
 

@@ -45,7 +45,7 @@ def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_roo
     }
 
 
-def test_the_toy_is_counted_from_its_page(toy_root):
+def test_the_toy_is_counted_from_its_config(toy_root):
     study = load_config("toy").studies["fit"]
     found = count_cost("toy", study, study.build(study.values("laptop")))
     assert (found["steps"], found["measured"], found["parameters"]) == (90, 6, 3)

@@ -1,4 +1,4 @@
-"""Work left out because nobody looks at its result changes nothing: rows of the last layer that are no queries."""
+"""Work left out because nobody needs its result changes nothing: rows of the last layer that are no queries."""
 
 import jax
 import numpy as np
@@ -11,9 +11,9 @@ def full_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, context: int) ->
     """One point after another, in NumPy."""
     found = np.zeros_like(v, float)
     for b, n, h in np.ndindex(q.shape[:3]):
-        looked_at = [*range(context), *([n] if n >= context else [])]
-        weights = np.exp(k[b, looked_at, h] @ q[b, n, h] / np.sqrt(q.shape[-1]))
-        found[b, n, h] = weights / weights.sum() @ v[b, looked_at, h]
+        attended = [*range(context), *([n] if n >= context else [])]
+        weights = np.exp(k[b, attended, h] @ q[b, n, h] / np.sqrt(q.shape[-1]))
+        found[b, n, h] = weights / weights.sum() @ v[b, attended, h]
     return found
 
 

@@ -110,7 +110,7 @@ def test_mean_field_finds_the_best_factorised_normal_and_its_bound():
 def test_the_first_looks_do_not_depend_on_later_ones():
     log_joint, *_ = conjugate()
     run = jax.jit(
-        lambda looks: variational.fit_mean_field(log_joint, START, jax.random.key(0), looks), static_argnums=0
+        lambda steps: variational.fit_mean_field(log_joint, START, jax.random.key(0), steps), static_argnums=0
     )
     short, long = run((2, 5)), run((2, 5, 9))
     np.testing.assert_allclose(short.mean["b"], long.mean["b"][:2], rtol=1e-6)

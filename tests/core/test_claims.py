@@ -15,12 +15,12 @@ from core.judging import judge, stats
 from core.judging.clauses import parse_clause
 from core.judging.synthetic import synthetic_measurements
 
-PAGE = yaml.safe_load(Path(__file__).with_name("claims_page.yaml").read_text(encoding="utf-8"))
-IDS = list(PAGE["claims"])
+CONFIG = yaml.safe_load(Path(__file__).with_name("claims_config.yaml").read_text(encoding="utf-8"))
+IDS = list(CONFIG["claims"])
 
 
 def claim_of(name, **changes):
-    return judge.parse_claim(name, copy.deepcopy(PAGE["claims"][name]) | changes)
+    return judge.parse_claim(name, copy.deepcopy(CONFIG["claims"][name]) | changes)
 
 
 def simple(number_of_clauses=1, join="all", **changes):

@@ -48,7 +48,7 @@ def test_defaults():
     assert found.tracking["mode"] == "offline"
 
 
-def test_the_scale_wins_over_the_page_and_the_command_line_over_both():
+def test_the_scale_wins_over_the_config_and_the_command_line_over_both():
     assert (settings().steps, settings().every) == (30, 10)
     assert (settings("scale=smoke").steps, settings("scale=smoke").every) == (7, 3)
     assert settings("scale=smoke", "settings.steps=5").steps == 5
@@ -239,20 +239,20 @@ def test_final_settings_are_printed_as_yaml_that_says_it_all():
     assert shown["studies"]["ready"]["settings"] == {"prepared": {"count": 4}, "extra": 1.0}
 
 
-def test_a_page_with_a_wrong_value_is_refused_like_a_wrong_word(root):
+def test_a_config_with_a_wrong_value_is_refused_like_a_wrong_word(root):
     config = root / "configs" / "paper" / "toy.yaml"
     config.write_text(config.read_text().replace("rate: 0.1, widths", "rate: 11.0, widths"))
     assert "settings.rate=11.0 is out of range" in refusal("paper=toy")
     assert settings("settings.rate=1").rate == 1.0
 
 
-def test_a_broken_page_is_one_line(root):
+def test_a_broken_config_is_one_line(root):
     (root / "configs" / "paper" / "toy.yaml").write_text("# @package _global_\npaper: {title: [unclosed\n")
     assert "toy.yaml" in refusal("paper=toy")
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
-def test_what_a_page_says_alone_is_what_composing_it_gives(scale: str) -> None:
+def test_what_a_config_says_alone_is_what_composing_it_gives(scale: str) -> None:
     for name in ("fit", "ready", "drift"):
         composed, written = launch(f"study={name}", f"scale={scale}"), default_launch(load_config("toy"), scale, name)
         one, other = make_job(composed, composed.studies[0]), make_job(written, written.studies[0])

@@ -196,7 +196,7 @@ def test_bad_plans_are_one_line(toy_root, tmp_path, capsys, words, message):
 # The table in the docs
 
 
-def test_the_table_of_costs_is_that_of_the_pages():
+def test_the_table_of_costs_is_that_of_the_configs():
     text = (project_root() / cost_table.COST_FILE).read_text(encoding="utf-8")
     assert cost_table.is_current(text), "run `encore plan --document`"
 

@@ -29,7 +29,7 @@ from core.publishing.publish import (
 from core.runs import measurements
 from core.runs.identity import run_identity
 
-PAGE: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
+CONFIG: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1": {}, "C2": {}, "C3": {}}}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
@@ -78,7 +78,7 @@ def candidate(
 
 
 def published_run(results: Path, **options: Any) -> Path:
-    return publish("demo", "laptop", [candidate(results, **options)], PAGE, results, dirty=False)
+    return publish("demo", "laptop", [candidate(results, **options)], CONFIG, results, dirty=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -132,15 +132,15 @@ def test_a_run_that_was_modified_is_refused(tmp_path, options, message):
 @pytest.mark.parametrize("dirty", [True, None])
 def test_a_tree_that_is_not_committed_is_refused(tmp_path, dirty):
     with pytest.raises(BadInput, match="commit your changes first"):
-        publish("demo", "laptop", [candidate(tmp_path)], PAGE, tmp_path, dirty)
+        publish("demo", "laptop", [candidate(tmp_path)], CONFIG, tmp_path, dirty)
 
 
 def test_nothing_to_publish_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no run to publish"):
-        publish("demo", "laptop", [], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [], CONFIG, tmp_path, dirty=False)
     absent = PublishableRun("lenet", tmp_path / "runs" / "x", 2, standing())
     with pytest.raises(BadInput, match=r"demo lenet: no run to publish; `encore run paper=demo study=lenet"):
-        publish("demo", "laptop", [absent], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [absent], CONFIG, tmp_path, dirty=False)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ def test_nothing_to_publish_is_refused(tmp_path):
 def test_a_run_of_other_code_is_refused(tmp_path, now, message):
     stale = dataclasses.replace(candidate(tmp_path), now=standing(**now))
     with pytest.raises(BadInput, match=message):
-        publish("demo", "laptop", [stale], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [stale], CONFIG, tmp_path, dirty=False)
 
 
 def test_missing_replicates_are_refused(tmp_path):
     short = dataclasses.replace(candidate(tmp_path), replicates=4)
     with pytest.raises(BadInput, match=r"of the 4 planned replicates these are missing: 2, 3;"):
-        publish("demo", "laptop", [short], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [short], CONFIG, tmp_path, dirty=False)
     for number in (2, 3):
         files.write_json(short.folder / "replicates" / f"{number:06d}" / "done.json", {})
     with pytest.raises(BadInput, match="the run is not finished"):
-        publish("demo", "laptop", [short], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [short], CONFIG, tmp_path, dirty=False)
 
 
 def test_studies_published_earlier_are_kept(tmp_path):
@@ -182,7 +182,7 @@ def test_studies_published_earlier_are_kept(tmp_path):
     assert contents(folder) == before  # publishing again changes nothing
 
 
-def test_a_study_that_left_the_page_is_dropped(tmp_path):
+def test_a_study_that_left_the_config_is_dropped(tmp_path):
     published_run(tmp_path, study="conv", claims=["C3"])
     config = {"studies": {"lenet": {}}, "claims": {"C1": {}}}
     folder = publish("demo", "laptop", [candidate(tmp_path)], config, tmp_path, dirty=False)
@@ -194,7 +194,7 @@ def test_a_study_that_left_the_page_is_dropped(tmp_path):
 def test_conditions_of_one_study_do_not_leak_into_another(tmp_path):
     other = candidate(tmp_path, study="conv", claims=["C3"])
     measurements.write_measurements(other.verdict / "measurements.csv.gz", rows("conv", 2, step=100, query="a"))
-    folder = publish("demo", "laptop", [candidate(tmp_path), other], PAGE, tmp_path, dirty=False)
+    folder = publish("demo", "laptop", [candidate(tmp_path), other], CONFIG, tmp_path, dirty=False)
     parts = published.read_published(folder)
     assert list(parts["lenet"].table.columns) == ["study", "replicate", "arm", "density", "metric", "value"]
     assert list(parts["conv"].table.columns) == ["study", "replicate", "arm", "query", "step", "metric", "value"]
@@ -227,7 +227,7 @@ def test_a_killed_publication_leaves_the_old_one_or_the_new_one(tmp_path, monkey
         patch.setattr(published.shutil, "rmtree", dying(published.shutil.rmtree))
         killed = False
         try:
-            publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+            publish("demo", "laptop", [run], CONFIG, tmp_path, dirty=False)
         except Killed:
             killed = True
     assert killed == (step < 10)  # two removals before, five files, two renames, one removal after
@@ -243,7 +243,7 @@ def test_one_publication_at_a_time(tmp_path):
     run = candidate(tmp_path)
     lock = tmp_path / "runs" / ".demo-laptop.publishing"
     with files.try_lock(lock, ""), pytest.raises(Interrupted, match="being published by another process"):
-        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [run], CONFIG, tmp_path, dirty=False)
 
 
 @pytest.mark.parametrize("name", ["claims.json", "arrays.npz", "figures/lenet-accuracy.svg", "measurements.csv.gz"])
@@ -295,7 +295,7 @@ def test_the_check_says_what_changed(tmp_path, now, expected, detail):
     assert state(tmp_path, **now) == [("lenet", expected, detail)]
 
 
-def test_the_check_of_a_study_that_left_the_page(tmp_path):
+def test_the_check_of_a_study_that_left_the_config(tmp_path):
     published_run(tmp_path)
     (status,) = published_states(tmp_path, "demo", lambda scale, study: None)
     assert status == ("laptop", "lenet", "renew (3 min)", "the config has no such study")
@@ -331,10 +331,10 @@ def test_private_content_is_not_published(tmp_path):
     run = candidate(tmp_path)
     files.write_bytes(run.verdict / "figures" / "accuracy.svg", b"<text>/home/someone/x</text>")
     with pytest.raises(BadInput, match="figure accuracy of lenet holds an absolute path"):
-        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [run], CONFIG, tmp_path, dirty=False)
     files.write_json(run.verdict / "claims.json", [{"id": "C1", "study": "lenet", "note": "see /srv/a/b"}])
     with pytest.raises(BadInput, match=r"claims\.json\[0\]\.note holds an absolute path"):
-        publish("demo", "laptop", [run], PAGE, tmp_path, dirty=False)
+        publish("demo", "laptop", [run], CONFIG, tmp_path, dirty=False)
     assert not (tmp_path / "demo" / "laptop").exists()
 
 
@@ -354,7 +354,7 @@ def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_pat
         assert list(arrays) == ["mask"]
         return {"other": SVG}
 
-    assert remake_verdicts(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == ["lenet"]
+    assert remake_verdicts(tmp_path, "demo", "laptop", CONFIG, now, judge, draw) == ["lenet"]
     after = contents(folder)
     assert [claim["id"] for claim in json.loads(after["claims.json"])] == ["C2", "C3"]
     assert json.loads(after["claims.json"])[0]["n"] == 4
@@ -365,7 +365,7 @@ def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_pat
     assert after["measurements.csv.gz"] == before["measurements.csv.gz"]
     assert after["arrays.npz"] == before["arrays.npz"]
     assert [status.state for status in published_states(tmp_path, "demo", now)] == [CURRENT, CURRENT]
-    assert remake_verdicts(tmp_path, "demo", "laptop", PAGE, now, judge, draw) == []
+    assert remake_verdicts(tmp_path, "demo", "laptop", CONFIG, now, judge, draw) == []
     assert contents(folder) == after
 
 
@@ -389,7 +389,7 @@ def test_one_replicate_can_be_compared(tmp_path):
 
 def confirmed(results: Path, again: pd.DataFrame) -> list[str]:
     about = {"commit": "cd", "date": "2025-03-04"}
-    return confirm_study(results, "demo", "laptop", PAGE, "lenet", standing(code="c2"), again, about)
+    return confirm_study(results, "demo", "laptop", CONFIG, "lenet", standing(code="c2"), again, about)
 
 
 def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_current(tmp_path):

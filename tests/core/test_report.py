@@ -109,8 +109,8 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
     sum_up = json.loads((folder / "sweep.json").read_text())
     write_json(folder / "sweep.json", sum_up | {"identity": f"../{HOSTILE}"})
     (root / "stranger" / "laptop").mkdir(parents=True)
-    hostile_page = config("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
-    build_site(root, [hostile_page], tmp_path / "report")
+    hostile_config = config("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
+    build_site(root, [hostile_config], tmp_path / "report")
     for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / "report" / name)
         assert set(re.findall(r"<script>(.*?)</script>", reader.source, re.DOTALL)) <= OURS
@@ -201,8 +201,8 @@ def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     (root / "runs" / "sweeps" / "torn" / "sweep.json").write_text('{"identity": ')
     odd = sweep(root, "good", identity="odd") / "sweep.json"
     write_json(odd, json.loads(odd.read_text()) | {"axes": 5})
-    pages = [config(slug) for slug in ("good", "half", "broken", "odd", "number")]
-    build_site(root, pages, tmp_path)
+    configs = [config(slug) for slug in ("good", "half", "broken", "odd", "number")]
+    build_site(root, configs, tmp_path)
     text = Reader(tmp_path / "index.html").text
     for line in (
         "half/laptop: claims.json is missing; the result is not finished",
@@ -306,9 +306,9 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
     publish(root, "a_paper", [claim("C1"), claim("C2", "undecided")])
     publish(root, "a_paper", [claim("C1", "fails"), claim("C3", "fails")], scale="paper")
     run_locally(root, "b_paper", [claim("C1")])
-    pages = [config("b_paper", "A | B [c]"), config("a_paper", claims=("C1", "C2", "C3", "C4"))]
-    assert not readme_table.is_current(readme, pages, root)
-    assert readme_table.update_readme(readme, pages, root)
+    configs = [config("b_paper", "A | B [c]"), config("a_paper", claims=("C1", "C2", "C3", "C4"))]
+    assert not readme_table.is_current(readme, configs, root)
+    assert readme_table.update_readme(readme, configs, root)
     assert readme.read_text() == README.replace(
         "old",
         "| paper | field | verdicts | minutes |\n|---|---|---|---:|\n"
@@ -317,8 +317,8 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
         "| [A \\| B \\[c\\]](configs/paper/b_paper.yaml) ([experiment](experiments/b_paper.py)) | sparsity "
         "| not run: C1 C2 |  |",
     )
-    assert readme_table.is_current(readme, pages, root)
-    assert not readme_table.update_readme(readme, pages, root)
+    assert readme_table.is_current(readme, configs, root)
+    assert not readme_table.update_readme(readme, configs, root)
 
 
 def test_readme_without_markers_and_damaged_results_are_errors(tmp_path: Path) -> None:

@@ -46,14 +46,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_halfway(root, "a_paper")
     sweep(root, "a_paper")
     claims = ("C1", "C2", "C3", "C4")
-    pages = [
+    configs = [
         config("a_paper", "Zebras in networks", claims),
         config("b_paper", "Apples and pears", ("C1",), fields=["fruit", "sparsity"]),
         config("c_paper", "Nothing yet", ("C1",), fields=["fruit"]),
     ]
     (root / "half" / "laptop").mkdir(parents=True)
     write_json(root / "half" / "laptop" / "claims.json", [])
-    return build_site(root, pages, root / "report").parent
+    return build_site(root, configs, root / "report").parent
 
 
 @pytest.fixture(scope="module")

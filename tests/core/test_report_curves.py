@@ -267,12 +267,12 @@ def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
     sums = {"claims.json": sha256((folder / "claims.json").read_bytes()), "provenance.json": digest(studies)}
     write_json(folder / "provenance.json", {"studies": studies, "files": sums})
     assert state() == [("fit", freshness.CURRENT)]
-    sheet = toy_root / "experiments" / "toy.py"
-    sheet.write_text(sheet.read_text().replace("1e-3 *", "2e-3 *"))
+    experiment = toy_root / "experiments" / "toy.py"
+    experiment.write_text(experiment.read_text().replace("1e-3 *", "2e-3 *"))
     assert state() == [("fit", freshness.STALE)]
     write_json(folder / "claims.json", [claim("C1")])
     assert state() == [("*", freshness.EDITED)]
-    sheet.write_text("def broken(")
+    experiment.write_text("def broken(")
     write_json(folder / "claims.json", [])
     assert state() == [("", freshness.UNKNOWN)]
 

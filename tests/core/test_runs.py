@@ -1,4 +1,4 @@
-"""The folder of a run: which replicates are finished, and the ledger of looks."""
+"""The folder of a run: which replicates are finished, and the ledger of runs."""
 
 import json
 

@@ -177,7 +177,7 @@ def trained(folder: Path, axis: ReplicateAxis, **scaling: Any) -> np.ndarray:
     return lab.kept["bias"]
 
 
-def test_a_sheet_gives_the_same_results_by_every_way(net_root, tmp_path):
+def test_an_experiment_gives_the_same_results_however_it_is_scaled(net_root, tmp_path):
     plain = trained(tmp_path / "plain", ReplicateAxis(3, "vmap"))
     for name, axis, scaling in (
         ("parts", ReplicateAxis(1, "loop"), {"micro_batches": 4, "rematerialise": True}),

@@ -202,7 +202,7 @@ def described(cls: type) -> list[Any]:
     ]
 
 
-def test_reading_a_class_runs_nothing_else_of_the_sheet(tmp_path):
+def test_reading_a_class_runs_nothing_else_of_the_experiment(tmp_path):
     experiment = tmp_path / "experiment.py"
     experiment.write_text(
         "import nowhere\nfrom dataclasses import dataclass\nfrom core.papers.settings import setting\n"

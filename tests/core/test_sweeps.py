@@ -216,7 +216,7 @@ def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest
     assert [(point.state, point.code) for point in sweep.points] == [("finished", 0), ("failed", 3), ("finished", 0)]
 
 
-def test_a_broken_sheet_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_experiment_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     experiment = here / "root" / "experiments" / "toy.py"
     broken = '    if settings.rate == 0.2 and not hasattr(lab, "cost"):\n        raise ZeroDivisionError("by hand")\n'
     text = experiment.read_text()
@@ -253,7 +253,7 @@ def test_a_search_ends_with_its_winner_on_fresh_replicates(here: Path, capfd: py
     assert "the first one on fresh replicates from 1000 on" in shown
 
 
-# Looking at sweeps
+# Listing sweeps
 
 
 def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

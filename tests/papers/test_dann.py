@@ -17,7 +17,7 @@ from experiments import dann as experiment
 from experiments.dann import adversarial, images, moons, reviews
 from experiments.dann.adversarial import Network, State, Training
 
-PAGE = load_config("dann")
+CONFIG = load_config("dann")
 
 # Values in the state of the largest loop: the parameters, momentum where there is any, and the count of the schedule;
 # for reviews also the parameters and the accuracy of the best network so far.
@@ -33,7 +33,7 @@ PARAMETERS = {
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return replace(build_settings(experiment.STUDIES[study].settings, CONFIG.studies[study].values(scale)), **changes)
 
 
 # --- the gradient reversal layer ------------------------------------------------------------------------------------

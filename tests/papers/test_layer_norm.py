@@ -21,12 +21,12 @@ from core.papers.settings import build_settings
 from experiments import layer_norm as experiment
 from experiments.layer_norm import drawing, invariances, learning, perceptrons, sequences
 
-PAGE = load_config("layer_norm")
+CONFIG = load_config("layer_norm")
 
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return replace(build_settings(experiment.STUDIES[study].settings, CONFIG.studies[study].values(scale)), **changes)
 
 
 # Values in the state of the largest loop: parameters, two moments of each and Adam's count, running statistics.
@@ -95,9 +95,9 @@ def test_invariances_are_those_of_table_1_and_broken_variants_lack_some() -> Non
         assert all(change > 0.01 for name, change in changes.items() if name not in PRINTED[arm])
 
 
-def test_the_page_claims_every_cell_of_table_1() -> None:
+def test_the_config_claims_every_cell_of_table_1() -> None:
     told: dict[str, dict[str, set]] = {}
-    for clause in PAGE.claims["C7"]["all"]:
+    for clause in CONFIG.claims["C7"]["all"]:
         kind = "invariant" if clause["in"][0] == 0 else "not"
         told.setdefault(clause["select"]["arm"], {})[kind] = set(clause["select"]["transformation"])
     everything = set(invariances.TRANSFORMATIONS)
@@ -233,9 +233,9 @@ def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
     rows = jnp.arange(64)
     for arm in ("layer_norm", "batch_axis"):
         values = perceptrons.initial(settings, arm, 4, jax.random.key(0))
-        look = jax.jit(partial(perceptrons.look, settings, arm, 4, values, "test"))
+        evaluate = jax.jit(partial(perceptrons.evaluate, settings, arm, 4, values, "test"))
         losses = [
-            float(look(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
+            float(evaluate(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
         ]
         assert (abs(losses[0] - losses[1]) > 1e-3) == (arm == "batch_axis")
         logits = perceptrons.perceptron(settings, arm, 4).apply(values, perceptrons.as_vectors(arrays[2][:64]), False)
@@ -243,7 +243,7 @@ def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
             p = np.asarray(jax.nn.log_softmax(logits))[np.arange(64), np.asarray(arrays[3][:64])]
             assert losses[0] == pytest.approx(-p.mean(), rel=1e-5)
             wrong = 100 * (np.asarray(logits).argmax(1) != np.asarray(arrays[3][:64])).mean()
-            assert float(look(rows, *arrays)["error"]) == pytest.approx(wrong)
+            assert float(evaluate(rows, *arrays)["error"]) == pytest.approx(wrong)
 
 
 def test_both_batch_sizes_see_as_many_images_of_the_same_choice() -> None:
@@ -304,7 +304,7 @@ def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
     losses = [jax.jit(partial(sequences.text_loss, settings, "plain", shuffled)) for shuffled in (False, True)]
     loss, shuffled = (float(each(values, starts, jax.random.key(0), *arrays)[0]) for each in losses)
     assert loss == pytest.approx(expected, rel=1e-5) and abs(shuffled - expected) > 1e-4
-    seen = jax.jit(partial(sequences.text_look, settings, "plain", values, "train"))(starts, *arrays)
+    seen = jax.jit(partial(sequences.evaluate_text, settings, "plain", values, "train"))(starts, *arrays)
     assert float(seen["loss"]) == pytest.approx(expected / np.log(2), rel=1e-5)
 
 

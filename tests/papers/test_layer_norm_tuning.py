@@ -11,7 +11,7 @@ from core import paths
 from core.papers.config import load_config
 from core.runs import measurements
 
-PAGE = load_config("layer_norm")
+CONFIG = load_config("layer_norm")
 
 
 def tuned(study: str) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def tuned(study: str) -> pd.DataFrame:
     if table is None or study not in set(table["study"]):
         pytest.skip(f"no study {study} is published in results/layer_norm/laptop yet")
     rows = table[table["study"] == study]
-    assert rows["replicate"].nunique() == PAGE.studies[study].replicates("laptop")
+    assert rows["replicate"].nunique() == CONFIG.studies[study].replicates("laptop")
     return rows
 
 
@@ -39,7 +39,7 @@ def rates_of(group: dict[str, Any]) -> dict[str, float]:
 def target_of(claim: str) -> float:
     [target] = [
         step["crossing"]["below"]
-        for clause in PAGE.claims[claim]["all"]
+        for clause in CONFIG.claims[claim]["all"]
         for step in clause.get("number", [])
         if "crossing" in step
     ]
@@ -61,14 +61,14 @@ def lowest(rows: pd.DataFrame, arm: str, rate: float) -> float:
 @pytest.mark.parametrize("task", ["chars", "rows"])
 def test_rates_and_target_of_readers_are_what_the_tuning_study_says(task: str) -> None:
     rows = tuned("tuning")
-    rows, rates = rows[rows["task"] == task], rates_of(PAGE.studies[task].values("laptop")["rates"])
+    rows, rates = rows[rows["task"] == task], rates_of(CONFIG.studies[task].values("laptop")["rates"])
     assert winners(rows, "validation_loss") == rates
     target = target_of({"chars": "C3", "rows": "C3b"}[task])
     assert target == pytest.approx(up_to(lowest(rows, "plain", rates["plain"]), 0.01))
 
 
 def test_rates_and_target_of_perceptrons_are_what_the_tuning_study_says() -> None:
-    rows, values = tuned("tuning"), PAGE.studies["mlp"].values("laptop")
+    rows, values = tuned("tuning"), CONFIG.studies["mlp"].values("laptop")
     rows = rows[rows["task"] == "mlp"]
     for group, batch in (("large_rates", 128), ("small_rates", 4)):
         own = rows[rows["batch"] == batch]
@@ -83,7 +83,7 @@ def test_rates_and_target_of_perceptrons_are_what_the_tuning_study_says() -> Non
 def test_rates_and_targets_of_the_longer_studies_are_what_their_tuning_says(task: str) -> None:
     rows = tuned("long_tuning")
     rows = rows[rows["task"] == task]
-    values = PAGE.studies["draw" if task == "draw" else "pixels"].values("laptop")
+    values = CONFIG.studies["draw" if task == "draw" else "pixels"].values("laptop")
     rates = rates_of((values if task == "draw" else values[task])["rates"])
     assert winners(rows, "validation_loss") == rates
     unit, target = (1.0, target_of("C3c")) if task == "draw" else (0.01, values.get(f"{task}_target"))

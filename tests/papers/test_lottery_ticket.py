@@ -25,7 +25,7 @@ from core.papers.settings import build_settings
 from core.runs import measurements
 from experiments import lottery_ticket as experiment
 
-PAGE = load_config("lottery_ticket")
+CONFIG = load_config("lottery_ticket")
 
 # Values in the state of the largest loop: a network, what its optimizer keeps (Adam: two moments and a count; momentum:
 # one and the count of its schedule), and the best network so far with its loss and iteration.
@@ -40,7 +40,7 @@ PARAMETERS = {
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return replace(build_settings(experiment.STUDIES[study].settings, CONFIG.studies[study].values(scale)), **changes)
 
 
 # --- the ladder ---------------------------------------------------------------------------------------------------
@@ -452,9 +452,9 @@ def test_the_target_loss_is_what_the_tuning_study_says() -> None:
     if table is None or "tuning" not in set(table["study"]):
         pytest.skip("no tuning study is published in results/lottery_ticket/laptop yet")
     rows = table[(table["study"] == "tuning") & (table["arm"] == "reinit") & (table["metric"] == "validation_loss")]
-    half = PAGE.studies["tuning"].values("laptop")["iterations"] / 2
+    half = CONFIG.studies["tuning"].values("laptop")["iterations"] / 2
     reached = rows[(rows["density"] == 21.1) & (rows["step"] <= half)].groupby("replicate")["value"].min()
-    assert len(reached) == PAGE.studies["tuning"].replicates("laptop")
-    steps = [step for clause in PAGE.claims["C1"]["all"] for step in clause["number"]]
+    assert len(reached) == CONFIG.studies["tuning"].replicates("laptop")
+    steps = [step for clause in CONFIG.claims["C1"]["all"] for step in clause["number"]]
     [target] = [step["crossing"]["below"] for step in steps if "crossing" in step]
     assert target == pytest.approx(math.ceil(reached.max() / 0.005 - 1e-9) * 0.005)

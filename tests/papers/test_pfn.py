@@ -24,7 +24,7 @@ from experiments import pfn as experiment
 from experiments.pfn import bnn, hyper, networks, processes, rivals, tables
 from experiments.pfn.figures import by_method, mean_losses
 
-PAGE = load_config("pfn")
+CONFIG = load_config("pfn")
 
 
 def size(features: int, width: int, layers: int, hidden: int, outputs: int) -> int:
@@ -51,7 +51,7 @@ PARAMETERS = {
 
 def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     """The config's settings of a study, with some changed."""
-    return replace(build_settings(experiment.STUDIES[study].settings, PAGE.studies[study].values(scale)), **changes)
+    return replace(build_settings(experiment.STUDIES[study].settings, CONFIG.studies[study].values(scale)), **changes)
 
 
 def shaken(network: encoder.TransformerEncoder) -> Any:

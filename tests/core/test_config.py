@@ -69,7 +69,7 @@ def test_parts_that_are_no_groups_are_named(data, place, said, value):
     assert refusal(data) == said
 
 
-def test_a_page_that_is_no_yaml_is_one_line(toy_root):
+def test_a_config_that_is_no_yaml_is_one_line(toy_root):
     config = toy_root / "configs" / "paper" / "broken.yaml"
     config.write_text("paper: {title: [unclosed\n")
     with pytest.raises(BadInput, match=r"configs/paper/broken\.yaml"):
@@ -141,7 +141,7 @@ def test_planned_replicates(toy_root):
     assert [drift.replicates(scale) for scale in ("smoke", "laptop", "paper")] == [1, 1, 1]
 
 
-def test_pages_are_read_as_hydra_reads_them(tmp_path):
+def test_configs_are_read_as_hydra_reads_them(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
         "# @package _global_\n"
