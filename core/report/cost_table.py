@@ -15,8 +15,8 @@ ACCELERATOR, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
 TABLE_HEADER = """\
 # What these papers would cost at the published scale
 
-`encore plan --document` writes this document; nothing in it was measured. Every study of every paper, with the settings
-and the number of replicates planned for scale=paper:
+`encore plan --document` writes this page; nothing on it was measured. Every study of every paper, with the settings and
+the number of replicates planned for scale=paper:
 
 - Operations are those that XLA counts in the programs of one replicate, scans as often as they run. What stages on the
   host do is not counted (≥).
