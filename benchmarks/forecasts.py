@@ -46,7 +46,7 @@ def run(words: list[str]) -> str:
 def summary(lines: list[cost_ledger.CostEntry]) -> dict[str, Any]:
     """Factors between forecast and wall-clock time, by what the forecast was made from."""
     factors: dict[str, list[float]] = {"nothing known": [], "calibrated": []}
-    for line, factor in cost_ledger.forecast_errors(lines):
+    for line, factor in cost_ledger.forecast_error_factors(lines):
         known = "this run" in line.source or "here" in line.source
         factors["calibrated" if known else "nothing known"].append(factor)
     return {
@@ -90,7 +90,7 @@ def main() -> None:
                 "factor": round(factor, 2),
                 "from": line.source,
             }
-            for line, factor in cost_ledger.forecast_errors(lines)
+            for line, factor in cost_ledger.forecast_error_factors(lines)
         ],
     }
     write_json(RESULT, found)

@@ -68,7 +68,7 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
-    if any(line.floor for line in found):
+    if any(line.is_lower_bound for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
         kind, percent = fleet.kind, 100 * fleet.efficiency
@@ -92,12 +92,14 @@ def _name(line: StudyEstimate, several: bool) -> str:
 def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
     return (
         name,
-        f"{line.replicates} of {line.of}" if line.replicates < line.of else str(line.of),
+        f"{line.replicates} of {line.total_replicates}"
+        if line.replicates < line.total_replicates
+        else str(line.total_replicates),
         str(line.stages),
         f"{line.replicates * line.steps:,}",
         f"{line.replicates * line.flops / 1e9:,.0f}",
         f"{line.gib:.1f} GiB" if line.gib >= 0.1 else f"{line.gib * 1024:.0f} MiB",
-        ("≥ " if line.floor else "") + format_duration(line.minutes),
+        ("≥ " if line.is_lower_bound else "") + format_duration(line.minutes),
         str(line.claims),
         line.source,
     )
@@ -129,7 +131,7 @@ def _refuse(found: Sequence[StudyEstimate], minutes: float) -> None:
 
 def _check(screen: Console) -> int:
     """Every forecast of the ledger beside what happened."""
-    found = cost_ledger.forecast_errors(cost_ledger.read_entries())
+    found = cost_ledger.forecast_error_factors(cost_ledger.read_entries())
     if not found:
         raise BadInput("nothing has been run here yet: the ledger of costs is empty")
     table = Table("run", "forecast", "took", "factor", "estimated from", box=None, pad_edge=False)

@@ -4,7 +4,7 @@ A dense layer maps a_i (n, inputs) to pre_io = Σ_k φ_ik(a) θ_ok, φ its input
 where it has a bias. Hence ∂f_p(x)/∂θ_ok = δ_po(x) φ_k(x) with δ = ∂f/∂pre, and the layer's part of the kernel is
 (δ_p(x)·δ_q(x')) (φ(x)·φ(x')): no Jacobian is ever formed. The layers are found by running the network under a flax
 interceptor. Dense are `flax.linen.Dense`, `flax.linen.Einsum` as "bi,oi->bo" or "bi,io->bo", and every module that has
-a method `input_features(a)`, all on inputs of two axes, the first that of the batch.
+a method `parameter_derivatives(a)`, all on inputs of two axes, the first that of the batch.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def layer_features(apply: Apply, params: Any, x: jax.Array) -> Calls:
 
         def visit(layer: nn.Module, out: Callable[[], jax.Array], a: jax.Array) -> jax.Array:
             calls = seen.setdefault("/".join(layer.path), [])
-            calls.append(_input_features(layer, a))
+            calls.append(_parameter_derivatives(layer, a))
             return out() + shifts["/".join(layer.path)][len(calls) - 1]
 
         return _intercept_dense_layers(apply, params, x, visit), seen
@@ -81,7 +81,7 @@ def inspect_layers(apply: Apply, params: Any, single_input: jax.ShapeDtypeStruct
         frozen = True
         value = jnp.asarray(layer.clone(parent=None, name=None).apply(jax.lax.stop_gradient(layer.variables), a))
         frozen = False
-        sizes[0] += _input_features(layer, a).shape[1]
+        sizes[0] += _parameter_derivatives(layer, a).shape[1]
         sizes[1] += value.shape[1]
         return value
 
@@ -127,11 +127,11 @@ def _outputs(apply: Apply, params: Any, x: jax.Array) -> dict[str, list[jax.Arra
 def _is_dense(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Einsum):
         return layer.einsum_str in ("bi,oi->bo", "bi,io->bo")
-    return isinstance(layer, nn.Dense) or hasattr(layer, "input_features")
+    return isinstance(layer, nn.Dense) or hasattr(layer, "parameter_derivatives")
 
 
-def _input_features(layer: Any, a: jax.Array) -> jax.Array:
+def _parameter_derivatives(layer: Any, a: jax.Array) -> jax.Array:
     """φ(a): the derivative of one output by the parameters that feed it."""
     if not isinstance(layer, nn.Dense | nn.Einsum):
-        return layer.input_features(a)
+        return layer.parameter_derivatives(a)
     return jnp.concatenate([a, jnp.ones_like(a[:, :1])], 1) if layer.use_bias else a

@@ -38,7 +38,7 @@ class Job:
     @property
     def missing(self) -> list[int]:
         """Replicates still to be computed."""
-        return self.run.missing(self.numbers)
+        return self.run.missing_replicates(self.numbers)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Vgg19(nn.Module):
         return dense_layer(x.mean(axis=(1, 2)), self.classes, "output")
 
 
-class ResNet18(nn.Module):
+class CifarResNet20(nn.Module):
     """The 20-layer residual network for CIFAR that the lottery-ticket literature calls ResNet-18."""
 
     classes: int

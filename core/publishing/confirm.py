@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.publishing.publish import StudyIdentities, claims_without_rows, compare_replicate, open_for_writing
+from core.publishing.publish import CurrentIdentities, claims_without_rows, compare_replicate, lock_published_folder
 from core.runs import published
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def can_confirm(provenance: Mapping[str, Any], now: StudyIdentities | None) -> bool:
+def can_confirm(provenance: Mapping[str, Any], now: CurrentIdentities | None) -> bool:
     """Whether a published study has the settings and data of today, but other code or versions of libraries."""
     if now is None:
         return False
@@ -31,7 +31,7 @@ def confirm_study(
     scale: str,
     config: Mapping[str, Any],
     study: str,
-    now: StudyIdentities,
+    now: CurrentIdentities,
     again: "pd.DataFrame",
     about: Mapping[str, Any],
 ) -> list[str]:
@@ -52,7 +52,7 @@ def confirm_study(
     [replicate] = again["replicate"].unique().tolist()
     if found := compare_replicate(results / slug / scale, study, replicate, again):
         return found
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         parts = published.read_published(folder)
         before = parts[study].provenance
         entry = {**about, "replicate": replicate, "rows": len(again), "before": _moving(before["identity"])}

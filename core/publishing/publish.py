@@ -24,7 +24,7 @@ CURRENT, VERDICTS_CHANGED, EDITED = "current", "verdict logic changed (seconds)"
 
 
 @dataclass(frozen=True)
-class StudyIdentities:
+class CurrentIdentities:
     """What a study would be if it were run now: its identity, those of its verdicts and of its figures."""
 
     identity: Identity
@@ -39,7 +39,7 @@ class PublishableRun:
     study: str
     folder: Path
     replicates: int
-    now: StudyIdentities
+    now: CurrentIdentities
 
     @property
     def verdict(self) -> Path:
@@ -83,7 +83,7 @@ def publish(
     for candidate in candidates:
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         new = {candidate.study: _part(slug, scale, candidate, results) for candidate in candidates}
         earlier = published.read_provenance(folder)
         replaced = earlier and all(study in new or study not in config["studies"] for study in earlier)
@@ -108,7 +108,7 @@ def claims_without_rows(config: Mapping[str, Any], scale: str, studies: Collecti
 
 
 def published_states(
-    results: Path, slug: str, standing: Callable[[str, str], StudyIdentities | None]
+    results: Path, slug: str, current_identities: Callable[[str, str], CurrentIdentities | None]
 ) -> list[PublishedState]:
     """The state of every published study of a paper.
 
@@ -120,7 +120,7 @@ def published_states(
             found.append(PublishedState(folder.name, "*", EDITED, "; ".join(edits)))
             continue
         for study, provenance in published.read_provenance(folder).items():
-            state, detail = _state(provenance, standing(folder.name, study))
+            state, detail = _state(provenance, current_identities(folder.name, study))
             found.append(PublishedState(folder.name, study, state, detail))
     return found
 
@@ -130,7 +130,7 @@ def remake_verdicts(
     slug: str,
     scale: str,
     config: Mapping[str, Any],
-    standing: Callable[[str, str], StudyIdentities | None],
+    current_identities: Callable[[str, str], CurrentIdentities | None],
     judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
     draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
 ) -> list[str]:
@@ -141,16 +141,16 @@ def remake_verdicts(
       slug: the paper.
       scale: the published scale.
       config: the config, for the order of its "claims".
-      standing: as for `check`.
+      current_identities: as for `check`.
       judge: `judge(study, measurements)`, the entries of claims.json for the claims of one study.
       draw: `draw(study, measurements, arrays)`, figures as SVG by name.
 
     Returns the studies that were made again. Raises BadInput when the folder was edited by hand.
     """
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         parts, again = published.read_published(folder), []
         for study, part in parts.items():
-            now = standing(scale, study)
+            now = current_identities(scale, study)
             if now is None or _logic(part.provenance) == (now.verdicts, now.figures):
                 continue
             parts[study] = dataclasses.replace(
@@ -208,7 +208,7 @@ def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def open_for_writing(results: Path, slug: str, scale: str) -> Generator[Path]:
+def lock_published_folder(results: Path, slug: str, scale: str) -> Generator[Path]:
     """The published folder of a paper at a scale, for one writer at a time."""
     busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
     with files.try_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
@@ -274,7 +274,7 @@ def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, dat
     return _distinct(found)
 
 
-def _state(provenance: Mapping[str, Any], now: StudyIdentities | None) -> tuple[str, str]:
+def _state(provenance: Mapping[str, Any], now: CurrentIdentities | None) -> tuple[str, str]:
     renew = f"renew ({max(1, math.ceil(provenance['seconds'] / 60))} min)"
     if now is None:
         return renew, "the config has no such study"

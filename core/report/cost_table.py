@@ -59,11 +59,11 @@ def render_cost_table() -> str:
     for launch in paper_scale_launches(slugs()):
         for each in launch.studies:
             found = estimate.estimate_study(launch, (), each, table_fleets()[0], 0.0)
-            minutes = [fleet.minutes(each.replicates, found.flops, found.steps) for fleet in table_fleets()]
-            gib = [f"{fleet.gib(each.replicates, found.peak_bytes):.1f}" for fleet in table_fleets()]
+            minutes = [fleet.study_minutes(each.replicates, found.flops, found.steps) for fleet in table_fleets()]
+            gib = [f"{fleet.gib_per_device(each.replicates, found.peak_bytes):.1f}" for fleet in table_fleets()]
             operations += each.replicates * found.flops
             total = [before + own for before, own in zip(total, minutes, strict=True)]
-            name, floor = f"{launch.config.slug}/{each.study.name}", "≥ " if found.floor else ""
+            name, floor = f"{launch.config.slug}/{each.study.name}", "≥ " if found.is_lower_bound else ""
             cells = [name, str(each.replicates), f"{found.steps:,}", f"{each.replicates * found.flops / 1e15:,.1f}"]
             lines.append(_row([*cells, " / ".join(gib), *(floor + format_duration(own) for own in minutes)]))
     lines.append(_row(["**all**", "", "", f"{operations / 1e15:,.1f}", "", *map(format_duration, total)]))

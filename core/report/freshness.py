@@ -26,12 +26,12 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
     def figures() -> str:
         return identity.figures_identity(experiment_path(config.slug))
 
-    def now(scale: str, name: str) -> publish.StudyIdentities | None:
+    def now(scale: str, name: str) -> publish.CurrentIdentities | None:
         if name not in config.studies:
             return None
         launch = compose.default_launch(config, scale, name)
         job = jobs.make_job(launch, launch.studies[0])
-        return publish.StudyIdentities(job.identity, jobs.verdict_identity(config, name), figures())
+        return publish.CurrentIdentities(job.identity, jobs.verdict_identity(config, name), figures())
 
     try:
         return [_worded(status) for status in publish.published_states(results, config.slug, now)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Effort:
+class RunEffort:
     """What a run took.
 
     Attributes:
@@ -36,7 +36,7 @@ class Effort:
     accelerators: list[str]
 
 
-def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]], list[str]]:
+def write_verdict(job: Job, effort: RunEffort) -> tuple[Path, list[dict[str, Any]], list[str]]:
     """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person."""
     from core.runs import measurements
 
@@ -50,7 +50,7 @@ def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]],
     drawn, notes = draw_figures(job.launch.config.slug, job.study.name, table, arrays, folder)
     files.write_json(folder / "claims.json", judge)
     # The provenance comes last: it says by which logic the files beside it were made.
-    earlier = None if effort.computed else earlier_cost(folder / "provenance.json")
+    earlier = None if effort.computed else recorded_cost(folder / "provenance.json")
     files.write_json(folder / "provenance.json", {**run_provenance(job, effort), **(earlier or {}), "figures": drawn})
     append_to_ledger(
         {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
@@ -76,7 +76,7 @@ def draw_figures(
     return sorted(drawn), []
 
 
-def earlier_cost(record: Path) -> dict[str, Any] | None:
+def recorded_cost(record: Path) -> dict[str, Any] | None:
     """What an earlier record says of the machine and the cost: judging again on another one does not change it."""
     try:
         found = files.read_json(record)
@@ -85,7 +85,7 @@ def earlier_cost(record: Path) -> dict[str, Any] | None:
         return None
 
 
-def run_provenance(job: Job, effort: Effort) -> dict[str, Any]:
+def run_provenance(job: Job, effort: RunEffort) -> dict[str, Any]:
     """Provenance of a run: where it comes from and what it cost."""
     done = [job.run.read_cost(number) for number in job.numbers]
     own = [each["seconds"] / each["batch"] for each in done]

@@ -17,7 +17,7 @@ import traceback
 from typing import Any, TextIO
 
 
-class Events:
+class EventChannel:
     """The channel to the parent: the process's original output, kept apart from whatever libraries print."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Events:
         except BrokenPipeError:
             os._exit(1)
 
-    def on_progress(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         """Count steps and tell the parent a few times a second."""
         self._steps += steps
         if time.monotonic() - self._sent > 0.2:
@@ -48,14 +48,14 @@ class Events:
 class Worker:
     """State that lives as long as the process: compiled functions and loaded data."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: EventChannel) -> None:
         self.events = events
         self.stop = threading.Event()
         self.compile_seconds = 0.0
         self.run = ""
         self.lifters: dict[Any, Any] = {}
 
-    def watch_compilation(self) -> None:
+    def count_compile_seconds(self) -> None:
         """Add up the seconds that XLA compiles."""
         import jax.monitoring
 
@@ -188,7 +188,7 @@ class Worker:
             load_data=loading.load_data_set,
             axis=axis,
             alone=task["alone"],
-            on_progress=self.events.on_progress,
+            on_progress=self.events.count_steps,
             should_stop=should_stop,
             checkpoint_seconds=task["checkpoint_seconds"],
             lifter=self.lifters.setdefault(axis, Lifter(axis)),
@@ -208,7 +208,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def main() -> None:
     """Answer tasks until the input ends."""
-    events = Events()
+    events = EventChannel()
     worker = Worker(events)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says what to do
     for number in (signal.SIGTERM, signal.SIGUSR1):  # launchers also signal every process of a job
@@ -223,7 +223,7 @@ def main() -> None:
         from core.running import distributed
 
         distributed.join_processes(start["hosts"])
-    worker.watch_compilation()
+    worker.count_compile_seconds()
     events.send("ready", devices=[device.device_kind for device in jax.local_devices()], backend=jax.default_backend())
     tasks: list[dict[str, Any]] = []
     arrived = threading.Condition()

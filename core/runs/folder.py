@@ -49,7 +49,7 @@ class RunFolder:
         """Whether a replicate is complete."""
         return (self.replicate_folder(number) / "done.json").exists()
 
-    def missing(self, numbers: Sequence[int]) -> list[int]:
+    def missing_replicates(self, numbers: Sequence[int]) -> list[int]:
         """Those of the replicates that still have to be computed."""
         return [number for number in numbers if not self.is_finished(number)]
 

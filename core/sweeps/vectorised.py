@@ -144,7 +144,7 @@ def lock_runs(group: VectorisedGroup) -> Generator[VectorisedGroup]:
 def _compute(group: VectorisedGroup, folder: Path) -> None:
     entries, first, screen = group.missing_replicates(), group.jobs[0], RunDisplay()
     for name in data_sets_of_settings(first.chosen.settings):
-        loading.fetch_data_set(name, screen.line)
+        loading.fetch_data_set(name, screen.print_line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
         execute.compute_shared_work_here(first, accelerator, screen)
@@ -152,7 +152,7 @@ def _compute(group: VectorisedGroup, folder: Path) -> None:
     most = min(MAX_REPLICATES, -(-len(entries) // workers))
     tasks = [group.worker_task(entries[at : at + most], folder) for at in range(0, len(entries), most)]
     with worker_reuse.acquire_pool(folder / "logs", accelerator, pinned=not accelerator) as pool:
-        pool.start(workers)
-        steps = forecasting.count_cost(first.launch.config.slug, first.study, first.chosen.settings)["steps"]
-        with screen.progress(first, steps * len(entries), "training") as progress:
+        pool.start_workers(workers)
+        steps = forecasting.count_trial_cost(first.launch.config.slug, first.study, first.chosen.settings)["steps"]
+        with screen.progress_bar(first, steps * len(entries), "training") as progress:
             execute.follow_tasks(first, process_group.single_process(pool), tasks, progress)

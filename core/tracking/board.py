@@ -20,7 +20,7 @@ POLL_SECONDS = 2.0
 VIEW_OPTIONS = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those of few points would look flat
 
 
-class Board:
+class BoardUpdater:
     """Carries what is new in the folders of runs over to Trackio's databases.
 
     `papers` are the papers to show, all where there are none; `left_out` names the folders that cannot be read.
@@ -67,7 +67,7 @@ class Board:
 
 
 @contextlib.contextmanager
-def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, Board, str | None]]:
+def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, BoardUpdater, str | None]]:
     """Serve the board on loopback; gives its address, the board to be updated, and a note for the person or None.
 
     Raises BadInput when Trackio is not installed or the port is in use.
@@ -76,7 +76,7 @@ def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[
     check_port(port)
     with open_database_folder(runs) as (folder, note):
         trackio.configure_trackio(folder)
-        board = Board(runs, papers)
+        board = BoardUpdater(runs, papers)
         board.update()
         server, address = _serve(port)
         try:
@@ -87,10 +87,10 @@ def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[
                 server.close()
 
 
-def keep_board_updated(board: Board, stop: threading.Event) -> None:
-    """Keep the board up to date until `stop` is set."""
+def update_board_until(updater: BoardUpdater, stop: threading.Event) -> None:
+    """Update the board every few seconds until `stop` is set."""
     while not stop.wait(POLL_SECONDS):
-        board.update()
+        updater.update()
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class TrackerUpdater:
         running = [row for row in live_rows if row["replicate"] not in self._logged]
         if running:
             self.tracker.log_live_rows(
-                rows.tidy_live_rows(rows.thin_rows(running, MAX_LIVE_ROWS), self.run.stage_columns)
+                rows.tidy_live_rows(rows.thin_live_rows(running, MAX_LIVE_ROWS), self.run.stage_columns)
             )
 
     def finish(self, verdict: Path | None) -> str:

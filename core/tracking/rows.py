@@ -28,14 +28,14 @@ def read_replicate_rows(folder: Path, replicate: int) -> list[Row]:
     return [{"replicate": replicate} | row | {"value": float(row["value"])} for row in rows]
 
 
-def thin_rows(rows: Sequence[Row], max_rows: int) -> list[Row]:
-    """At most `max_rows` live rows of every loop, evenly chosen, the newest among them, in their order."""
+def thin_live_rows(rows: Sequence[Row], max_rows_per_loop: int) -> list[Row]:
+    """At most `max_rows_per_loop` rows of every loop, evenly chosen, the newest among them, in their order."""
     places: dict[tuple[int, str], list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         places[row["replicate"], row["stage"]].append(place)
     kept = []
     for each in places.values():
-        count = min(max_rows, len(each))
+        count = min(max_rows_per_loop, len(each))
         kept += [each[-1 - k * len(each) // count] for k in range(count)]
     return [rows[place] for place in sorted(kept)]
 

@@ -29,7 +29,7 @@ import optax
 from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.lab.keys import named_keys
-from core.models.images import ConvNet, ResNet18, Vgg19, images_to_floats, random_flip_and_shift
+from core.models.images import CifarResNet20, ConvNet, Vgg19, images_to_floats, random_flip_and_shift
 from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
 from core.papers.contract import Study
@@ -136,7 +136,7 @@ def network(settings: TicketSettings) -> nn.Module:
     classes = len(find_data_set(settings.dataset).classes)
     if settings.network == "plain":
         return ConvNet(settings.channels, settings.hidden, classes)
-    return Vgg19(classes) if settings.network == "vgg19" else ResNet18(classes)
+    return Vgg19(classes) if settings.network == "vgg19" else CifarResNet20(classes)
 
 
 def initial(settings: TicketSettings, key: jax.Array) -> dict[str, Tree]:

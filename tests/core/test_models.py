@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.models.images import ConvNet, ResNet18, Vgg19, max_pool_2x2
+from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2
 
 
 def shapes(model: nn.Module, *image: int) -> dict:
@@ -39,7 +39,7 @@ def test_conv_networks_are_as_large_as_printed(channels, total, millions, convol
 
 def test_deep_networks_are_as_large_as_printed():
     """Frankle and Carbin 2019, figure 2: VGG-19 20.0M; ResNet-18 274K, running statistics included, 270K in kernels."""
-    vgg, resnet = (shapes(model, 32, 32, 3) for model in (Vgg19(10), ResNet18(10)))
+    vgg, resnet = (shapes(model, 32, 32, 3) for model in (Vgg19(10), CifarResNet20(10)))
     assert count(vgg["params"]) == 20_035_018 and round(count(vgg) / 1e6, 1) == 20.0
     assert count(resnet["params"]) == 272_474 and round(count(resnet) / 1e3) == 274
     assert round(convolutions(resnet["params"]) / 1e4) == 27
@@ -47,7 +47,7 @@ def test_deep_networks_are_as_large_as_printed():
     assert sum("conv" in name for name in resnet["params"]) == 19
 
 
-@pytest.mark.parametrize("model", [ConvNet((4, 4), (8,), 7), Vgg19(7, ((1, 4), (1, 4))), ResNet18(7, (4, 8), 1)])
+@pytest.mark.parametrize("model", [ConvNet((4, 4), (8,), 7), Vgg19(7, ((1, 4), (1, 4))), CifarResNet20(7, (4, 8), 1)])
 def test_models_return_logits_and_end_in_a_layer_called_output(model):
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 2))
     variables = model.init(jax.random.key(1), x)
@@ -55,7 +55,7 @@ def test_models_return_logits_and_end_in_a_layer_called_output(model):
     assert variables["params"]["output"]["kernel"].shape[0] == 7
 
 
-@pytest.mark.parametrize("model", [Vgg19(3, ((1, 4), (1, 4))), ResNet18(3, (4, 8), 1)])
+@pytest.mark.parametrize("model", [Vgg19(3, ((1, 4), (1, 4))), CifarResNet20(3, (4, 8), 1)])
 def test_training_updates_statistics_and_evaluation_does_not_depend_on_the_batch(model):
     x = jax.random.normal(jax.random.key(0), (6, 8, 8, 1))
     variables = model.init(jax.random.key(1), x)

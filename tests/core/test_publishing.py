@@ -17,8 +17,8 @@ from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
+    CurrentIdentities,
     PublishableRun,
-    StudyIdentities,
     compare_replicate,
     ledger_entries,
     publish,
@@ -33,9 +33,9 @@ CONFIG: dict[str, Any] = {"studies": {"lenet": {}, "conv": {}}, "claims": {"C1":
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> StudyIdentities:
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> CurrentIdentities:
     found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
-    return StudyIdentities(found, verdicts, figures)
+    return CurrentIdentities(found, verdicts, figures)
 
 
 def rows(study: str, replicates: int, **conditions: Any) -> pd.DataFrame:

@@ -83,12 +83,12 @@ def test_a_replicate_that_cannot_be_read_is_left_out(tmp_path: Path, capsys: pyt
 
 def test_fast_loops_are_thinned_evenly_and_the_newest_row_is_kept() -> None:
     live_rows = [{"replicate": r, "stage": s, "step": step} for step in range(100) for r in (0, 1) for s in "ab"]
-    kept = rows.thin_rows(live_rows, 20)
+    kept = rows.thin_live_rows(live_rows, 20)
     for replicate in (0, 1):
         for stage in "ab":
             own = [each["step"] for each in kept if (each["replicate"], each["stage"]) == (replicate, stage)]
             assert own == list(range(4, 100, 5))
-    assert rows.thin_rows(live_rows[:12], 20) == live_rows[:12]
+    assert rows.thin_live_rows(live_rows[:12], 20) == live_rows[:12]
 
 
 def test_live_rows_are_named_by_the_arms_of_the_config(tmp_path: Path, toy_root: Path) -> None:
