@@ -477,13 +477,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(toy, places, se
 
 FETCHING = """
 import hashlib, sys
-from core.data.catalogue import data_sets
-from core.data.dataset import DataSet, File, Source
+from core.data.catalogue import all_data_sets
+from core.data.dataset import DataFile, DataSet, DataSource
 from core.data.loading import load_data_set
 address, *declared = sys.argv[1:]
-files = tuple(File(*entry.split(":")[:2], int(entry.split(":")[2])) for entry in declared)
-source = Source("web", address, {file.name: file.name for file in files})
-data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, lambda contents: contents, (source,))
+files = tuple(DataFile(*entry.split(":")[:2], int(entry.split(":")[2])) for entry in declared)
+source = DataSource("web", address, {file.name: file.name for file in files})
+all_data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, lambda contents: contents, (source,))
 for _ in range(5):
     assert {file.name for file in files} == set(load_data_set("toy", lambda line: None))
 """
