@@ -170,7 +170,7 @@ def started(kind: str, python: str, folder: Path, cores: list[int]) -> subproces
     command = [python, "-m", "benchmarks.dann_steps", "--work", kind, str(folder), ",".join(map(str, cores))]
     process = subprocess.Popen(
         command,
-        env=worker_environment(accelerator=False, single=len(cores) == 1),
+        env=worker_environment(accelerator=False, single_threaded=len(cores) == 1),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

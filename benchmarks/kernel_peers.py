@@ -44,7 +44,7 @@ def started(task: str, given: argparse.Namespace, peers: list[str], folder: Path
         if why:
             print(f"without {peer}: {why}")
             continue
-        variables = worker_environment(accelerator=False, single=False)
+        variables = worker_environment(accelerator=False, single_threaded=False)
         if peer == "neural-tangents":
             variables.pop("JAX_COMPILATION_CACHE_DIR")  # its jax is another one
         found[peer] = Served([str(python), "-m", "benchmarks.ntk_work", task, peer, str(folder)], variables)

@@ -292,7 +292,7 @@ def started(kind: str, python: str, folder: Path, cores: list[int]) -> Served:
     from core.running.worker_pool import worker_environment
 
     command = [python, "-m", "benchmarks.layer_norm_speed", "--work", kind, str(folder), ",".join(map(str, cores))]
-    return Served(command, worker_environment(accelerator=False, single=len(cores) == 1))
+    return Served(command, worker_environment(accelerator=False, single_threaded=len(cores) == 1))
 
 
 def agreement(folder: Path) -> dict[str, float]:

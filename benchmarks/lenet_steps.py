@@ -35,7 +35,7 @@ class Team:
     """Processes that do the same work at the same time, each on its own share of the cores."""
 
     def __init__(self, kind: str, python: str, folder: Path, shares: Sequence[Sequence[int]]) -> None:
-        variables = [worker_environment(accelerator=False, single=len(share) == 1) for share in shares]
+        variables = [worker_environment(accelerator=False, single_threaded=len(share) == 1) for share in shares]
         self.processes = [
             Served(
                 [python, "-m", "benchmarks.lenet_work", kind, str(folder), ",".join(map(str, share))],

@@ -46,7 +46,7 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 def wide() -> dict[str, Any]:
     """Our seconds and memory at width 10,000 and 64 points, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.ntk_work", "wide", "encore", "."]
-    served = Served(command, worker_environment(accelerator=False, single=False))
+    served = Served(command, worker_environment(accelerator=False, single_threaded=False))
     facts = {name: value for name, value in served.answer().items() if name != "runs"}
     served.close()
     return {

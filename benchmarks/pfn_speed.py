@@ -36,7 +36,7 @@ PAUSE = 0.1  # seconds between two runs
 
 def started(python: str, side: str, folder: Path, sizes: list[Size], core: int) -> Served:
     """One side, on one core, having done every run once."""
-    variables = worker_environment(accelerator=False, single=True)
+    variables = worker_environment(accelerator=False, single_threaded=True)
     command = ["taskset", "-c", str(core), python, "-m", "benchmarks.pfn_work", side, str(folder)]
     command.append(",".join(size.name for size in sizes))
     served = Served(command, variables)

@@ -69,7 +69,7 @@ class SweepPage:
         return next(iter([*chosen, *self.sweep.ranked_points()]), None)
 
     @property
-    def confirmation_text(self) -> str:
+    def fresh_replicates_text(self) -> str:
         """What fresh replicates of the winner gave, or an empty text."""
         found = (self.sweep.winner or {}).get("fresh")
         return _interval(found) if isinstance(found, Mapping) else ""

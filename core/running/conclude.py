@@ -94,7 +94,7 @@ def run_provenance(job: Job, effort: RunEffort) -> dict[str, Any]:
         seconds=effort.seconds if effort.computed == len(done) else sum(own) / effort.workers,
         peak_gib=max(each["peak_gib"] for each in done),
         accelerators=effort.accelerators,
-        environment=worker_environment(bool(effort.accelerators), single=not effort.accelerators),
+        environment=worker_environment(bool(effort.accelerators), single_threaded=not effort.accelerators),
         distributions=job.code.distributions,
         repository=project_root(),
     )

@@ -155,7 +155,7 @@ def compute_replicates(
     with found(worker_logs_folder(job), accelerator, pinned) as pool, ProcessGroup(hosts, pool, spread) as group:
         group.connect(f"{job.identity.name} {job.numbers} {missing}")
         if job.prepared is not None and not prepared.is_prepared(job.prepared):
-            compute_shared_work(job, group, screen)
+            compute_prepared_work(job, group, screen)
         own = group.own_share(missing)
         tasks = [
             worker_task(job, "trial", batch, job.run, spread)
@@ -174,18 +174,18 @@ def worker_logs_folder(job: Job) -> Path:
     return job.run.logs / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs
 
 
-def compute_shared_work(job: Job, group: ProcessGroup, screen: "display.RunDisplay") -> None:
+def compute_prepared_work(job: Job, group: ProcessGroup, screen: "display.RunDisplay") -> None:
     """Compute what all replicates share: process 0 does, or all of them at once where batches are spread."""
     assert job.prepared is not None
     if group.spread:
         work = worker_task(job, "prepare", [0], RunFolder(job.prepared), spread=True)
         follow_tasks(job, group, [work], screen.progress_bar(job, 0, "preparing"))
     elif group.hosts.leads:
-        compute_shared_work_here(job, group.pool.accelerator, screen)
+        compute_prepared_work_here(job, group.pool.accelerator, screen)
     group.wait_until(partial(prepared.is_prepared, job.prepared))
 
 
-def compute_shared_work_here(job: Job, accelerator: bool, screen: "display.RunDisplay") -> None:
+def compute_prepared_work_here(job: Job, accelerator: bool, screen: "display.RunDisplay") -> None:
     """Compute what all replicates share in this process; runs that share it too wait for it here."""
     assert job.prepared is not None
     run = RunFolder(job.prepared)

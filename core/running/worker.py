@@ -176,7 +176,7 @@ class Worker:
             from core.running import distributed
 
             kind, should_stop = (
-                (distributed.FollowerLab if task["silent"] else Lab),
+                (distributed.ReadOnlyLab if task["silent"] else Lab),
                 distributed.any_process_stopping(self.stop.is_set),
             )
         if task["run"] != self.run:  # programs are compiled for the settings of a run

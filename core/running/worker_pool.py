@@ -28,8 +28,8 @@ STOP_SECONDS = 30.0
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 
-def worker_environment(accelerator: bool, single: bool) -> dict[str, str]:
-    """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single`.
+def worker_environment(accelerator: bool, single_threaded: bool) -> dict[str, str]:
+    """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single_threaded`.
 
     What the user has set of `KEPT_MEMORY` stays.
     """
@@ -43,7 +43,7 @@ def worker_environment(accelerator: bool, single: bool) -> dict[str, str]:
     )
     if not accelerator:
         variables["JAX_PLATFORMS"] = "cpu"
-    if single:
+    if single_threaded:
         variables.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NPROC="1")
     return variables
 

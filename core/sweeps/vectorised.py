@@ -147,7 +147,7 @@ def _compute(group: VectorisedGroup, folder: Path) -> None:
         loading.fetch_data_set(name, screen.print_line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
-        execute.compute_shared_work_here(first, accelerator, screen)
+        execute.compute_prepared_work_here(first, accelerator, screen)
     workers = 1 if accelerator else min(first.launch.workers or len(available_cores()), len(entries))
     most = min(MAX_REPLICATES, -(-len(entries) // workers))
     tasks = [group.worker_task(entries[at : at + most], folder) for at in range(0, len(entries), most)]

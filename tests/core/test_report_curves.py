@@ -226,7 +226,7 @@ def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
     assert found.state_counts == "6 finished"
     assert found.objective_text == "test_accuracy, ticket, higher is better"
     assert found.best_point is not None
-    assert (found.best_point.number, found.objective_value(found.best_point), found.confirmation_text) == (
+    assert (found.best_point.number, found.objective_value(found.best_point), found.fresh_replicates_text) == (
         4,
         "1.20 [1.10, 1.30]",
         "1.30 [1.20, 1.40]",

@@ -234,12 +234,12 @@ def test_whether_an_accelerator_is_used(monkeypatch, device, platforms, expected
 def test_the_environment_of_a_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_PLATFORMS")
-    single = worker_pool.worker_environment(accelerator=False, single=True)
+    single = worker_pool.worker_environment(accelerator=False, single_threaded=True)
     assert single["JAX_PLATFORMS"] == "cpu" and single["NPROC"] == single["OMP_NUM_THREADS"] == "1"
     assert single["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
     assert worker_pool.ALLOCATOR_SETTINGS.items() <= single.items()
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    free = worker_pool.worker_environment(accelerator=True, single=False)
+    free = worker_pool.worker_environment(accelerator=True, single_threaded=False)
     assert free["MALLOC_ARENA_MAX"] == "4"
     assert "JAX_PLATFORMS" not in free and free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
 
