@@ -138,7 +138,7 @@ def gradient_branches(spec: TrainingSpec) -> list[Callable]:
 
 
 def training_step(
-    spec: TrainingSpec, state: Tree, key: jax.Array, i: jax.Array, borders: jax.Array, given: Tree
+    spec: TrainingSpec, state: Tree, key: jax.Array, i: jax.Array, borders: jax.Array, arguments: Tree
 ) -> Tree:
     """One update of the parameters by Adam on a fresh batch of data sets.
 
@@ -148,28 +148,28 @@ def training_step(
       key: of this step.
       i: steps done in this loop.
       borders: of the bars, (bars + 1,).
-      given: `plan` of `learning_rate_plan`, `prior` (arguments by name), and `shows_context`: 1, or 0 for a network
+      arguments: `plan` of `learning_rate_plan`, `prior` (arguments by name), and `shows_context`: 1, or 0 for a network
         that is shown none.
     """
     for_size, for_data = jax.random.split(key)
-    x, y = spec.prior(for_data, spec.input_shape, **given["prior"])
+    x, y = spec.prior(for_data, spec.input_shape, **arguments["prior"])
     if spec.fixed_context_size is None:
         context = jax.random.choice(for_size, spec.points, p=jnp.asarray(context_size_probabilities(spec.points)))
     else:
         context = jnp.int32(spec.fixed_context_size)
     chosen = jnp.searchsorted(jnp.array(spec.compiled_context_sizes), context)
-    rest = (borders, x, y, context, context * given["shows_context"].astype(context.dtype))
+    rest = (borders, x, y, context, context * arguments["shows_context"].astype(context.dtype))
     _, gradient = jax.lax.switch(chosen, gradient_branches(spec), state["params"], *rest)
     # Adam on the gradient clipped to norm 1
     size = jnp.maximum(1, optax.tree.norm(gradient))
     clipped = jax.tree.map(lambda g: g / size, gradient)
     moved: Any = ADAM.update(clipped, optax.ScaleByAdamState(**state["adam"]))
     update, adam = moved
-    rate = learning_rate_at(given["plan"], i)
+    rate = learning_rate_at(arguments["plan"], i)
     return {"params": jax.tree.map(lambda p, u: p - rate * u, state["params"], update), "adam": adam._asdict()}
 
 
-def params_only(state: Tree, borders: jax.Array, given: Tree) -> Tree:
+def params_only(state: Tree, borders: jax.Array, arguments: Tree) -> Tree:
     """The parameters of a state, without that of Adam: `finish` of a training loop."""
     return {"params": state["params"]}
 

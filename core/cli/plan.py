@@ -61,7 +61,7 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         table.add_row(*_cells(line, _name(line, several)))
     where = "this machine"
     if fleet:
-        where = f"{fleet.count} x {fleet.kind.title}" if fleet.count > 1 else fleet.kind.title
+        where = f"{fleet.count} x {fleet.accelerator.title}" if fleet.count > 1 else fleet.accelerator.title
     title = found[0].job.launch.config.slug if len(papers) == 1 else f"{len(papers)} papers"
     screen.print(f"{title} · {found[0].job.launch.scale} scale · on {where}", style="bold")
     screen.print(table, soft_wrap=False)
@@ -71,7 +71,7 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
     if any(line.is_lower_bound for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
-        kind, percent = fleet.kind, 100 * fleet.efficiency
+        kind, percent = fleet.accelerator, 100 * fleet.efficiency
         screen.print(
             f" {kind.title}: {kind.teraflops:.0f} TFLOP/s ({kind.precision}), {kind.gib:.0f} GiB as published, "
             f"{percent:.0f} % of the peak assumed and {STEP_SECONDS * 1e6:.0f} µs or more per step; operations as XLA "

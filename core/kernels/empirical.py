@@ -103,7 +103,7 @@ def empirical_ntk(
         possible = [other for other, cost in found.costs.items() if not cost.infeasible_reason]
         hint = f"; possible: {', '.join(possible)}" if possible else ""
         raise BadInput("; ".join(f"{each}: {cost.infeasible_reason}" for each, cost in reasons) + hint)
-    return _blocked(name, found.costs[name], apply, params, x1, x2, outputs)
+    return _compute_in_blocks(name, found.costs[name], apply, params, x1, x2, outputs)
 
 
 def estimate_cost(
@@ -186,7 +186,7 @@ def _shape(array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
 
 
-def _blocked(
+def _compute_in_blocks(
     name: str, cost: MethodCost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
 ) -> jax.Array:
     """The kernel from blocks of inputs, of a symmetric one only those on and below the diagonal."""
@@ -202,7 +202,7 @@ def _blocked(
     for j, two in enumerate(columns):
         right = method.features(apply, params, two, outputs)
         found.append(jnp.concatenate([part(i, j) for i in range(j if x2 is None else 0, len(rows))]))
-    return _mirrored(found) if x2 is None and len(found) > 1 else jnp.concatenate(found, 1)
+    return _mirror_triangle(found) if x2 is None and len(found) > 1 else jnp.concatenate(found, 1)
 
 
 @partial(jax.jit, static_argnames=("name", "tiles", "apply", "outputs"))
@@ -218,10 +218,10 @@ def _symmetric(name: str, tiles: int, apply: Apply, params: Any, features: Any, 
         jnp.concatenate([METHODS[name].contract(apply, params, left, right, outputs) for left in parts[j:]])
         for j, right in enumerate(parts)
     ]
-    return _mirrored(found) if tiles > 1 else found[0]
+    return _mirror_triangle(found) if tiles > 1 else found[0]
 
 
-def _mirrored(columns: list[jax.Array]) -> jax.Array:
+def _mirror_triangle(columns: list[jax.Array]) -> jax.Array:
     """The symmetric matrix of which `columns` hold what is below the diagonal, each from its first point on."""
     starts = [len(columns[0]) - len(column) for column in columns]
 
@@ -237,14 +237,14 @@ def _cut(x: jax.Array, block: int) -> list[jax.Array]:
     return [x[start : start + block] for start in range(0, len(x), block)]
 
 
-def _chosen(apply: Apply, outputs: Outputs) -> Apply:
+def _select_outputs(apply: Apply, outputs: Outputs) -> Apply:
     """The network reduced to the outputs that are differentiated."""
     if isinstance(outputs, int):
         return lambda params, x: apply(params, x)[:, outputs : outputs + 1]
     return apply
 
 
-def _reduced(kernel: jax.Array, outputs: Outputs) -> jax.Array:
+def _reduce_outputs(kernel: jax.Array, outputs: Outputs) -> jax.Array:
     """The shape that was asked for, from (n1, n2, o, o)."""
     if outputs == "all":
         return kernel
@@ -257,7 +257,7 @@ _compiled = partial(jax.jit, static_argnames=("apply", "outputs"))
 @_compiled
 def _jacobian(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
     """J(x): for every parameter array (n, o, size)."""
-    network = _chosen(apply, outputs)
+    network = _select_outputs(apply, outputs)
     found = jax.vmap(lambda one: jax.jacrev(lambda p: network(p, one[None])[0])(params))(x)
     return jax.tree.map(lambda leaf, p: leaf.reshape(*leaf.shape[: leaf.ndim - p.ndim], -1), found, params)
 
@@ -276,7 +276,7 @@ def _inputs(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> jax.Ar
 
 @_compiled
 def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outputs: Outputs) -> jax.Array:
-    network = _chosen(apply, outputs)
+    network = _select_outputs(apply, outputs)
     _, push = jax.linearize(lambda p: network(p, left), params)
 
     def columns(one: jax.Array) -> jax.Array:
@@ -284,12 +284,12 @@ def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outp
         value, pull = jax.vjp(lambda p: network(p, one[None])[0], params)
         return jax.lax.map(lambda e: push(*pull(e)), jnp.eye(len(value), dtype=value.dtype))
 
-    return _reduced(jax.lax.map(columns, right).transpose(2, 0, 3, 1), outputs)
+    return _reduce_outputs(jax.lax.map(columns, right).transpose(2, 0, 3, 1), outputs)
 
 
 @_compiled
 def _layer_features(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
-    return layerwise.layer_features(_chosen(apply, outputs), params, x)
+    return layerwise.layer_features(_select_outputs(apply, outputs), params, x)
 
 
 @_compiled

@@ -21,7 +21,7 @@ BLOCKED_GRADIENT_ROWS, BLOCK_ROWS = (
 )  # from so many rows on, gradients of layer norm are taken so many rows at a time
 
 
-def _accumulated(x: jax.Array) -> jax.Array:
+def _to_statistics_dtype(x: jax.Array) -> jax.Array:
     """The values in the type in which statistics are taken: at least float32."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -37,7 +37,7 @@ def _layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divi
 
 
 def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> tuple:
-    a = _accumulated(x)
+    a = _to_statistics_dtype(x)
     centred = a - a.mean(-1, keepdims=True)  # a - μ
     inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)  # 1 / σ
     y = centred * inverse * _as_rows(gain, x) + _as_rows(bias, x)
@@ -46,7 +46,7 @@ def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: flo
 
 def _layer_norm_backward(eps: float, divisor: int, kept: tuple, given: jax.Array) -> tuple:
     x, gain, bias = kept
-    arrays = gain, _accumulated(x), _accumulated(given)
+    arrays = gain, _to_statistics_dtype(x), _to_statistics_dtype(given)
     whole = partial(_gradients, eps, divisor)
     rows = x.size // x.shape[-1]
     if rows >= BLOCKED_GRADIENT_ROWS and rows % BLOCK_ROWS == 0:
@@ -151,7 +151,7 @@ def batch_moments(x: jax.Array, mask: jax.Array | None = None) -> Moments:
     """
     if x.ndim < 2 or x.shape[-2] < 2:
         raise BadInput(f"batch statistics of inputs {x.shape} need at least two cases on the axis before the last")
-    a = _accumulated(x)
+    a = _to_statistics_dtype(x)
     if mask is None:
         count = jnp.full(x.shape[:-2], x.shape[-2], a.dtype)
         mean = a.mean(-2)
@@ -170,7 +170,7 @@ def batch_norm(x: jax.Array, moments: Moments, gain: jax.Array, bias: jax.Array,
     Ioffe and Szegedy 2015, algorithm 1; with gain and bias (n,), in the type of x.
     """
     scale = jax.lax.rsqrt(moments.variance + eps)[..., None, :] * _as_rows(gain, x)
-    return ((_accumulated(x) - moments.mean[..., None, :]) * scale + _as_rows(bias, x)).astype(x.dtype)
+    return ((_to_statistics_dtype(x) - moments.mean[..., None, :]) * scale + _as_rows(bias, x)).astype(x.dtype)
 
 
 def initial_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Moments:

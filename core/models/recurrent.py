@@ -139,7 +139,7 @@ def scan_cell(
       inputs: of all steps; may have no step at all.
     """
     if scan.custom_backward:
-        outputs, last, seen = _run(cell, scan, kernel, affine, carry, inputs)
+        outputs, last, seen = _scan_with_custom_backward(cell, scan, kernel, affine, carry, inputs)
         return outputs, last, jax.lax.stop_gradient(seen)
 
     def step(carry: Carry, now: StepInputs) -> tuple:
@@ -152,7 +152,7 @@ def scan_cell(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _run(
+def _scan_with_custom_backward(
     cell: CellConfig, scan: ScanConfig, kernel: jax.Array, affine: dict, carry: Carry, inputs: StepInputs
 ) -> tuple:
     return _run_forward(cell, scan, kernel, affine, carry, inputs)[0]
@@ -173,7 +173,7 @@ def _run_forward(
 def _run_backward(cell: CellConfig, scan: ScanConfig, kept: tuple, given: tuple) -> tuple:
     kernel, affine, first, inputs, carries, sums = kept
     d_outputs, d_last, _ = given  # statistics are constants
-    before = tuple(_shifted(f, c, scan.reverse) for f, c in zip(first, carries, strict=True))
+    before = tuple(_shift_states(f, c, scan.reverse) for f, c in zip(first, carries, strict=True))
 
     def step(carried: tuple, now: tuple) -> tuple:
         d_carry, d_affine = carried
@@ -198,7 +198,7 @@ def _run_backward(cell: CellConfig, scan: ScanConfig, kept: tuple, given: tuple)
     return d_kernel, d_affine, d_first, d_inputs
 
 
-_run.defvjp(_run_forward, _run_backward)
+_scan_with_custom_backward.defvjp(_run_forward, _run_backward)
 
 
 def _scan(step: Callable, carry: Tree, each: Tree, reverse: bool, unroll: int) -> tuple:
@@ -225,7 +225,7 @@ def _scan(step: Callable, carry: Tree, each: Tree, reverse: bool, unroll: int) -
     return last, out
 
 
-def _shifted(first: jax.Array, each: jax.Array, reverse: bool) -> jax.Array:
+def _shift_states(first: jax.Array, each: jax.Array, reverse: bool) -> jax.Array:
     """States before each step from those after it."""
     joined = [each, first[None]] if reverse else [first[None], each]
     return jnp.concatenate(joined)[1:] if reverse else jnp.concatenate(joined)[:-1]

@@ -40,7 +40,7 @@ def find_accelerator(name: str) -> Accelerator:
 class Fleet:
     """Some accelerators of one kind, of whose peak the share `efficiency` is reached."""
 
-    kind: Accelerator
+    accelerator: Accelerator
     count: int = 1
     efficiency: float = 0.3
 
@@ -53,7 +53,9 @@ class Fleet:
         if not replicates:
             return 0.0
         # t = max(R/D · F / (e · peak), steps · launch)
-        computing = self.replicates_per_device(replicates) * flops / (self.efficiency * self.kind.teraflops * 1e12)
+        computing = (
+            self.replicates_per_device(replicates) * flops / (self.efficiency * self.accelerator.teraflops * 1e12)
+        )
         return max(computing, steps * STEP_SECONDS) / 60
 
     def gib_per_device(self, replicates: int, peak_bytes: int) -> float:

@@ -39,7 +39,7 @@ class PublishableRun:
     study: str
     folder: Path
     replicates: int
-    now: CurrentIdentities
+    current: CurrentIdentities
 
     @property
     def verdict(self) -> Path:
@@ -169,11 +169,11 @@ def compare_replicate(
     folder: Path,
     study: str,
     replicate: int,
-    again: "pd.DataFrame",
+    recomputed: "pd.DataFrame",
     tolerance: float = 0.0,
     ignored: Collection[str] = (),
 ) -> list[str]:
-    """How one replicate, computed `again`, differs from the published one: a line per row that does.
+    """How one replicate, computed `recomputed`, differs from the published one: a line per row that does.
 
     `tolerance` is relative; metrics that are `ignored`, such as seconds, are not compared.
     """
@@ -181,7 +181,7 @@ def compare_replicate(
 
     table = read_measurements(folder / TABLE)
     mine = table[(table["study"] == study) & (table["replicate"] == replicate)]
-    before, now = _by_conditions(mine, ignored), _by_conditions(again, ignored)
+    before, now = _by_conditions(mine, ignored), _by_conditions(recomputed, ignored)
     found = [f"{row}: only published" for row in sorted(before.keys() - now.keys())]
     found += [f"{row}: not published" for row in sorted(now.keys() - before.keys())]
     for row in sorted(before.keys() & now.keys()):
@@ -218,7 +218,7 @@ def lock_published_folder(results: Path, slug: str, scale: str) -> Generator[Pat
 
 def _refusal(slug: str, candidate: PublishableRun) -> str | None:
     """Why a run may not be published, in one line; None when it may."""
-    folder, now = candidate.folder, candidate.now
+    folder, now = candidate.folder, candidate.current
     command = f"`encore run paper={slug} study={candidate.study} scale={now.identity.scale}`"
     if not (folder / "settings.json").exists():
         return f"no run to publish; {command} makes one"
@@ -268,7 +268,7 @@ def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, dat
     """Every run on the published replicates that is known of: here, before the last publication, and this one."""
     found = ledger_entries(results / "runs" / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
     found += published.read_provenance(results / slug / scale).get(candidate.study, {}).get("ledger", [])
-    name = candidate.now.identity.name
+    name = candidate.current.identity.name
     if name not in {entry["identity"] for entry in found}:
         found.append({"identity": name, "first": 0, "count": candidate.replicates, "date": date})
     return _distinct(found)
@@ -282,10 +282,10 @@ def _state(provenance: Mapping[str, Any], now: CurrentIdentities | None) -> tupl
         return renew, ", ".join(changes)
     pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
     changed = [name for name, before, after in pairs if before != after]
-    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmed(provenance))
+    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmation_text(provenance))
 
 
-def _confirmed(provenance: Mapping[str, Any]) -> str:
+def _confirmation_text(provenance: Mapping[str, Any]) -> str:
     """By what the present code is known to compute the same as the code that was run, if it is another."""
     if not (entries := provenance.get("confirmed")):
         return ""
@@ -301,7 +301,7 @@ def _by_conditions(table: "pd.DataFrame", ignored: Collection[str]) -> dict[str,
     values = {}
     for row in table[~table["metric"].isin(list(ignored))].to_dict("records"):
         conditions = sorted(row.keys() - {"study", "replicate", "metric", "value"})
-        words = [f"{name}={_spelled(row[name])}" for name in conditions if not _is_missing(row[name])]
+        words = [f"{name}={_format_condition(row[name])}" for name in conditions if not _is_missing(row[name])]
         values[" ".join([row["metric"], *words])] = float(row["value"])
     return values
 
@@ -312,5 +312,5 @@ def _is_missing(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
-def _spelled(value: Any) -> str:
+def _format_condition(value: Any) -> str:
     return value if isinstance(value, str) else repr(float(value))

@@ -34,7 +34,7 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
         return publish.CurrentIdentities(job.identity, jobs.verdict_identity(config, name), figures())
 
     try:
-        return [_worded(status) for status in publish.published_states(results, config.slug, now)]
+        return [_describe(status) for status in publish.published_states(results, config.slug, now)]
     except (BadInput, OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
         return [Freshness("", "", UNKNOWN, " ".join(str(error).split()))]
 
@@ -50,7 +50,7 @@ def all_freshness(results: Path) -> dict[str, list[Freshness]]:
     return found
 
 
-def _worded(status: publish.PublishedState) -> Freshness:
+def _describe(status: publish.PublishedState) -> Freshness:
     if status.state == publish.EDITED:
         return Freshness(status.scale, status.study, EDITED, status.detail)
     if status.state == publish.CURRENT:

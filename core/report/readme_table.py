@@ -34,7 +34,7 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     """One row per paper: config, experiment, field, verdicts of its claims, minutes of its default studies."""
     lines = ["| paper | field | verdicts | minutes |", "|---|---|---|---:|"]
     for config in sorted(configs, key=lambda config: config.slug):
-        results = _published(results_root, config.slug)
+        results = _published_results(results_root, config.slug)
         by_default = {name for name, study in config.data["studies"].items() if study.get("default", True)}
         minutes = sum(result.minutes_of_studies(by_default) for result in results if result.scale == "laptop")
         cells = [
@@ -46,7 +46,7 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     return "\n".join(lines)
 
 
-def _published(root: Path, slug: str) -> list[Result]:
+def _published_results(root: Path, slug: str) -> list[Result]:
     """What is published of a paper, the laptop scale first; a damaged folder is an error, not an empty cell."""
     scales = [scale for paper, scale in published_folders(root) if paper == slug]
     try:

@@ -104,7 +104,7 @@ class Result:
         wanted = [
             f"figures/{prefix.format(study.name)}{name}.svg"
             for study in self.studies
-            for name in _listed(study.provenance.get("figures"))
+            for name in _text_items(study.provenance.get("figures"))
         ]
         return [name for name in wanted if not (self.folder / name).is_file()]
 
@@ -247,7 +247,7 @@ def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
     return value
 
 
-def _listed(value: Any) -> list[str]:
+def _text_items(value: Any) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 

@@ -44,7 +44,7 @@ def build_site(
     listed = sorted(configs, key=lambda config: config.slug)
     slugs = {config.slug for config in listed}
     found, skipped = read_all_results(results_root, slugs)
-    runs, unfit = _unfinished(results_root, slugs)
+    runs, unfit = _read_unfinished_runs(results_root, slugs)
     skipped = [*left_out, *dict.fromkeys([*skipped, *unfit])]
     papers = [PaperPage(config, found[config.slug], runs[config.slug]) for config in listed]
     try:
@@ -92,19 +92,19 @@ class SiteWriter:
 
     def load_measurements(self, paper: PaperPage) -> None:
         """Read what the page of a paper shows of its measurements; a line where they hold what no page can show."""
-        self._tried(paper.slug, lambda: self.sources.__setitem__(paper.slug, paper.measurement_sources(self.out)))
+        self._try_write(paper.slug, lambda: self.sources.__setitem__(paper.slug, paper.measurement_sources(self.out)))
 
     def write_paper_page(self, paper: PaperPage, sweeps: Sequence[SweepPage]) -> bool:
         """Write the page of a paper; False, and a line, where its files hold what no page can show."""
         about = {"paper": paper, "sweeps": sweeps, "sources": self.sources.get(paper.slug, [])}
-        return self._tried(paper.slug, lambda: self.write_page(f"{paper.slug}.html", "paper.html.j2", **about))
+        return self._try_write(paper.slug, lambda: self.write_page(f"{paper.slug}.html", "paper.html.j2", **about))
 
     def write_sweep_page(self, sweep: SweepPage, slugs: set[str]) -> bool:
         """Write the page of a sweep; False, and a line, where its files hold what no page can show."""
         name = f"runs/{sweep_folder.SWEEPS_FOLDER}/{sweep.sweep.folder.name}"
-        return self._tried(name, lambda: self.write_page(sweep.file_name, "sweep.html.j2", page=sweep, slugs=slugs))
+        return self._try_write(name, lambda: self.write_page(sweep.file_name, "sweep.html.j2", page=sweep, slugs=slugs))
 
-    def _tried(self, name: str, write: Callable[[], None]) -> bool:
+    def _try_write(self, name: str, write: Callable[[], None]) -> bool:
         try:
             write()
         except (TypeError, ValueError, AttributeError, LookupError, jinja2.TemplateError) as error:
@@ -117,7 +117,7 @@ class SiteWriter:
         files.write_text(self.out / name, self.environment.get_template(template).render(**about))
 
 
-def _unfinished(root: Path, slugs: set[str]) -> tuple[dict[str, list[UnfinishedRun]], list[str]]:
+def _read_unfinished_runs(root: Path, slugs: set[str]) -> tuple[dict[str, list[UnfinishedRun]], list[str]]:
     """Runs without a verdict by paper, and a line per folder that is none or has no config."""
     found: dict[str, list[UnfinishedRun]] = {slug: [] for slug in slugs}
     skipped = []

@@ -171,7 +171,9 @@ def compute_replicates(
 
 def worker_logs_folder(job: Job) -> Path:
     """Where the workers of this process write their output."""
-    return job.run.logs / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs
+    return (
+        job.run.logs_folder / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs_folder
+    )
 
 
 def compute_prepared_work(job: Job, group: ProcessGroup, screen: "display.RunDisplay") -> None:

@@ -84,7 +84,7 @@ class Worker:
                 return
             batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
             if task["kind"] == "varied":
-                self._varied(task, study, settings, batch)
+                self._run_vectorised(task, study, settings, batch)
             else:
                 self._trial(task, study, settings, batch)
 
@@ -114,12 +114,15 @@ class Worker:
         from core.runs.folder import RunFolder
         from core.runs.live import LiveWriter
 
-        lab, live = self._lab(task, task["replicates"]), LiveWriter(RunFolder(task["run"]).live, task["replicates"][0])
+        lab, live = (
+            self._lab(task, task["replicates"]),
+            LiveWriter(RunFolder(task["run"]).live_folder, task["replicates"][0]),
+        )
         lab.on_evaluate = lab.on_evaluate if task["silent"] else live.write
         self._perform(task, study, settings, batch, lab)
         live.remove()
 
-    def _varied(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
+    def _run_vectorised(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
         """Replicates of several runs, whose settings differ in some numbers, as one batch."""
         from pathlib import Path
 
@@ -227,7 +230,7 @@ def main() -> None:
     events.send("ready", devices=[device.device_kind for device in jax.local_devices()], backend=jax.default_backend())
     tasks: list[dict[str, Any]] = []
     arrived = threading.Condition()
-    threading.Thread(target=_listen, args=(worker, tasks, arrived), daemon=True).start()
+    threading.Thread(target=_receive_tasks, args=(worker, tasks, arrived), daemon=True).start()
     while True:
         with arrived:
             arrived.wait_for(lambda: tasks)
@@ -241,7 +244,7 @@ def main() -> None:
             events.send("failed", task=task["kind"], **_failure(error))
 
 
-def _listen(worker: Worker, tasks: list[dict[str, Any]], arrived: threading.Condition) -> None:
+def _receive_tasks(worker: Worker, tasks: list[dict[str, Any]], arrived: threading.Condition) -> None:
     """Take tasks from the parent; when it is gone, stop at once: every finished stage is on disk."""
     for line in sys.stdin:
         message = json.loads(line)

@@ -102,9 +102,9 @@ class WorkerPool:
             worker = WorkerProcess(number, process)
             self.workers.append(worker)
             worker.send({"core": core, "hosts": hosts})
-            threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+            threading.Thread(target=self._receive_events, args=(worker,), daemon=True).start()
 
-    def _listen(self, worker: WorkerProcess) -> None:
+    def _receive_events(self, worker: WorkerProcess) -> None:
         assert worker.process.stdout is not None
         with worker.process.stdout as lines:
             for line in lines:

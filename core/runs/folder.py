@@ -32,12 +32,12 @@ class RunFolder:
         return self.folder / "checkpoints"
 
     @property
-    def live(self) -> Path:
+    def live_folder(self) -> Path:
         """What unfinished replicates show of themselves."""
         return self.folder / "live"
 
     @property
-    def logs(self) -> Path:
+    def logs_folder(self) -> Path:
         """What the workers said."""
         return self.folder / "logs"
 

@@ -34,7 +34,7 @@ class LiveWriter:
         by_metric = {name: value.reshape(-1).tolist() for name, value in values.items()}
         lines = [
             {"replicate": number, "stage": stage, "step": step}
-            | {name: _encoded(each[position]) for name, each in by_metric.items()}
+            | {name: _encode_number(each[position]) for name, each in by_metric.items()}
             for position, number in enumerate(replicates)
         ]
         try:
@@ -71,14 +71,14 @@ class LiveReader:
                 text = file.read()
                 complete = text[: text.rfind(b"\n") + 1]
                 self._read[path] = self._read.get(path, 0) + len(complete)
-                yield from filter(None, map(_decoded, complete.splitlines()))
+                yield from filter(None, map(_decode_row, complete.splitlines()))
 
 
-def _encoded(value: float) -> float | str:
+def _encode_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _decoded(line: bytes) -> Row | None:
+def _decode_row(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
         metrics = {name: float(value) for name, value in row.items() if name not in INDEX_COLUMNS}

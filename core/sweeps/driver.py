@@ -112,7 +112,7 @@ class SweepDriver:
 
     def run(self) -> int:
         """Work until every point is finished, has failed, or the sweep is stopped."""
-        self._open()
+        self._write_sweep()
         self.leader = Leader.this_process(self.folder)
         self.leader.stop_file.unlink(missing_ok=True)
         try:
@@ -127,11 +127,11 @@ class SweepDriver:
         sweep = sweep_folder.read_sweep(self.folder)
         sweep_folder.write_sweep(sweep)
         code = print_sweep_end(sweep, stopped, self.command.words, self.command.only_points)
-        if code == 0 and self.failure and self._unfinished(most=math.inf):
+        if code == 0 and self.failure and self._unfinished_numbers(most=math.inf):
             raise EncoreError(self.failure)
         return code
 
-    def _open(self) -> None:
+    def _write_sweep(self) -> None:
         """Write what the sweep is. Points of an earlier start keep their numbers, and what today's code finished."""
         known: list[SweepPoint] = []
         with contextlib.suppress(OSError, ValueError):
@@ -143,7 +143,7 @@ class SweepDriver:
         ]:
             number = numbers.get(sweep_command.canonical_words(point.words), point.number)
             before = next((each for each in known if each.number == number), None)
-            now = self._refreshed(before, dataclasses.replace(point, number=number))
+            now = self._refresh_point(before, dataclasses.replace(point, number=number))
             if before is not None and now != before:
                 self._rewrite(now)
             listed.append(now)
@@ -159,7 +159,7 @@ class SweepDriver:
         )
         sweep_folder.write_sweep(sweep)
 
-    def _refreshed(self, before: SweepPoint | None, checked: SweepPoint) -> SweepPoint:
+    def _refresh_point(self, before: SweepPoint | None, checked: SweepPoint) -> SweepPoint:
         """A point as this start sees it: finished ones stay so, under today's code and while their runs are there."""
         if before is None or before.runs != checked.runs:
             return checked
@@ -188,12 +188,12 @@ class SweepDriver:
 
     def _next(self) -> list[int]:
         """The numbers of the points to launch now, after further ones were chosen when all others are done."""
-        numbers = self._unfinished()
+        numbers = self._unfinished_numbers()
         while not numbers and self.command.only_points is None and self.source.add_points(self.folder):
-            numbers = self._unfinished()
+            numbers = self._unfinished_numbers()
         return numbers
 
-    def _unfinished(self, most: float = MAX_ATTEMPTS) -> list[int]:
+    def _unfinished_numbers(self, most: float = MAX_ATTEMPTS) -> list[int]:
         only, found = self.command.only_points, sweep_folder.read_sweep(self.folder).points
         unfinished = [
             point.number
@@ -257,7 +257,7 @@ class SweepDriver:
         before = None
         with contextlib.suppress(OSError, ValueError):
             before = next((p for p in sweep_folder.read_sweep(folder).points if p.words == words), None)
-        fresh = self._refreshed(before, dataclasses.replace(fresh, state="waiting", objective=None))
+        fresh = self._refresh_point(before, dataclasses.replace(fresh, state="waiting", objective=None))
         sweep_folder.write_sweep(dataclasses.replace(sweep, points=(fresh,), winner=None, folder=folder))
         if before is None:  # whatever is there belongs to another winner
             sweep_folder.point_path(folder, fresh.number).unlink(missing_ok=True)
@@ -301,14 +301,14 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
     """Hand points to Hydra's multirun, which returns when all of them have ended."""
     import hydra
 
-    own = {"folder": _quoted(folder), "leader": _quoted(leader.stop_file), "point": ",".join(map(str, numbers))}
+    own = {"folder": _quote(folder), "leader": _quote(leader.stop_file), "point": ",".join(map(str, numbers))}
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
     words = [*words, *sweep_command.override_words(own), *quiet]
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder / "launcher.log"
     run = hydra.main(config_path=str(project_root() / "configs"), config_name="sweep", version_base="1.3")(run_point)
     sys.stdout.flush()
-    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _said_to(log):
+    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _redirect_output(log):
         try:
             run()
         except SystemExit:
@@ -316,7 +316,7 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
 
 
 @contextlib.contextmanager
-def _said_to(log: TextIO) -> Generator[None]:
+def _redirect_output(log: TextIO) -> Generator[None]:
     """Send what launchers say to a file, and what the programs say that they start, such as Slurm's.
 
     It happens below Python's own files: loggers that are made meanwhile keep the ones they found.
@@ -344,5 +344,5 @@ def _argv(words: list[str]) -> Generator[None]:
         sys.argv = before
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return "'" + str(path).replace("'", "\\'") + "'"

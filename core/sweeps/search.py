@@ -90,12 +90,12 @@ class TpeSource:
             known = sweep_folder.read_sweep(folder).points
             found = []
             for number in range(len(known), min(self.trials, len(known) + self.batch_size)):
-                point = self._checked(number, self._ask([*known, *found]))
+                point = self._check_point(number, self._ask([*known, *found]))
                 sweep_folder.write_point(folder, point)
                 found.append(point)
         return found
 
-    def _checked(self, number: int, values: Mapping[str, str]) -> SweepPoint:
+    def _check_point(self, number: int, values: Mapping[str, str]) -> SweepPoint:
         """A point; one whose values contradict each other is a failed one."""
         try:
             return self.checker.check_point(number, values)
@@ -115,7 +115,7 @@ class TpeSource:
         for point in known:
             study.add_trial(_trial(point, space))
         chosen = study.ask(space).params
-        return {key: _text(_rounded(value, space[key])) for key, value in chosen.items()}
+        return {key: _text(_round(value, space[key])) for key, value in chosen.items()}
 
 
 def _trial(point: SweepPoint, space: Mapping[str, "BaseDistribution"]) -> Any:
@@ -137,7 +137,7 @@ def _value(text: str, distribution: "BaseDistribution") -> Any:
     return float(text) if isinstance(distribution, FloatDistribution) else text
 
 
-def _rounded(value: Any, distribution: "BaseDistribution") -> Any:
+def _round(value: Any, distribution: "BaseDistribution") -> Any:
     """Five digits of a fraction are enough, unless they lead out of the range."""
     if not isinstance(value, float):
         return value

@@ -187,10 +187,10 @@ def hydra_words(command: SweepCommand, values: Mapping[str, Any]) -> list[str]:
         _check_installed(name)
     chosen = [f"{key}={name}" for key, name in command.choices.items()]
     bare = compose.compose_with_hydra("sweep", [*chosen, *override_words(values)], hydra=True)
-    return [_known(word, command, bare) for word in command.launcher]
+    return [_check_launcher_word(word, command, bare) for word in command.launcher]
 
 
-def _known(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:
+def _check_launcher_word(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:
     """A word for the launcher or the search, prefixed by ++ where it adds a key that is not Hydra's to know."""
     key = word.partition("=")[0]
     *groups, last = key.split(".")

@@ -65,7 +65,7 @@ def main() -> None:
     """Mirror one run until its verdict or its end; a failure shows in the run's tracking log and nowhere else."""
     os.nice(19)  # what trains on all cores must not notice
     logging.disable(logging.CRITICAL)  # libraries' own logs would hold absolute paths
-    messages = _listen()
+    messages = _receive_messages()
     first = messages.get()
     if first is not None:
         print(mirror_run(Path(sys.argv[1]), first, messages), flush=True)
@@ -93,7 +93,7 @@ def mirror_run(folder: Path, first_message: Mapping[str, Any], messages: queue.Q
     return updater.finish(verdict)
 
 
-def _listen() -> queue.Queue:
+def _receive_messages() -> queue.Queue:
     """Messages from standard input, read by a thread; None marks its end."""
     messages: queue.Queue = queue.Queue()
 

@@ -179,7 +179,7 @@ def test_a_stop_gives_the_task_back_with_a_checkpoint_to_go_on_from(root):
     (failed,) = of_kind(events, "failed")
     assert failed["code"] == 75 and asked.missing == [0, 1]
     assert [path.name for path in (asked.run.checkpoints / "000000").iterdir()] == ["fast.msgpack"]
-    assert [path.name for path in asked.run.live.iterdir()] == ["000000.jsonl"]
+    assert [path.name for path in asked.run.live_folder.iterdir()] == ["000000.jsonl"]
 
 
 def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
@@ -189,10 +189,10 @@ def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
     def steps_and_rows(steps):
         shown.extend(reader.new_rows())
 
-    reader, worker.events.count_steps = LiveReader(asked.run.live), steps_and_rows
+    reader, worker.events.count_steps = LiveReader(asked.run.live_folder), steps_and_rows
     for task in tasks(asked):
         worker.compute(task)
-    assert list(asked.run.live.iterdir()) == []
+    assert list(asked.run.live_folder.iterdir()) == []
     table = measurements.collect_measurements(asked.run, "fit", asked.numbers)
     curves = table[table["metric"] == "loss_curve"]
     expected = {
