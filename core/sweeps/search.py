@@ -198,6 +198,7 @@ def make_source(
     if not command.axes:
         raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
     numbers = {key: _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))}
+    numbers["startup_trials"] = numbers.pop("startup")
     at_once = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
     return TpeSource(command, checker, objective, **numbers, batch_size=at_once)
 

@@ -125,7 +125,7 @@ class Heard:
     def send(self, event: str, **_: Any) -> None:
         self.events.append(event)
 
-    def on_progress(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         pass
 
     def flush(self) -> None:
