@@ -197,10 +197,11 @@ def make_source(
         raise BadInput("a search needs to know what is better: objective.metric=… objective.direction=min|max")
     if not command.axes:
         raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
-    numbers = {key: _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))}
-    numbers["startup_trials"] = numbers.pop("startup")
-    at_once = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
-    return TpeSource(command, checker, objective, **numbers, batch_size=at_once)
+    trials, startup, seed = (
+        _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))
+    )
+    batch_size = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
+    return TpeSource(command, checker, objective, trials, startup, batch_size, seed)
 
 
 def _whole(key: str, value: Any, least: int) -> int:
