@@ -35,7 +35,7 @@ class TrainingSpec:
 
     Attributes:
       network: the encoder.
-      prior: `prior(key, (batch, points, features), **arguments)`, its arguments from `given["prior"]` of a step.
+      prior: `prior(key, (batch, points, features), **arguments)`, its arguments from `arguments["prior"]` of a step.
       head: `head(borders, outputs, y)`, the log density.
       points: N points of a data set.
       batch_size: data sets in a step.
