@@ -72,7 +72,7 @@ class RunDisplay:
         self.console.print()
         for outcome in outcomes:
             self.print_line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
-        self.print_line("encore report makes configs of it: results/report/index.html")
+        self.print_line("encore report makes pages of it: results/report/index.html")
 
 
 def claim_cells(claim: Mapping[str, Any], printed: Mapping[str, Any]) -> tuple[str, str, str, str]:

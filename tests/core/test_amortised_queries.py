@@ -32,7 +32,7 @@ def test_outputs_at_queries_do_not_depend_on_what_else_is_computed(layers: int) 
     # Away from the start, where every branch is 0.
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
     x, y = jax.random.normal(keys[1], (3, 9, 2)), jax.random.normal(keys[2], (3, 9))
-    run = jax.jit(network.apply, static_argnames=("size", "first"))
+    run = jax.jit(network.apply, static_argnames=("max_context_size", "first_query"))
     whole = run({"params": params}, x, y, 6, max_context_size=7, first_query=0)
     for first in (2, 6):
         found = run({"params": params}, x, y, 6, max_context_size=7, first_query=first)
