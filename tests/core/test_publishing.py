@@ -153,7 +153,7 @@ def test_nothing_to_publish_is_refused(tmp_path):
     ],
 )
 def test_a_run_of_other_code_is_refused(tmp_path, now, message):
-    stale = dataclasses.replace(candidate(tmp_path), now=standing(**now))
+    stale = dataclasses.replace(candidate(tmp_path), current=standing(**now))
     with pytest.raises(BadInput, match=message):
         publish("demo", "laptop", [stale], CONFIG, tmp_path, dirty=False)
 
