@@ -51,7 +51,7 @@ def run_studies(options: Options, result: Result) -> None:
                     time_command([sys.executable, "-m", "experiments", "run", *words])
                 except SystemExit as error:
                     failed.append(str(error).partition(" run ")[2])
-        errors = cost_ledger.forecast_errors(cost_ledger.read_entries())
+        errors = cost_ledger.forecast_error_factors(cost_ledger.read_entries())
     factors: dict[str, list[float]] = {}
     for entry, factor in errors:
         known = "this run" in entry.source or "here" in entry.source

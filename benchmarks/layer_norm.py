@@ -98,13 +98,13 @@ def draw_sequences(sizes: SimpleNamespace) -> Inputs:
     """Sequences (steps, batch, width) of every shape, and parameters of both cells with layer norm."""
     import jax
 
-    from core.models.recurrent import Recurrent
+    from core.models.recurrent import RecurrentLayer
 
     random, found = np.random.default_rng(0), {}
     for t, b in sizes.shapes:
         found[f"x {t} {b}"] = random.normal(size=(t, b, sizes.width))
     for cell in sizes.cells:
-        layer = Recurrent(cell, sizes.width, sizes.width, "layer")
+        layer = RecurrentLayer(cell, sizes.width, sizes.width, "layer")
         params = layer.init(jax.random.key(0), np.zeros((1, 1, sizes.width), np.float32))["params"]
         found |= {f"{cell} {name}": leaf + 0.1 * random.normal(size=leaf.shape) for name, leaf in params.items()}
     return {name: np.asarray(value, np.float32) for name, value in found.items()}
@@ -147,7 +147,7 @@ def build_encore_steps(work: Work, inputs: Inputs) -> None:
     inputs inside the loop."""
     import jax
 
-    from core.models.recurrent import Recurrent
+    from core.models.recurrent import RecurrentLayer
 
     def apply(model: Any, params: Any, x: Any) -> Any:
         return model.apply({"params": params}, x)
@@ -159,7 +159,10 @@ def build_encore_steps(work: Work, inputs: Inputs) -> None:
         return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="start"), x)[1]
 
     for name, cell, norm, x, params in cases_of(work, inputs):
-        make, given = partial(Recurrent, cell, work.sizes.width, work.sizes.width, norm), jax.device_put((params, x))
+        make, given = (
+            partial(RecurrentLayer, cell, work.sizes.width, work.sizes.width, norm),
+            jax.device_put((params, x)),
+        )
         forms = {"": partial(apply, make()), "not hoisted": partial(loop, make(written_out=False))}
         if norm == "layer":
             forms |= {"unrolled 4": partial(apply, make(unroll=4))}

@@ -172,11 +172,11 @@ def build_encore_infinite(work: Work, _: Inputs) -> None:
     import jax.numpy as jnp
 
     from core.kernels.duals import relu
-    from core.kernels.infinite import fully_connected
+    from core.kernels.infinite import fully_connected_kernels
 
     def kernels(x: np.ndarray, depth: int, dtype: str = "float32") -> Callable[[], Any]:
         given = in_precision(dtype, lambda: jnp.asarray(x))
-        way = partial(fully_connected, given, depth=depth, activation=relu, bias_variance=BIAS**2)
+        way = partial(fully_connected_kernels, given, depth=depth, activation=relu, bias_variance=BIAS**2)
         return partial(in_precision, dtype, lambda: tuple(way()))
 
     for name, (x, dtype) in infinite_cases(work).items():
@@ -222,7 +222,7 @@ def build_wide(work: Work, _: Inputs) -> None:
     """The kernel of a network too wide for its Jacobian."""
     import jax
 
-    from core.kernels.empirical import empirical_ntk, estimate
+    from core.kernels.empirical import empirical_ntk, estimate_cost
     from core.models.ntk import NTKNetwork
 
     network = NTKNetwork((work.sizes.width,) * 3, bias_std=BIAS)
@@ -233,7 +233,7 @@ def build_wide(work: Work, _: Inputs) -> None:
     work.facts["gib"] = {
         "peak": peak_gib(),
         "peak before": before,
-        "estimated": estimate(network.apply, params, x).costs["layers"].gib,
+        "estimated": estimate_cost(network.apply, params, x).costs["layers"].gib,
         "parameters": 4 * size / GIB,
         "Jacobian": 4 * size * work.sizes.points / GIB,
     }

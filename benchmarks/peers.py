@@ -128,7 +128,7 @@ class ProcessSide:
     def __init__(self, benchmark: str, peer: Peer, python: str, cores: list[int], folder: Path) -> None:
         from core.running.worker_pool import worker_environment
 
-        environment = {**worker_environment(accelerator=False, single=len(cores) == 1), **peer.environment}
+        environment = {**worker_environment(accelerator=False, single_threaded=len(cores) == 1), **peer.environment}
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment["PYTHONPATH"]])
         if peer.foreign:
             del environment["JAX_COMPILATION_CACHE_DIR"]  # its jax is another one

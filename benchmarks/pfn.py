@@ -48,19 +48,19 @@ def draw(size: SimpleNamespace) -> Inputs:
     import jax
     import jax.numpy as jnp
 
-    from core.amortised.bars import borders_of
-    from core.amortised.training import context_law
-    from core.bayes.gaussian_process import log_density, predictive, rbf
+    from core.amortised.bar_distribution import borders_from_samples
+    from core.amortised.training import context_size_probabilities
+    from core.bayes.gaussian_process import normal_log_density, predict, rbf
 
     recipe, _ = prepare_training(size, np.linspace(-3, 3, size.bars + 1, dtype=np.float32))
     keys = [jax.random.split(jax.random.fold_in(jax.random.key(0), i))[0] for i in range(size.steps)]
-    law = jnp.asarray(context_law(size.points))
+    law = jnp.asarray(context_size_probabilities(size.points))
     contexts = [int(jax.random.choice(key, size.points, p=law)) for key in keys]
     drawn = recipe.prior(jax.random.key(1), (4 * size.sets, size.points, size.features))
     x, y = recipe.prior(jax.random.key(2), (size.sets, size.points, size.features))
     n = size.seen
-    density = jax.vmap(lambda x, y: log_density(predictive(rbf, hyper_parameters(), x[:n], y[:n], x[n:]), y[n:]))
-    arrays = {"x": x, "y": y, "borders": borders_of(drawn.y, size.bars), "contexts": contexts}
+    density = jax.vmap(lambda x, y: normal_log_density(predict(rbf, hyper_parameters(), x[:n], y[:n], x[n:]), y[n:]))
+    arrays = {"x": x, "y": y, "borders": borders_from_samples(drawn.y, size.bars), "contexts": contexts}
     return {name: np.asarray(array) for name, array in {**arrays, "exact": -density(x, y).mean()}.items()}
 
 
@@ -68,9 +68,9 @@ def hyper_parameters() -> Any:
     """Of the Gaussian processes."""
     import jax.numpy as jnp
 
-    from core.bayes.gaussian_process import Hyper
+    from core.bayes.gaussian_process import Hyperparameters
 
-    return Hyper(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
+    return Hyperparameters(jnp.float32(LENGTHSCALE), jnp.float32(OUTPUTSCALE), jnp.float32(NOISE))
 
 
 def prepare_training(size: SimpleNamespace, borders: np.ndarray) -> tuple[Any, Callable]:
@@ -78,25 +78,25 @@ def prepare_training(size: SimpleNamespace, borders: np.ndarray) -> tuple[Any, C
     import jax
     import jax.numpy as jnp
 
-    from core.amortised import heads
-    from core.amortised.encoder import Encoder
-    from core.amortised.priors import process
-    from core.amortised.training import Recipe, begin, schedule, step
+    from core.amortised import bar_distribution
+    from core.amortised.encoder import TransformerEncoder
+    from core.amortised.priors import sample_gaussian_process
+    from core.amortised.training import TrainingSpec, init_state, learning_rate_plan, training_step
     from core.bayes.gaussian_process import rbf
 
     def prior(key: jax.Array, shape: tuple[int, int, int]) -> Any:
-        return process(key, shape, rbf, hyper_parameters())
+        return sample_gaussian_process(key, shape, rbf, hyper_parameters())
 
-    network = Encoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
-    recipe = Recipe(network, prior, heads.bars, size.points, size.batch, tuple(size.contexts))
-    about = {"plan": schedule(0, size.steps, 1, RATE, False), "prior": {}, "sees": jnp.float32(1)}
+    network = TransformerEncoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
+    recipe = TrainingSpec(network, prior, bar_distribution.log_density, size.points, size.batch, tuple(size.contexts))
+    about = {"plan": learning_rate_plan(0, size.steps, 1, RATE, False), "prior": {}, "sees": jnp.float32(1)}
 
     @jax.jit
     def train(key: jax.Array) -> Any:
         def one(state: Any, i: jax.Array) -> tuple[Any, None]:
-            return step(recipe, state, jax.random.fold_in(key, i), i, jnp.asarray(borders), about), None
+            return training_step(recipe, state, jax.random.fold_in(key, i), i, jnp.asarray(borders), about), None
 
-        return jax.lax.scan(one, begin(recipe, key), jnp.arange(size.steps))[0]["params"]
+        return jax.lax.scan(one, init_state(recipe, key), jnp.arange(size.steps))[0]["params"]
 
     return recipe, train
 
@@ -132,7 +132,7 @@ def build_encore(work: Work, inputs: Inputs) -> None:
 
 
 def build_pfns(work: Work, inputs: Inputs) -> None:
-    """pfns by its own `train`, with its own Gaussian processes (gpytorch), drawn in its process or by a worker."""
+    """pfns by its own `train`, with its own Gaussian processes (gpytorch), drawn as it trains or by a worker."""
     import torch
 
     torch.set_num_threads(work.threads)
@@ -171,8 +171,8 @@ def prepare_pfns_training(size: SimpleNamespace, inputs: Inputs, workers: int) -
 
         contexts: tuple[int, ...] = ()
 
-        def sample_batch_shape(self, epoch: int, step: int) -> BatchShape:
-            return BatchShape(size.batch, size.points, size.features, self.contexts[step])
+        def sample_batch_shape(self, epoch: int, training_step: int) -> BatchShape:
+            return BatchShape(size.batch, size.points, size.features, self.contexts[training_step])
 
     hyper = {"noise": NOISE, "outputscale": OUTPUTSCALE, "lengthscale": LENGTHSCALE, "sampling": "uniform"}
     hyper["fast_computations"] = (False, False, False)  # Cholesky: for so few points faster than Lanczos

@@ -76,7 +76,7 @@ def open_page(page: Path) -> dict[str, float]:
 
 def measure_report(options: Options, result: Result) -> None:
     """Build two projects and open their pages, taking turns."""
-    from core.report.assets import library
+    from core.report.assets import plotly_path
     from tests.browser import CHROMIUM, DRIVER, MISSING
 
     if not (CHROMIUM and DRIVER):
@@ -95,7 +95,7 @@ def measure_report(options: Options, result: Result) -> None:
         for until, seconds in take_turns({n: partial(open_page, p) for n, p in pages.items()}, options.rounds).items():
             result.add(f"seconds to open, {until}", seconds)
         sizes = {page: path.stat().st_size for page, path in pages.items()}
-        result.add("bytes", {**sizes, "plotly.js": library().stat().st_size})
+        result.add("bytes", {**sizes, "plotly.js": plotly_path().stat().st_size})
         result.add("rows", {"a paper": count_rows(pages["a paper"]), "many points": rows})
 
 

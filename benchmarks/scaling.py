@@ -26,7 +26,7 @@ def build_devices(devices: int, work: Work, _: Inputs) -> None:
 
     from core.lab import loops
     from core.lab.replicas import Lifter, ReplicateAxis
-    from core.scaling.gradients import batch_gradient
+    from core.scaling.gradients import batch_value_and_grad
     from core.scaling.settings import ScalingSettings
 
     width, batch_size, steps, replicates = (work.sizes.width, work.sizes.batch, work.sizes.steps, work.sizes.replicates)
@@ -38,7 +38,7 @@ def build_devices(devices: int, work: Work, _: Inputs) -> None:
         return ((x - y) ** 2).mean(), {}
 
     def step(scaling: Any, params: Any, key: Any, i: Any, batch: Any) -> Any:
-        _, gradient = batch_gradient(loss, scaling)(params, batch)
+        _, gradient = batch_value_and_grad(loss, scaling)(params, batch)
         return [a - 0.1 * b for a, b in zip(params, gradient, strict=True)]
 
     def add(case: str, axis: ReplicateAxis, scaling: Any) -> None:

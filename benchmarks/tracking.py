@@ -18,7 +18,10 @@ from benchmarks.harness import Measurement, Options
 from benchmarks.results import Result
 from benchmarks.timing import ratios, take_turns, time_command
 
-NETWORKS = ["pruning.rounds=2", *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again"))]
+NETWORKS = [
+    "pruning.rounds=2",
+    *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again")),
+]
 TRACKERS = {
     "none": ["tracking=none"],
     "wandb, offline": ["tracking=wandb"],
@@ -85,7 +88,7 @@ def time_live_rows(count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         writer, begun = LiveWriter(Path(folder), 0), time.perf_counter()
         for step in range(count):
-            writer.look("ticket-3", step, [0], values)
+            writer.write("ticket-3", step, [0], values)
         return (time.perf_counter() - begun) / count
 
 

@@ -45,7 +45,7 @@ def main() -> None:
         raise SystemExit(MISSING)
     with tempfile.TemporaryDirectory() as name, Browser() as browser:
         results = published(Path(name))
-        site.build(results, [load_config(slug) for slug in all_slugs()], results / "report")
+        site.build_site(results, [load_config(slug) for slug in all_slugs()], results / "report")
         browser.resize(*SIZE)
         for picture, (scheme, section) in SHOTS.items():
             browser.scheme(scheme)

@@ -64,7 +64,7 @@ sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(CACHE / "p
 sys.dont_write_bytecode = False
 
 # Following programs by shapes makes many objects that live on: with the usual thresholds a quarter of the time is spent
-# looking for garbage among them.
+# searching for garbage among them.
 gc.set_threshold(50_000, 10, 10)
 
 

@@ -85,7 +85,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        block = rematerialised(Layer, self.settings.scaling)
+        block = remat_module(Layer, self.settings.scaling)
         for number, width in enumerate(self.settings.widths):
             x = block(width, name=f"layer_{number}")(x)
         return nn.Dense(10)(x)
@@ -98,7 +98,7 @@ def initial(settings, key):
 
 def loss(settings, params, batch):
     x, labels = batch
-    logits = in_precision(Net(settings).apply, settings.scaling)({"params": params}, x)
+    logits = apply_in_precision(Net(settings).apply, settings.scaling)({"params": params}, x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), {}
 
 
@@ -109,7 +109,7 @@ def as_batch(images, labels):
 def step(settings, state, key, i, images, labels):
     rows = jax.random.randint(key, (settings.batch,), 0, len(images))
     batch = as_batch(images[rows], labels[rows])
-    _, gradient = batch_gradient(partial(loss, settings), settings.scaling)(state["params"], batch)
+    _, gradient = batch_value_and_grad(partial(loss, settings), settings.scaling)(state["params"], batch)
     updates, moments = optax.adam(1e-2).update(gradient, state["moments"])
     return {"params": optax.apply_updates(state["params"], updates), "moments": moments}
 
@@ -118,7 +118,7 @@ def measured(settings, state, images, labels):
     return loss(settings, state["params"], as_batch(images, labels))[0]
 
 
-def look(settings, state, i, images, labels):
+def evaluate(settings, state, i, images, labels):
     return state, {"loss_curve": measured(settings, state, images, labels)}
 
 
@@ -134,7 +134,7 @@ def trial(settings, keys, lab):
         lab.measure({"loss": lab.map(partial(measured, settings), state, shared=data)}, arm=arm)
     state = lab.map(partial(initial, settings), named_keys(lab, keys, "start"))
     length = {"steps": settings.steps, "evaluate_every": settings.every}
-    functions = {"evaluate": partial(look, settings), "finish": partial(finish, settings)}
+    functions = {"evaluate": partial(evaluate, settings), "finish": partial(finish, settings)}
     run = lab.iterate("net", partial(step, settings), keys, state, shared=data, **length, **functions)
     lab.measure({"loss": run.result["loss"]}, arm="trained")
     lab.measure(run.curves, along={"step": run.steps}, arm="trained")

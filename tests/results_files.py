@@ -175,20 +175,20 @@ def measure(folder: Path, rows: pd.DataFrame | None = None) -> None:
         write_json(folder / "provenance.json", record)
 
 
-def run_halfway(root: Path, slug: str, looks: int = 4) -> Path:
+def run_halfway(root: Path, slug: str, evaluations: int = 4) -> Path:
     """A run of two replicates, one finished and one that shows live rows."""
     run = root / "runs" / f"{slug}-lenet-laptop-{'e' * 12}"
     about = {"paper": slug, "study": "lenet", "scale": "laptop", "settings": {}, "overridden": [], "identity": {}}
     write_json(run / "settings.json", about)
     write_json(run / "replicates" / "000000" / "done.json", {"seconds": 1.0})
-    rows = [{"replicate": 1, "stage": "dense", "step": 100 * i, "loss": 1 / (i + 1)} for i in range(looks)]
+    rows = [{"replicate": 1, "stage": "dense", "step": 100 * i, "loss": 1 / (i + 1)} for i in range(evaluations)]
     (run / "live").mkdir()
     (run / "live" / "000001.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"repl')
     return run
 
 
 def sweep(root: Path, slug: str, rates: Sequence[str] = ("0.1", "0.2", "0.4"), identity: str = "abc123abc123") -> Path:
-    """The book of a finished sweep over a rate and an optimizer; the highest rate with sgd is the best."""
+    """The folder of a finished sweep over a rate and an optimizer; the highest rate with sgd is the best."""
     points: list[dict[str, Any]] = []
     for rate in rates:
         for name in ("sgd", "adam"):

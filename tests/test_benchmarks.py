@@ -14,7 +14,7 @@ from benchmarks.results import Result
 from benchmarks.timing import fit_exponent, fit_line, ratios, take_turns, time_command
 from core.launch.compose import compose_launch
 from core.runs.provenance import assert_publishable
-from core.sweeps.sweep_command import expand_points
+from core.sweeps.sweep_command import expand_sweep
 from tests import toy_benchmark
 
 BENCHMARKS = command.find_benchmarks()
@@ -206,7 +206,7 @@ def test_the_words_of_measured_runs_are_understood(name: str) -> None:
 
 def test_the_points_of_measured_sweeps_are_understood() -> None:
     words = [*sweeps.NOTHING, sweeps.axis(sweeps.point_values(3))]
-    assert [compose_launch(point).studies[0].settings.prune_output for point in expand_points(words)] == [
+    assert [compose_launch(point).studies[0].settings.prune_output for point in expand_sweep(words)] == [
         0.05,
         0.0501,
         0.0502,

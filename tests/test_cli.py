@@ -42,7 +42,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
 
 # Help
 
-LOOK_AROUND = """
+LIST_MODULES = """
 import sys, time
 from core.cli.main import COMMANDS, main
 spent = {}
@@ -62,7 +62,7 @@ print(max(spent), spent[max(spent)], time.process_time(), file=sys.stderr)
 
 def test_looking_around_is_light_and_quick(here: Path) -> None:
     """Help of every command, list and show, in one process; seconds of processor time, which others cannot take."""
-    done = subprocess.run([sys.executable, "-c", LOOK_AROUND], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", LIST_MODULES], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     slowest, *_, together = done.stderr.split()
     assert float(slowest) < 1 and float(together) < 5, done.stderr

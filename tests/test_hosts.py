@@ -226,14 +226,14 @@ def together(folder: Path, count: int, stop: int | None = None) -> list[list[dic
             stack.enter_context(WorkerPool(folder / str(n), accelerator=False, pinned=False)) for n in range(count)
         ]
         for index, pool in enumerate(pools):
-            pool.start(1, asdict(Hosts(count, index, address, 60.0)))
+            pool.start_workers(1, asdict(Hosts(count, index, address, 60.0)))
 
         def events(index: int) -> list[dict[str, Any]]:
             found = []
-            for event in pools[index].run([works[index]]):
+            for event in pools[index].run_tasks([works[index]]):
                 found.append(event)
                 if index == stop and event["event"] == "steps" and event["count"]:
-                    pools[index].stop()
+                    pools[index].request_stop()
             return found
 
         with ThreadPoolExecutor(count) as threads:
@@ -256,9 +256,9 @@ def test_batches_spread_over_four_processes_stop_together_and_go_on_with_two(toy
 
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "alone"))
     with WorkerPool(tmp_path / "single", accelerator=False, pinned=False) as pool:
-        pool.start(1)
+        pool.start_workers(1)
         job, work = net_task(0, 1)
-        assert list(pool.run([{**work, "spread": False}]))[-1]["event"] == "finished"
+        assert list(pool.run_tasks([{**work, "spread": False}]))[-1]["event"] == "finished"
     alone = measurements.read_rows(job.run.replicate_folder(0) / "measurements.jsonl")
     for row, expected in zip(several, alone, strict=True):
         assert {**row, "value": 0} == {**expected, "value": 0}

@@ -70,7 +70,7 @@ def strings(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_a_sheet_imports_core_and_no_other_sheet(slug: str) -> None:
+def test_an_experiment_imports_core_and_no_other_experiment(slug: str) -> None:
     folder = ROOT / "experiments" / slug
     parts = modules(f"experiments/{slug}") if folder.is_dir() else [folder.with_suffix(".py")]
     own = f"experiments.{slug}."
@@ -228,7 +228,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def any_of(*words: str) -> str:
-    """A pattern for words that are given with spaces in them, so that this file does not hold what it looks for."""
+    """A pattern for words that are given with spaces in them, so that this file does not hold what it searches for."""
     return "(?:" + "|".join(word.replace(" ", "") for word in words) + ")"
 
 
@@ -269,13 +269,13 @@ def test_nothing_large_or_derived_is_tracked() -> None:
 
 
 @pytest.mark.parametrize("slug", SLUGS)
-def test_every_page_has_a_sheet_and_a_test_of_its_maths(slug: str) -> None:
+def test_every_config_has_an_experiment_and_a_test_of_its_maths(slug: str) -> None:
     folder = ROOT / "experiments" / slug
     assert folder.with_suffix(".py").is_file() or (folder / "__init__.py").is_file()
     assert (ROOT / "tests" / "papers" / f"test_{slug}.py").is_file()
 
 
-def test_every_sheet_has_a_page() -> None:
+def test_every_experiment_has_a_config() -> None:
     experiments = {path.stem if path.is_file() else path.name for path in (ROOT / "experiments").iterdir()}
     assert {name for name in experiments if not name.startswith(("_", "."))} == set(SLUGS)
 
@@ -335,7 +335,7 @@ def test_the_locks_agree_and_only_one_brings_cuda() -> None:
     assert set(pins("installer")) == {"uv", "setuptools"}
 
 
-def test_a_wheel_holds_every_page_and_template(tmp_path: Path) -> None:
+def test_a_wheel_holds_every_config_and_template(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -127,7 +127,7 @@ def step(settings, scale, state, key, i):
     return {"x": state["x"] - scale * settings.rate * (state["x"] - 1) + noise}
 
 
-def look(state, i):
+def evaluate(state, i):
     return state, {"loss_curve": jnp.sum((state["x"] - 1) ** 2)}
 
 
@@ -140,7 +140,7 @@ def trial(settings, keys, lab):
         state = lab.map(partial(start, settings), named_keys(lab, keys, "again" if arm == "slow_again" else "init"))
         moved = partial(step, settings, scale)
         length = {"steps": settings.steps, "evaluate_every": settings.every}
-        run = lab.iterate(arm, moved, keys, state, **length, evaluate=look, finish=finish)
+        run = lab.iterate(arm, moved, keys, state, **length, evaluate=evaluate, finish=finish)
         lab.measure({"loss": run.result["loss"]}, arm=arm)
         lab.measure(run.curves, along={"step": run.steps}, arm=arm)
         lab.keep(f"end_{arm}", run.result["x"])

@@ -111,7 +111,7 @@ def write_run(folder: Path, paper: str = "a_paper") -> Path:
     return verdict
 
 
-def write_looks(folder: Path, replicate: int, steps: range, stage: str = "dense") -> None:
+def write_live_rows(folder: Path, replicate: int, steps: range, stage: str = "dense") -> None:
     """Live rows of a running replicate."""
     (folder / "live").mkdir(exist_ok=True)
     with (folder / "live" / f"{replicate:06d}.jsonl").open("a") as file:
@@ -208,7 +208,7 @@ def private_strings() -> list[str]:
 
 
 def assert_nothing_private(content: bytes, folder: Path) -> None:
-    for text in [*private_strings(), str(folder), "follower", "secret-argument"]:
+    for text in [*private_strings(), str(folder), "mirror_process", "secret-argument"]:
         assert text.encode() not in content, text
 
 

@@ -11,36 +11,36 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-HIDDEN = -1e30  # a logit that gets no attention; finite, so that no row turns into NaN
+MASKED_LOGIT = -1e30  # a logit that gets no attention; finite, so that no row turns into NaN
 
 
-def attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, context: jax.Array | int, size: int, first: int = 0
+def context_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, context_size: jax.Array | int, max_context_size: int, first_query: int = 0
 ) -> jax.Array:
-    """Attention of the points from `first` on to the first `context` of them, and of those not given to themselves too.
+    """Attention of the points from `first_query` on to the context, and of those outside the context to themselves too.
 
     Args:
       q: queries (B, N, H, D); k, v: keys and values of the same shape.
-      context: how many points are context, at most `size`; may be traced.
-      size: how many keys and values are looked at; static, so that the others cost nothing.
-      first: the first point that attends; static, so that those before it cost nothing.
+      context_size: how many points are context, at most `max_context_size`; may be traced.
+      max_context_size: how many keys and values are read; static, so that the others cost nothing.
+      first_query: the first point that attends; static, so that those before it cost nothing.
 
     Returns:
-      Values (B, N - first, H, D).
+      Values (B, N - first_query, H, D).
     """
     # heads before points, so that products are of whole matrices
-    q, k, v = (jnp.swapaxes(part, 1, 2) for part in (q[:, first:] * q.shape[-1] ** -0.5, k, v))
-    seen, given = jnp.arange(size) < context, jnp.arange(first, k.shape[2]) < context
+    q, k, v = (jnp.swapaxes(part, 1, 2) for part in (q[:, first_query:] * q.shape[-1] ** -0.5, k, v))
+    seen, given = jnp.arange(max_context_size) < context_size, jnp.arange(first_query, k.shape[2]) < context_size
     # logits: q·k/√D of the context, and in one further column of the point itself, unless it is context
-    apart = jnp.where(seen[None, None, None], q @ jnp.swapaxes(k[:, :, :size], 2, 3), HIDDEN)
-    self_ = jnp.where(given[None, None], HIDDEN, jnp.sum(q * k[:, :, first:], -1))
-    top = jax.lax.stop_gradient(jnp.maximum(self_, apart.max(-1, initial=HIDDEN)))
+    apart = jnp.where(seen[None, None, None], q @ jnp.swapaxes(k[:, :, :max_context_size], 2, 3), MASKED_LOGIT)
+    self_ = jnp.where(given[None, None], MASKED_LOGIT, jnp.sum(q * k[:, :, first_query:], -1))
+    top = jax.lax.stop_gradient(jnp.maximum(self_, apart.max(-1, initial=MASKED_LOGIT)))
     weights, weight = jnp.exp(apart - top[..., None]), jnp.exp(self_ - top)
-    mixed = weights @ v[:, :, :size] + weight[..., None] * v[:, :, first:]
+    mixed = weights @ v[:, :, :max_context_size] + weight[..., None] * v[:, :, first_query:]
     return jnp.swapaxes(mixed / (weights.sum(-1) + weight)[..., None], 1, 2)
 
 
-class Layer(nn.Module):
+class EncoderLayer(nn.Module):
     """Attention and two affine maps, each added to its input and then normalised (post-LN); branches start at 0."""
 
     width: int
@@ -48,21 +48,23 @@ class Layer(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, h: jax.Array, context: jax.Array | int, size: int, first: int = 0) -> jax.Array:
-        """Tokens (B, N - first, width) from tokens (B, N, width)."""
+    def __call__(
+        self, h: jax.Array, context_size: jax.Array | int, max_context_size: int, first_query: int = 0
+    ) -> jax.Array:
+        """Tokens (B, N - first_query, width) from tokens (B, N, width)."""
         zero, batch = nn.initializers.zeros, len(h)
         split = (*h.shape[:2], 3, self.heads, self.width // self.heads)
         # affine maps of a matrix have gradients that are up to three times as fast
         qkv = nn.Dense(3 * self.width, name="qkv")(h.reshape(-1, self.width)).reshape(split)
-        mixed = attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], context, size, first)
-        h, mixed = h[:, first:].reshape(-1, self.width), mixed.reshape(-1, self.width)
+        mixed = context_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], context_size, max_context_size, first_query)
+        h, mixed = h[:, first_query:].reshape(-1, self.width), mixed.reshape(-1, self.width)
         h = nn.LayerNorm(name="norm_1")(h + nn.Dense(self.width, kernel_init=zero, name="out")(mixed))
         inner = nn.gelu(nn.Dense(self.hidden, name="up")(h), approximate=True)
         h = nn.LayerNorm(name="norm_2")(h + nn.Dense(self.width, kernel_init=zero, name="down")(inner))
         return h.reshape(batch, -1, self.width)
 
 
-class Encoder(nn.Module):
+class TransformerEncoder(nn.Module):
     """The network: tokens, unrolled layers, and a decoder of two affine maps at the queries.
 
     Attributes:
@@ -82,35 +84,42 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, y: jax.Array, context: jax.Array | int, size: int | None = None, first: int | None = None
+        self,
+        x: jax.Array,
+        y: jax.Array,
+        context_size: jax.Array | int,
+        max_context_size: int | None = None,
+        first_query: int | None = None,
     ) -> jax.Array:
-        """Outputs (B, N - first, outputs) at the points from `first` on.
+        """Outputs (B, N - first, outputs) at the points from `first_query` on.
 
         Args:
           x: inputs (B, N, F).
-          y: targets (B, N); those from `context` on are never looked at.
-          context: how many points are context; may be traced if `size` and `first` are given.
-          size: an upper bound of it, static; by default `context`.
-          first: a lower bound of it, static: outputs at context points mean nothing; by default `context`.
+          y: targets (B, N); those from `context_size` on are never read.
+          context_size: how many points are context; may be traced if `max_context_size` and `first_query` are given.
+          max_context_size: an upper bound of it, static; by default `context_size`.
+          first_query: a lower bound of it, static: outputs at context points mean nothing; by default `context_size`.
         """
-        size = int(context) if size is None else size
-        first = int(context) if first is None else first
-        given = jnp.arange(x.shape[1]) < context
+        max_context_size = int(context_size) if max_context_size is None else max_context_size
+        first_query = int(context_size) if first_query is None else first_query
+        given = jnp.arange(x.shape[1]) < context_size
         # tokens: Wx + w + [context] (Vy + v)
         h = nn.Dense(self.width, name="x")(x)
         h = h + jnp.where(given[None, :, None], nn.Dense(self.width, name="y")(y[..., None]), 0.0)
         if self.positions:
             h = h + jnp.sin(jnp.arange(x.shape[1])[:, None] / 10.0 ** jnp.linspace(0, 2, self.width)[None])[None]
         for number in range(self.layers):
-            # of the last layer, only tokens of queries are looked at
-            start = first if number == self.layers - 1 else 0
-            h = Layer(self.width, self.heads, self.hidden, name=f"layer_{number}")(h, context, size, start)
-        asked = (h if self.layers else h[:, first:]).reshape(-1, self.width)
+            # of the last layer, only tokens of queries are needed
+            start = first_query if number == self.layers - 1 else 0
+            h = EncoderLayer(self.width, self.heads, self.hidden, name=f"layer_{number}")(
+                h, context_size, max_context_size, start
+            )
+        asked = (h if self.layers else h[:, first_query:]).reshape(-1, self.width)
         asked = nn.gelu(nn.Dense(2 * self.width, name="decoder_1")(asked), approximate=True)
         return nn.Dense(self.outputs, name="decoder_2")(asked).reshape(len(x), -1, self.outputs)
 
 
-def initial(network: Encoder, key: jax.Array) -> dict:
+def init_params(network: TransformerEncoder, key: jax.Array) -> dict:
     """Initial parameters, a nested dictionary: weights N(0, 1/inputs), those that end a branch 0, as all biases.
 
     They are cut from one draw, which compiles several times as fast as a draw for every layer.

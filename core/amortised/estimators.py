@@ -1,7 +1,7 @@
 """Trained networks with the conventions of scikit-learn: fitting stores the context, predicting is one forward pass.
 
-    from core.amortised.estimators import load
-    model = load("weights.safetensors").fit(X, y)
+    from core.amortised.estimators import load_estimator
+    model = load_estimator("weights.safetensors").fit(X, y)
     mean, spread = model.predict(X_new, return_std=True)
 
 What is refused, by a `ValueError` of one line: no context, NaN, more features or more points than the network was
@@ -20,87 +20,102 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from core.amortised import bars
-from core.amortised.encoder import Encoder
-from core.amortised.weights import Trained, read
+from core.amortised import bar_distribution
+from core.amortised.encoder import TransformerEncoder
+from core.amortised.weights import TrainedNetwork, load_weights
 from core.errors import BadInput
 
-CHUNK = 64  # queries in one pass
+QUERY_CHUNK = 64  # queries in one pass
 
 
-class BeyondTraining(BadInput, ValueError):
-    """Data that the network was not trained for."""
+class OutsideTrainingRange(BadInput, ValueError):
+    """Data that the network was not trained for: too many points or features, the wrong task."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def forward(network: Encoder, points: int, params: Any, x: jax.Array, y: jax.Array, context: jax.Array) -> jax.Array:
-    """Outputs (chunk, outputs) at the points after the first `points`, of which `context` are given."""
-    return network.apply({"params": params}, x[None], y[None], context, size=points, first=points)[0]
+def predict_chunk(
+    network: TransformerEncoder, max_context_size: int, params: Any, x: jax.Array, y: jax.Array, context_size: jax.Array
+) -> jax.Array:
+    """Outputs (chunk, outputs) at the points after the first `max_context_size`, of which `context_size` are given."""
+    return network.apply(
+        {"params": params},
+        x[None],
+        y[None],
+        context_size,
+        max_context_size=max_context_size,
+        first_query=max_context_size,
+    )[0]
 
 
-def load(path: str | Path) -> "AmortisedRegressor | AmortisedClassifier":
+def load_estimator(path: str | Path) -> "AmortisedRegressor | AmortisedClassifier":
     """The estimator of a weights file."""
-    trained = read(path)
-    return (AmortisedRegressor if trained.kind == "regression" else AmortisedClassifier)(trained)
+    trained = load_weights(path)
+    return (AmortisedRegressor if trained.task == "regression" else AmortisedClassifier)(trained)
 
 
-class _Amortised(BaseEstimator):
+class _AmortisedEstimator(BaseEstimator):
     """What both estimators share.
 
     Args:
-      weights: a `Trained` network, or the path of its file.
-      scaled: whether inputs and targets are brought to the scale of the prior by the context's own: regression inputs
+      weights: a `TrainedNetwork`, or the path of its file.
+      rescale: whether inputs and targets are brought to the scale of the prior by the context's own: regression inputs
         to [0, 1] and targets to mean 0 and standard deviation 1, classification inputs to mean 0 and deviation 1.
     """
 
-    kind = ""
+    task = ""
 
-    def __init__(self, weights: Trained | str | Path | None = None, scaled: bool = True) -> None:
+    def __init__(self, weights: TrainedNetwork | str | Path | None = None, rescale: bool = True) -> None:
         self.weights = weights
-        self.scaled = scaled
+        self.rescale = rescale
 
-    def _open(self) -> Trained:
+    def _load_network(self) -> TrainedNetwork:
         if self.weights is None:
-            raise BeyondTraining("weights is None: give a trained network or the path of its file")
-        trained = self.weights if isinstance(self.weights, Trained) else read(self.weights)
-        if trained.kind != self.kind:
-            raise BeyondTraining(f"the weights are for {trained.kind}, this estimator is for {self.kind}")
+            raise OutsideTrainingRange("weights is None: give a trained network or the path of its file")
+        trained = self.weights if isinstance(self.weights, TrainedNetwork) else load_weights(self.weights)
+        if trained.task != self.task:
+            raise OutsideTrainingRange(f"the weights are for {trained.task}, this estimator is for {self.task}")
         return trained
 
-    def _take(self, x: np.ndarray, y: np.ndarray) -> None:
+    def _store_context(self, x: np.ndarray, y: np.ndarray) -> None:
         """Keep the context, padded to the largest size."""
-        trained = self._open()
+        trained = self._load_network()
         if x.shape[1] > trained.network.features:
-            raise BeyondTraining(f"X has {x.shape[1]} features, the network was trained for {trained.network.features}")
-        if len(x) > trained.points:
-            raise BeyondTraining(f"the context has {len(x)} points, the network was trained for {trained.points}")
+            raise OutsideTrainingRange(
+                f"X has {x.shape[1]} features, the network was trained for {trained.network.features}"
+            )
+        if len(x) > trained.max_context_size:
+            raise OutsideTrainingRange(
+                f"the context has {len(x)} points, the network was trained for {trained.max_context_size}"
+            )
         self.trained_ = trained
-        self._shift, self._scale = self._scales(x)
-        self._x = np.zeros((trained.points, trained.network.features), np.float32)
-        self._x[: len(x)] = self._inputs(x)
-        self._y = np.zeros(trained.points + CHUNK, np.float32)
+        self._shift, self._scale = self._shift_and_scale(x)
+        self._x = np.zeros((trained.max_context_size, trained.network.features), np.float32)
+        self._x[: len(x)] = self._rescale_inputs(x)
+        self._y = np.zeros(trained.max_context_size + QUERY_CHUNK, np.float32)
         self._y[: len(y)] = y
         self._points = len(x)
 
-    def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _shift_and_scale(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
-    def _inputs(self, x: np.ndarray) -> np.ndarray:
+    def _rescale_inputs(self, x: np.ndarray) -> np.ndarray:
         """In the scale of the prior, features that are not in use 0."""
         found = np.zeros((len(x), self.trained_.network.features), np.float32)
         found[:, : x.shape[1]] = (x - self._shift) / self._scale
         return found
 
-    def _outputs(self, x: Any) -> jax.Array:
+    def _predict_outputs(self, x: Any) -> jax.Array:
         check_is_fitted(self)
-        x = self._inputs(validate_data(self, x, reset=False, dtype=np.float64))
+        x = self._rescale_inputs(validate_data(self, x, reset=False, dtype=np.float64))
         trained, found = self.trained_, []
-        for start in range(0, len(x), CHUNK):
-            asked = np.zeros((CHUNK, x.shape[1]), np.float32)
-            rows = x[start : start + CHUNK]
+        for start in range(0, len(x), QUERY_CHUNK):
+            asked = np.zeros((QUERY_CHUNK, x.shape[1]), np.float32)
+            rows = x[start : start + QUERY_CHUNK]
             asked[: len(rows)] = rows
             every = np.concatenate([self._x, asked])
-            outputs = forward(trained.network, trained.points, trained.params, every, self._y, np.int32(self._points))
+            outputs = predict_chunk(
+                trained.network, trained.max_context_size, trained.params, every, self._y, np.int32(self._points)
+            )
             found.append(outputs[: len(rows)])
         return jnp.concatenate(found)
 
@@ -110,47 +125,49 @@ class _Amortised(BaseEstimator):
         return tags
 
 
-class AmortisedRegressor(RegressorMixin, _Amortised):
+class AmortisedRegressor(RegressorMixin, _AmortisedEstimator):
     """Regression by bars."""
 
-    kind = "regression"
+    task = "regression"
 
     def fit(self, X: Any, y: Any) -> Self:
         """Take (n, features) and (n,) as the context."""
         x, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         spread = float(np.std(y))
-        self._mean = float(np.mean(y)) if self.scaled else 0.0
-        self._spread = spread if self.scaled and spread > 1e-12 * max(1.0, abs(self._mean)) else 1.0
-        self._take(x, (y - self._mean) / self._spread)
+        self._mean = float(np.mean(y)) if self.rescale else 0.0
+        self._spread = spread if self.rescale and spread > 1e-12 * max(1.0, abs(self._mean)) else 1.0
+        self._store_context(x, (y - self._mean) / self._spread)
         return self
 
-    def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self.scaled:
+    def _shift_and_scale(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.rescale:
             return np.zeros(x.shape[1]), np.ones(x.shape[1])
         reach = np.ptp(x, 0)
         return x.min(0), np.where(reach > 0, reach, 1.0)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Posterior mean (n,), and with `return_std` the standard deviation of a new target."""
-        logits = self._outputs(X)
+        logits = self._predict_outputs(X)
         borders = jnp.asarray(self.trained_.borders)
-        mean = np.asarray(bars.mean(borders, logits), float) * self._spread + self._mean
+        mean = np.asarray(bar_distribution.mean(borders, logits), float) * self._spread + self._mean
         if not return_std:
             return mean
-        return mean, np.sqrt(np.asarray(bars.variance(borders, logits), float)) * self._spread
+        return mean, np.sqrt(np.asarray(bar_distribution.variance(borders, logits), float)) * self._spread
 
     def predict_quantiles(self, X: Any, levels: tuple[float, ...] = (0.05, 0.5, 0.95)) -> np.ndarray:
         """Quantiles of a new target, (n, levels)."""
         if not all(0 < level < 1 for level in levels):
-            raise BeyondTraining(f"levels {list(levels)} must lie between 0 and 1")
-        logits, borders = self._outputs(X), jnp.asarray(self.trained_.borders)
-        found = np.stack([np.asarray(bars.quantile(borders, logits, level), float) for level in levels], 1)
+            raise OutsideTrainingRange(f"levels {list(levels)} must lie between 0 and 1")
+        logits, borders = self._predict_outputs(X), jnp.asarray(self.trained_.borders)
+        found = np.stack([np.asarray(bar_distribution.quantile(borders, logits, level), float) for level in levels], 1)
         return found * self._spread + self._mean
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """log p of new targets, (n,), finite for every finite target."""
         scaled = (np.asarray(y, float) - self._mean) / self._spread
-        found = bars.log_density(jnp.asarray(self.trained_.borders), self._outputs(X), jnp.asarray(scaled, jnp.float32))
+        found = bar_distribution.log_density(
+            jnp.asarray(self.trained_.borders), self._predict_outputs(X), jnp.asarray(scaled, jnp.float32)
+        )
         return np.asarray(found, float) - np.log(self._spread)
 
     def __sklearn_tags__(self) -> Any:
@@ -159,10 +176,10 @@ class AmortisedRegressor(RegressorMixin, _Amortised):
         return tags
 
 
-class AmortisedClassifier(ClassifierMixin, _Amortised):
+class AmortisedClassifier(ClassifierMixin, _AmortisedEstimator):
     """Classification into two classes."""
 
-    kind = "classification"
+    task = "classification"
 
     def fit(self, X: Any, y: Any) -> Self:
         """Take (n, features) and the labels (n,), of one or two kinds, as the context."""
@@ -170,22 +187,22 @@ class AmortisedClassifier(ClassifierMixin, _Amortised):
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) > 2:
-            raise BeyondTraining(
+            raise OutsideTrainingRange(
                 f"Only binary classification is supported. The labels are of {len(self.classes_)} kinds"
             )
-        self._take(x, labels)
+        self._store_context(x, labels)
         return self
 
-    def _scales(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        share = x.shape[1] / self._open().network.features  # as in the prior, features in use are scaled up
-        if not self.scaled:
+    def _shift_and_scale(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        share = x.shape[1] / self._load_network().network.features  # as in the prior, features in use are scaled up
+        if not self.rescale:
             return np.zeros(x.shape[1]), np.full(x.shape[1], share)
         spread = x.std(0)
         return x.mean(0), np.where(spread > 0, spread, 1.0) * share
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes)."""
-        one = np.asarray(jax.nn.sigmoid(self._outputs(X)[:, 0]), float)
+        one = np.asarray(jax.nn.sigmoid(self._predict_outputs(X)[:, 0]), float)
         return np.stack([1 - one, one], 1) if len(self.classes_) == 2 else np.ones((len(one), 1))
 
     def predict(self, X: Any) -> np.ndarray:

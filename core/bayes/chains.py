@@ -14,32 +14,32 @@ from core.lab.keys import key_for
 MAX_DOUBLINGS = 8  # at most 2⁸ leapfrog steps a draw
 
 
-class Draws(NamedTuple):
+class NutsDraws(NamedTuple):
     """Draws of one chain: positions, a pytree with leading axis (draws,), and what the sampler did.
 
     Attributes:
       positions: the draws.
-      leapfrogs: gradient evaluations of each draw, (draws,).
+      leapfrog_steps: gradient evaluations of each draw, (draws,).
       divergent: whether its trajectory diverged, (draws,).
       step_size: after adaptation, ().
     """
 
     positions: Any
-    leapfrogs: jax.Array
+    leapfrog_steps: jax.Array
     divergent: jax.Array
     step_size: jax.Array
 
 
-def nuts(
+def sample_nuts(
     log_density: Callable[[Any], jax.Array],
     start: Any,
     key: jax.Array,
     warmup: int,
     draws: int,
-    acceptance: float = 0.8,
-    doublings: int = MAX_DOUBLINGS,
-) -> Draws:
-    """One chain of NUTS.
+    target_acceptance: float = 0.8,
+    max_doublings: int = MAX_DOUBLINGS,
+) -> NutsDraws:
+    """Run one chain of NUTS.
 
     Args:
       log_density: of an unconstrained pytree, up to a constant; where it is not finite the chain does not go.
@@ -47,8 +47,8 @@ def nuts(
       key: typed key.
       warmup: steps of adaptation, thrown away.
       draws: steps kept, each of them.
-      acceptance: aimed at by the adaptation.
-      doublings: of a trajectory at most.
+      target_acceptance: aimed at by the adaptation.
+      max_doublings: of a trajectory, at most.
 
     Returns:
       The draws. Under `vmap` every chain waits for the longest trajectory; `jax.lax.map` does not.
@@ -61,7 +61,7 @@ def nuts(
         return jnp.where(jnp.isfinite(value), value, -1e30)
 
     adaptation: Any = blackjax.window_adaptation(
-        blackjax.nuts, safe, target_acceptance_rate=acceptance, max_num_doublings=doublings
+        blackjax.nuts, safe, target_acceptance_rate=target_acceptance, max_num_doublings=max_doublings
     )
     (state, parameters), _ = adaptation.run(key_for(key, "warmup"), start, num_steps=warmup)
     kernel = blackjax.nuts(safe, **parameters).step
@@ -71,24 +71,24 @@ def nuts(
         return state, (state.position, info.num_integration_steps, info.is_divergent)
 
     _, found = jax.lax.scan(step, state, jax.random.split(key_for(key, "draws"), draws))
-    return Draws(*found, parameters["step_size"])
+    return NutsDraws(*found, parameters["step_size"])
 
 
-def mixture(log_densities: jax.Array) -> jax.Array:
+def log_mean_exp(log_densities: jax.Array) -> jax.Array:
     """log (1/S) Σ_s p_s, the predictive log density of S draws, from log p_s (S, …)."""
     return jax.nn.logsumexp(log_densities, axis=0) - math.log(len(log_densities))
 
 
-def running_mixture(log_densities: jax.Array, counts: tuple[int, ...]) -> jax.Array:
-    """`mixture` of the first so many draws, for each of the counts: (counts, …)."""
-    return jnp.stack([mixture(log_densities[:count]) for count in counts])
+def running_log_mean_exp(log_densities: jax.Array, counts: tuple[int, ...]) -> jax.Array:
+    """`log_mean_exp` of the first so many draws, for each of the counts: (counts, …)."""
+    return jnp.stack([log_mean_exp(log_densities[:count]) for count in counts])
 
 
-def effective_draws(values: jax.Array) -> jax.Array:
+def effective_sample_size(values: jax.Array) -> jax.Array:
     """Effective number of draws of several chains, from values (chains, draws) of one quantity."""
     return blackjax.diagnostics.effective_sample_size(values)
 
 
-def scale_reduction(values: jax.Array) -> jax.Array:
+def potential_scale_reduction(values: jax.Array) -> jax.Array:
     """Potential scale reduction R̂ of several chains (Gelman and Rubin 1992), from values (chains, draws)."""
     return blackjax.diagnostics.potential_scale_reduction(values)

@@ -28,5 +28,5 @@ def main(arguments: argparse.Namespace) -> int:
         print(f" board: {address}   (Ctrl-C ends it)", flush=True)
         if not arguments.no_browser:
             webbrowser.open(address)
-        board.update_board(shown, stop)
+        board.update_board_until(shown, stop)
     return 0

@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
     return int(bad)
 
 
-def now(config: PaperConfig, scale: str, study: str) -> publish.StudyIdentities | None:
+def now(config: PaperConfig, scale: str, study: str) -> publish.CurrentIdentities | None:
     """What a study would be if it were run now; None when the config has it no more."""
     if study not in config.studies:
         return None

@@ -61,17 +61,17 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         table.add_row(*_cells(line, _name(line, several)))
     where = "this machine"
     if fleet:
-        where = f"{fleet.count} x {fleet.kind.title}" if fleet.count > 1 else fleet.kind.title
+        where = f"{fleet.count} x {fleet.accelerator.title}" if fleet.count > 1 else fleet.accelerator.title
     title = found[0].job.launch.config.slug if len(papers) == 1 else f"{len(papers)} papers"
     screen.print(f"{title} · {found[0].job.launch.scale} scale · on {where}", style="bold")
     screen.print(table, soft_wrap=False)
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
-    if any(line.floor for line in found):
+    if any(line.is_lower_bound for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
-        kind, percent = fleet.kind, 100 * fleet.efficiency
+        kind, percent = fleet.accelerator, 100 * fleet.efficiency
         screen.print(
             f" {kind.title}: {kind.teraflops:.0f} TFLOP/s ({kind.precision}), {kind.gib:.0f} GiB as published, "
             f"{percent:.0f} % of the peak assumed and {STEP_SECONDS * 1e6:.0f} µs or more per step; operations as XLA "
@@ -92,12 +92,14 @@ def _name(line: StudyEstimate, several: bool) -> str:
 def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
     return (
         name,
-        f"{line.replicates} of {line.of}" if line.replicates < line.of else str(line.of),
+        f"{line.replicates} of {line.total_replicates}"
+        if line.replicates < line.total_replicates
+        else str(line.total_replicates),
         str(line.stages),
         f"{line.replicates * line.steps:,}",
         f"{line.replicates * line.flops / 1e9:,.0f}",
         f"{line.gib:.1f} GiB" if line.gib >= 0.1 else f"{line.gib * 1024:.0f} MiB",
-        ("≥ " if line.floor else "") + format_duration(line.minutes),
+        ("≥ " if line.is_lower_bound else "") + format_duration(line.minutes),
         str(line.claims),
         line.source,
     )
@@ -129,7 +131,7 @@ def _refuse(found: Sequence[StudyEstimate], minutes: float) -> None:
 
 def _check(screen: Console) -> int:
     """Every forecast of the ledger beside what happened."""
-    found = cost_ledger.forecast_errors(cost_ledger.read_entries())
+    found = cost_ledger.forecast_error_factors(cost_ledger.read_entries())
     if not found:
         raise BadInput("nothing has been run here yet: the ledger of costs is empty")
     table = Table("run", "forecast", "took", "factor", "estimated from", box=None, pad_edge=False)
@@ -147,15 +149,15 @@ def _document(screen: Console) -> int:
     """Write docs/cost.md anew."""
     from core.report import cost_table
 
-    path = project_root() / cost_table.FILE
+    path = project_root() / cost_table.COST_FILE
     files.write_text(path, cost_table.render_cost_table())
-    screen.print(cost_table.FILE)
+    screen.print(cost_table.COST_FILE)
     return 0
 
 
 def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
     """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
-    found = [own for point in _papers(words) for own in (sweep_command.expand_points(point) if multirun else [point])]
+    found = [own for point in _papers(words) for own in (sweep_command.expand_sweep(point) if multirun else [point])]
     return [(compose.compose_launch(own), tuple(own)) for own in found]
 
 

@@ -35,10 +35,10 @@ def candidate(slug: str, study: str, scale: str) -> publish.PublishableRun:
     return publish.PublishableRun(study, RunFolder(job.identity.name).folder, len(job.numbers), standing(job))
 
 
-def standing(job: jobs.Job) -> publish.StudyIdentities:
+def standing(job: jobs.Job) -> publish.CurrentIdentities:
     """The identities that a study has now."""
     config = job.launch.config
-    return publish.StudyIdentities(
+    return publish.CurrentIdentities(
         job.identity,
         jobs.verdict_identity(config, job.study.name),
         jobs.figures_identity(config),

@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
         except BadInput as error:
             left_out.append(str(error))
     out = Path(arguments.out) if arguments.out else results_folder() / "report"
-    print(site.build(results_folder(), found, out, left_out, asked.of))
+    print(site.build_site(results_folder(), found, out, left_out, asked.freshness_of))
     for line in left_out:
         print(f"left out: {line}")
     if arguments.readme and readme_table.update_readme(project_root() / "README.md", found, results_folder()):

@@ -20,19 +20,19 @@ def main(arguments: argparse.Namespace) -> int:
         print(" nothing waits to be uploaded")
         return 0
     if not arguments.rebuild:
-        upload.check_server()
+        upload.check_wandb_server()
     whole, codes = [], [0]
     for run in runs:
         try:
-            upload.complete_mirror(run, arguments.rebuild)
+            upload.refresh_mirror(run, arguments.rebuild)
             whole.append(run)
         except EncoreError as error:
             codes.append(_told(error))
     print(f" {len(whole)} of {len(runs)} mirrors are whole")
-    address = upload.check_server()
+    address = upload.check_wandb_server()
     for run in whole:
         try:
-            print(f" {run.folder.name}: uploaded to {upload.upload(run) or address}", flush=True)
+            print(f" {run.folder.name}: uploaded to {upload.upload_run(run) or address}", flush=True)
         except EncoreError as error:
             codes.append(_told(error))
     return max(codes)

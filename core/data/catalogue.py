@@ -11,7 +11,7 @@ from core.errors import unknown_name
 
 
 @functools.cache
-def data_sets() -> dict[str, DataSet]:
+def all_data_sets() -> dict[str, DataSet]:
     """Every data set by its name."""
     modules = [
         importlib.import_module(f"{sets.__name__}.{entry.name}") for entry in pkgutil.iter_modules(sets.__path__)
@@ -21,17 +21,17 @@ def data_sets() -> dict[str, DataSet]:
 
 def data_set_names() -> list[str]:
     """Names of all data sets, sorted."""
-    return sorted(data_sets())
+    return sorted(all_data_sets())
 
 
-def describe(name: str) -> DataSet:
+def find_data_set(name: str) -> DataSet:
     """The description of one data set; BadInput with the nearest name when there is none."""
-    if name not in data_sets():
+    if name not in all_data_sets():
         raise unknown_name("data set", name, data_set_names())
-    return data_sets()[name]
+    return all_data_sets()[name]
 
 
-def checksum(name: str) -> str:
+def data_set_checksum(name: str) -> str:
     """One sha256 over the declared checksums of a data set's files; no file is touched."""
-    declared = "".join(f"{file.name} {file.sha256}\n" for file in describe(name).files)
+    declared = "".join(f"{file.name} {file.sha256}\n" for file in find_data_set(name).files)
     return hashlib.sha256(declared.encode()).hexdigest()

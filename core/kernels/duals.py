@@ -1,9 +1,10 @@
 """Dual activations: what an activation makes of a pair of Gaussian pre-activations.
 
-For (u, v) ~ N(0, [[q1, c], [c, q2]]) a dual knows E[s(u)s(v)] and E[s'(u)s'(v)], the two numbers that the recursions of
-infinite width need (Jacot et al. 2018, Theorem 1; Cho and Saul 2009; Williams 1997). Closed forms where they exist;
-`quadrature` for every smooth activation and `hermite` for series. All of them broadcast, follow the dtype of their
-arguments (float32 or float64) and are finite at equal, opposite and vanishing pre-activations, gradients included.
+For (u, v) ~ N(0, [[q1, c], [c, q2]]) a `DualActivation` knows E[s(u)s(v)] and E[s'(u)s'(v)], the two numbers that the
+recursions of infinite width need (Jacot et al. 2018, Theorem 1; Cho and Saul 2009; Williams 1997). Closed forms where
+they exist; `quadrature_dual` for every smooth activation and `hermite_dual` for series. All of them broadcast, follow
+the dtype of their arguments (float32 or float64) and are finite at equal, opposite and vanishing pre-activations,
+gradients included.
 """
 
 import math
@@ -15,28 +16,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Moments = tuple[jax.Array, jax.Array]
+Expectations = tuple[jax.Array, jax.Array]
 
 
 @dataclass(frozen=True)
-class Dual:
-    """An activation `apply` and its `moments(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, static to jit."""
+class DualActivation:
+    """An activation `apply` and `expectations(q1, q2, c) -> (E[s(u)s(v)], E[s'(u)s'(v)])`; hashable, static to jit."""
 
     name: str
     apply: Callable[[jax.Array], jax.Array]
-    moments: Callable[[jax.Array, jax.Array, jax.Array], Moments]
+    expectations: Callable[[jax.Array, jax.Array, jax.Array], Expectations]
 
 
-def _linear(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+def _linear(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Expectations:
     return c, jnp.ones_like(c)
 
 
-def _square(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+def _square(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Expectations:
     # E[u² v²] = q1 q2 + 2 c²; E[2u 2v] = 4 c
     return q1 * q2 + 2 * c**2, 4 * c
 
 
-def _relu(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+def _relu(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Expectations:
     cosine = c * (_inverse_root(q1) * _inverse_root(q2))
     sine, angle = _sine_and_angle(cosine)
     rest = jnp.where(cosine < 0, angle, np.pi - angle)  # π - t, without cancellation for opposite inputs
@@ -44,7 +45,7 @@ def _relu(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
     return _root(q1) * _root(q2) * (sine + rest * cosine) / (2 * np.pi), rest / (2 * np.pi)
 
 
-def _erf(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+def _erf(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Expectations:
     # (1 + 2 q1)(1 + 2 q2) - 4 c², with the difference q1 q2 - c² ≥ 0 kept apart
     determinant = 1 + 2 * (q1 + q2) + 4 * jnp.maximum(q1 * q2 - c**2, 0)
     # E[s s] = 2/π arcsin(2 c / √((1 + 2 q1)(1 + 2 q2))); E[s' s'] = 4/π / √((1 + 2 q1)(1 + 2 q2) - 4 c²)
@@ -52,18 +53,18 @@ def _erf(q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
     return 2 / np.pi * jnp.arctan2(2 * c, root), 4 / np.pi / root
 
 
-linear = Dual("linear", lambda x: x, _linear)
-square = Dual("square", jnp.square, _square)
-relu = Dual("relu", jax.nn.relu, _relu)
-erf = Dual("erf", jax.scipy.special.erf, _erf)
+linear = DualActivation("linear", lambda x: x, _linear)
+square = DualActivation("square", jnp.square, _square)
+relu = DualActivation("relu", jax.nn.relu, _relu)
+erf = DualActivation("erf", jax.scipy.special.erf, _erf)
 
 
 @cache
-def quadrature(
+def quadrature_dual(
     activation: Callable[[jax.Array], jax.Array],
     derivative: Callable[[jax.Array], jax.Array] | None = None,
     degree: int = 100,
-) -> Dual:
+) -> DualActivation:
     """The dual of any smooth elementwise activation, by Gauss-Hermite quadrature with `degree` nodes.
 
     With a_k(q) the coefficients of s(√q z) in normalised Hermite polynomials and ρ = c / √(q1 q2),
@@ -73,11 +74,13 @@ def quadrature(
     none is given.
     """
     slope = derivative or (lambda x: jax.jvp(activation, (x,), (jnp.ones_like(x),))[1])
-    return Dual(getattr(activation, "__name__", "activation"), activation, partial(_mehler, activation, slope, degree))
+    return DualActivation(
+        getattr(activation, "__name__", "activation"), activation, partial(_mehler, activation, slope, degree)
+    )
 
 
 @cache
-def hermite(coefficients: tuple[float, ...]) -> Dual:
+def hermite_dual(coefficients: tuple[float, ...]) -> DualActivation:
     """s(x) = Σ_k a_k h_k(x), h_k the Hermite polynomials that are orthonormal under N(0, 1); exact moments.
 
     At unit variance E[s(u)s(v)] = Σ_k a_k² ρ^k, so that Σ a_k² = 1 normalises.
@@ -86,10 +89,12 @@ def hermite(coefficients: tuple[float, ...]) -> Dual:
     def series(x: jax.Array) -> jax.Array:
         return sum((a * h for a, h in zip(coefficients, _hermite(x, len(coefficients)), strict=True)), 0 * x)
 
-    return quadrature(series, degree=len(coefficients) + 1)
+    return quadrature_dual(series, degree=len(coefficients) + 1)
 
 
-def _mehler(activation: Callable, slope: Callable, degree: int, q1: jax.Array, q2: jax.Array, c: jax.Array) -> Moments:
+def _mehler(
+    activation: Callable, slope: Callable, degree: int, q1: jax.Array, q2: jax.Array, c: jax.Array
+) -> Expectations:
     nodes, weights = np.polynomial.hermite_e.hermegauss(degree)
     projection = np.stack(_hermite(nodes, degree)) * (weights / weights.sum())  # (degree, nodes)
     correlation = jnp.clip(c * (_inverse_root(q1) * _inverse_root(q2)), -1, 1)
@@ -99,7 +104,7 @@ def _mehler(activation: Callable, slope: Callable, degree: int, q1: jax.Array, q
             z = jnp.asarray(nodes, q.dtype).reshape(-1, *[1] * q.ndim)
             return jnp.tensordot(jnp.asarray(projection, q.dtype), function(_root(q)[None] * z), 1)
 
-        def horner(total: jax.Array, pair: Moments) -> tuple[jax.Array, None]:
+        def horner(total: jax.Array, pair: Expectations) -> tuple[jax.Array, None]:
             return total * correlation + pair[0] * pair[1], None
 
         pairs, start = (coefficients(q1), coefficients(q2)), jnp.zeros_like(correlation)
@@ -140,7 +145,7 @@ def _slope_of_inverse_root(q: tuple[jax.Array], change: tuple[jax.Array]) -> tup
     return found, -(found**3) / 2 * change[0]
 
 
-def _sine_and_angle(cosine: jax.Array) -> Moments:
+def _sine_and_angle(cosine: jax.Array) -> tuple[jax.Array, jax.Array]:
     """sin t and t in [0, π/2] for cos t = |cosine|.
 
     A cosine within rounding of 1 counts as 1: the angle is the square root of the difference, and a point would be at

@@ -10,102 +10,117 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput
-from core.kernels.infinite import Kernels
-from core.kernels.solvers import Array, Posterior, Spectrum, between, checked, matching, singular_line, spectrum
+from core.kernels.infinite import KernelPair
+from core.kernels.solvers import (
+    Array,
+    GaussianPosterior,
+    Spectrum,
+    eigendecompose,
+    singular_kernel_message,
+    validate_cross_kernel,
+    validate_kernel,
+    validate_targets,
+)
 
 
 @dataclass(frozen=True)
-class Flow:
-    """Gradient flow on N training points with the kernel Θ; `Flow.of(ntk)` decomposes it once for all times."""
+class GradientFlow:
+    """Gradient flow on N training points with the kernel Θ; `from_kernel(ntk)` decomposes it once for all times."""
 
     kernel: Array
-    parts: Spectrum
+    spectrum: Spectrum
 
     @classmethod
-    def of(cls, ntk: Any) -> "Flow":
-        """The flow of a kernel Θ(X, X), (n, n).
+    def from_kernel(cls, ntk: Any) -> "GradientFlow":
+        """Gradient flow with a kernel Θ(X, X), (n, n).
 
         Raises:
           BadInput: for a kernel that is not square, finite, symmetric and positive semi-definite.
         """
-        return cls(checked(ntk)[0], spectrum(ntk))
+        return cls(validate_kernel(ntk)[0], eigendecompose(ntk))
 
     @property
-    def rates(self) -> Array:
+    def decay_rates(self) -> Array:
         """Eigenvalues of Θ/N, ascending (n,): the error along the k-th eigenvector decays as exp(-rates[k] t)."""
-        return self.parts.values / len(self.kernel)
+        return self.spectrum.values / len(self.kernel)
 
-    def train(self, time: float, targets: Any, start: Any) -> Array:
-        """f_t(X), the shape of the targets y; `start` is f_0(X)."""
-        y = matching(targets, len(self.kernel))
+    def predict_train(self, time: float, targets: Any, initial_outputs: Any) -> Array:
+        """Outputs f_t(X) at the training points, the shape of the targets y; `initial_outputs` are f_0(X)."""
+        y = validate_targets(targets, len(self.kernel))
         # f_t(X) = y + exp(-t Θ/N) (f_0(X) - y)
-        decay = np.where(self.rates > 0, np.exp(-self._time(time) * np.where(self.rates > 0, self.rates, 1)), 1)
-        return y + self._spectral(decay, matching(start, len(y)) - y)
+        decay = np.where(
+            self.decay_rates > 0,
+            np.exp(-self._check_time(time) * np.where(self.decay_rates > 0, self.decay_rates, 1)),
+            1,
+        )
+        return y + self._apply_in_eigenbasis(decay, validate_targets(initial_outputs, len(y)) - y)
 
-    def test(self, time: float, targets: Any, start: Any, cross: Any, test_start: Any) -> Array:
-        """f_t(x) at m test points, (m,) or (m, outputs).
+    def predict_test(self, time: float, targets: Any, initial_train: Any, cross_ntk: Any, initial_test: Any) -> Array:
+        """Outputs f_t(x) at m test points, (m,) or (m, outputs).
 
         Args:
           time: learning rate times steps; may be infinite.
           targets: y, (n,) or (n, outputs).
-          start: f_0(X), the shape of the targets.
-          cross: Θ(x, X), (m, n).
-          test_start: f_0(x), (m,) or (m, outputs).
+          initial_train: f_0(X), the shape of the targets.
+          cross_ntk: Θ(x, X), (m, n).
+          initial_test: f_0(x), (m,) or (m, outputs).
 
         Raises:
           BadInput: for infinite time and a singular kernel, as of duplicate points; or for shapes that do not fit.
         """
-        y = matching(targets, len(self.kernel))
+        y = validate_targets(targets, len(self.kernel))
         # f_t(x) = f_0(x) + Θ(x,X) Θ⁻¹ (I - exp(-t Θ/N)) (y - f_0(X))
-        moved = self._spectral(self._gain(time), y - matching(start, len(y)))
-        return np.asarray(test_start, float) + between(cross, len(y)) @ moved
+        moved = self._apply_in_eigenbasis(self._gain(time), y - validate_targets(initial_train, len(y)))
+        return np.asarray(initial_test, float) + validate_cross_kernel(cross_ntk, len(y)) @ moved
 
-    def law(self, time: float, targets: Any, train: Any, cross: Kernels, test: Any) -> Posterior:
-        """The law of the trained infinitely wide network at test points, over initialisations.
+    def predictive_distribution(
+        self, time: float, targets: Any, train_nngp: Any, cross: KernelPair, test_nngp: Any
+    ) -> GaussianPosterior:
+        """The Gaussian distribution, over initialisations, of the trained infinitely wide network at test points.
 
         Args:
           time: learning rate times steps; may be infinite.
           targets: y, (n,) or (n, outputs).
-          train: NNGP kernel S(X, X), (n, n).
+          train_nngp: NNGP kernel S(X, X), (n, n).
           cross: Θ(x, X) and S(x, X), (m, n) each.
-          test: NNGP kernel S(x, x), (m, m).
+          test_nngp: NNGP kernel S(x, x), (m, m).
         """
-        y, inner = matching(targets, len(self.kernel)), checked(train)[0]
-        ntk, nngp = between(cross.ntk, len(y)), between(cross.nngp, len(y))
+        y, inner = validate_targets(targets, len(self.kernel)), validate_kernel(train_nngp)[0]
+        ntk, nngp = validate_cross_kernel(cross.ntk, len(y)), validate_cross_kernel(cross.nngp, len(y))
         # A = Θ(x,X) Θ⁻¹ (I - exp(-t Θ/N));  mean = A y;  cov = S(x,x) - A S(X,x) - (A S(X,x))ᵀ + A S(X,X) Aᵀ
-        a = self._spectral(self._gain(time), ntk.T).T
+        a = self._apply_in_eigenbasis(self._gain(time), ntk.T).T
         mixed = a @ nngp.T
-        return Posterior(a @ y, np.asarray(test, float) - mixed - mixed.T + a @ inner @ a.T)
+        return GaussianPosterior(a @ y, np.asarray(test_nngp, float) - mixed - mixed.T + a @ inner @ a.T)
 
-    def _time(self, time: float) -> float:
+    def _check_time(self, time: float) -> float:
         if not time >= 0:
             raise BadInput(f"time must be 0 or more, not {time}")
         return float(time)
 
     def _gain(self, time: float) -> Array:
         """(1 - exp(-t λ/N)) / λ for every eigenvalue λ of Θ; t/N at λ = 0."""
-        n, time = len(self.kernel), self._time(time)
+        n, time = len(self.kernel), self._check_time(time)
         if np.isinf(time):
-            if self.parts.singular:
-                raise BadInput(singular_line(self.kernel))
-            return 1 / self.parts.values
-        safe = np.where(self.rates > 0, self.rates, 1)
-        return np.where(self.rates > 0, -np.expm1(-time * safe) / safe, time) / n
+            if self.spectrum.is_singular:
+                raise BadInput(singular_kernel_message(self.kernel))
+            return 1 / self.spectrum.values
+        safe = np.where(self.decay_rates > 0, self.decay_rates, 1)
+        return np.where(self.decay_rates > 0, -np.expm1(-time * safe) / safe, time) / n
 
-    def _spectral(self, scales: Array, of: Array) -> Array:
-        """U diag(scales) Uᵀ applied to `of`, (n,) or (n, k)."""
-        along = self.parts.vectors.T @ of
-        return self.parts.vectors @ (scales.reshape(-1, *[1] * (along.ndim - 1)) * along)
+    def _apply_in_eigenbasis(self, scales: Array, values: Array) -> Array:
+        """U diag(scales) Uᵀ applied to `values`, (n,) or (n, k)."""
+        along = self.spectrum.vectors.T @ values
+        return self.spectrum.vectors @ (scales.reshape(-1, *[1] * (along.ndim - 1)) * along)
 
 
-def largest_learning_rate(ntk: Any) -> float:
+def max_stable_learning_rate(ntk: Any) -> float:
     """2 / λ_max(Θ/N), at and beyond which gradient descent on 1/(2N) Σ (f - y)² diverges."""
-    kernel, _ = checked(ntk)
+    kernel, _ = validate_kernel(ntk)
     return float(2 * len(kernel) / np.linalg.eigvalsh(kernel)[-1])
 
 
 def check_learning_rate(learning_rate: float, ntk: Any) -> None:
     """Raise BadInput unless gradient descent with this kernel converges at this learning rate."""
-    bound = largest_learning_rate(ntk)
+    bound = max_stable_learning_rate(ntk)
     if not 0 < learning_rate < bound:
         raise BadInput(f"learning rate {learning_rate:g} is outside (0, {bound:.4g}), where gradient descent is stable")

@@ -1,6 +1,6 @@
 """Tangent kernels of finite networks: Θ(x, x')_{op} = ∂f_o(x)·∂f_p(x') over all parameters (Jacot et al. 2018, eq. 4).
 
-Three ways give the same numbers at different costs (after Novak et al. 2022). For N points, o outputs, P parameters,
+Three methods give the same numbers at different costs (after Novak et al. 2022). For N points, o outputs, P parameters,
 F operations of one forward pass and layers of width w_l:
 
 - `jacobian` contracts Jacobians: N² o² P operations, N o P numbers in memory.
@@ -10,7 +10,7 @@ F operations of one forward pass and layers of width w_l:
   Θ = Σ_l (δ_l(x)·δ_l(x')) (a_l(x)·a_l(x')), δ_l the derivative by the outputs of layer l and a_l its inputs; N² o² w_l
   operations, N o w_l numbers. A layer may be used several times.
 
-Inputs are cut into blocks so that what a way holds at a time stays below a bound; of a symmetric kernel only blocks
+Inputs are cut into blocks so that what a method holds at a time stays below a bound; of a symmetric kernel only blocks
 on and above the diagonal are computed. `apply` treats its inputs independently of each other (no batch statistics).
 """
 
@@ -23,15 +23,15 @@ import jax
 import jax.numpy as jnp
 
 from core.errors import BadInput, unknown_name
-from core.kernels import layers
-from core.kernels.linear import Apply
+from core.kernels import layerwise
+from core.kernels.linearisation import Apply
 
 Outputs = Literal["all", "trace"] | int
 GIB = 2.0**30
-TILE_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
+MIN_TILE_ROWS = 128  # points times outputs; matrix products of fewer rows are slow
 
 
-class Way(NamedTuple):
+class KernelMethod(NamedTuple):
     """A kernel as a contraction of features of its inputs: pytrees whose leaves have the points as their first axis."""
 
     features: Callable[[Apply, Any, jax.Array, Outputs], Any]  # of apply, params, x, outputs
@@ -40,30 +40,31 @@ class Way(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one way costs, and how the work is cut."""
+class MethodCost:
+    """What one method costs, and how the work is cut."""
 
     flops: float  # floating-point operations
     gib: float  # held beside parameters and inputs
     block: int  # points whose features are held at a time, of either side
     tiles: int  # of a block on the diagonal
-    refused: str = ""  # why this way is not possible
+    infeasible_reason: str = ""  # why this method is not possible; empty where it is
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """The cost of every way, and the cheapest possible one."""
+class CostEstimate:
+    """The cost of every method, and the name of the cheapest possible one, empty where none is."""
 
-    costs: dict[str, Cost]
-    choice: str
+    costs: dict[str, MethodCost]
+    cheapest: str
 
     def __str__(self) -> str:
-        """One line per way."""
-        return "\n".join(
-            f"{name:9} {cost.refused or f'{cost.flops / 1e9:10.3g} GFLOP {cost.gib:8.3g} GiB, blocks of {cost.block}'}"
-            + (" (chosen)" if name == self.choice else "")
-            for name, cost in self.costs.items()
-        )
+        """One line per method."""
+        lines = []
+        for name, cost in self.costs.items():
+            needs = f"{cost.flops / 1e9:10.3g} GFLOP {cost.gib:8.3g} GiB, blocks of {cost.block}"
+            chosen = " (chosen)" if name == self.cheapest else ""
+            lines.append(f"{name:9} {cost.infeasible_reason or needs}{chosen}")
+        return "\n".join(lines)
 
 
 def empirical_ntk(
@@ -83,7 +84,7 @@ def empirical_ntk(
       params: any pytree of arrays, for instance the variables of a flax module.
       x1: inputs (n1, ...).
       x2: inputs (n2, ...), or None for x1 itself.
-      method: "jacobian", "products", "layers", or "auto" for the cheapest that is possible (see `estimate`).
+      method: "jacobian", "products", "layers", or "auto" for the cheapest that is possible (see `estimate_cost`).
       outputs: "all" pairs of outputs, the number of one output, or "trace": the mean of Θ_oo over outputs o.
       memory_gib: bound on what is held beside parameters and inputs, the result included.
 
@@ -93,19 +94,19 @@ def empirical_ntk(
     Raises:
       BadInput: for shapes that do not fit, a method that is not possible, or too little memory.
     """
-    found = estimate(apply, params, x1, x2, outputs=outputs, memory_gib=memory_gib)
-    if method not in ("auto", *WAYS):
-        raise unknown_name("method", method, ("auto", *WAYS))
-    name = found.choice if method == "auto" else method
-    if not name or found.costs[name].refused:
+    found = estimate_cost(apply, params, x1, x2, outputs=outputs, memory_gib=memory_gib)
+    if method not in ("auto", *METHODS):
+        raise unknown_name("method", method, ("auto", *METHODS))
+    name = found.cheapest if method == "auto" else method
+    if not name or found.costs[name].infeasible_reason:
         reasons = found.costs.items() if not name else [(name, found.costs[name])]
-        possible = [other for other, cost in found.costs.items() if not cost.refused]
+        possible = [other for other, cost in found.costs.items() if not cost.infeasible_reason]
         hint = f"; possible: {', '.join(possible)}" if possible else ""
-        raise BadInput("; ".join(f"{way}: {cost.refused}" for way, cost in reasons) + hint)
-    return _blocked(name, found.costs[name], apply, params, x1, x2, outputs)
+        raise BadInput("; ".join(f"{each}: {cost.infeasible_reason}" for each, cost in reasons) + hint)
+    return _compute_in_blocks(name, found.costs[name], apply, params, x1, x2, outputs)
 
 
-def estimate(
+def estimate_cost(
     apply: Apply,
     params: Any,
     x1: jax.Array,
@@ -113,14 +114,14 @@ def estimate(
     *,
     outputs: Outputs = "all",
     memory_gib: float = 2.0,
-) -> Estimate:
-    """What `empirical_ntk` would cost each way, from shapes alone; arguments as there."""
+) -> CostEstimate:
+    """What `empirical_ntk` would cost by each method, from shapes alone; arguments as there."""
     if x2 is not None and x1.shape[1:] != x2.shape[1:]:
         raise BadInput(f"inputs must be alike, not {x1.shape} and {x2.shape}")
     n1, n2 = len(x1), len(x1 if x2 is None else x2)
     leaves, structure = jax.tree.flatten(jax.tree.map(_shape, params))
     found = _sizes(apply, structure, tuple(leaves), jax.ShapeDtypeStruct((1, *x1.shape[1:]), x1.dtype))
-    o, size, width = found.outputs, found.parameters, found.dense.inputs + found.dense.outputs
+    o, size, width = found.outputs, found.parameters, found.layer_sizes.input_size + found.layer_sizes.output_size
     if isinstance(outputs, int) and not 0 <= outputs < o:
         raise BadInput(f"the network has outputs 0 to {o - 1}, and not {outputs}")
     if isinstance(outputs, str) and outputs not in ("all", "trace"):
@@ -134,7 +135,7 @@ def estimate(
         "products": (0, seen * (2 + 2 / n1) * found.forward, 3 * size, 8 * seen * width),
         "layers": (
             points * (1 + seen) * found.forward,
-            2.0 * (pairs * found.dense.outputs + found.dense.inputs),
+            2.0 * (pairs * found.layer_sizes.output_size + found.layer_sizes.input_size),
             size // 2,
             3 * (1 + seen) * width,
         ),
@@ -146,58 +147,62 @@ def estimate(
         each = 2 * each + 3 * pairs * min(n1, n2)
         block = min(max(n1, n2), int((memory_gib / item - kept - fixed) // each))
         gib = item * (kept + fixed + max(block, 1) * each)
-        refused = found.dense.refused if name == "layers" else ""
-        if not refused and block < 1:
-            refused = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
-        tiles = max(1, min(WAYS[name].tiles, block * (o if outputs == "all" else 1) // TILE_ROWS, block))
+        infeasible = found.layer_sizes.infeasible_reason if name == "layers" else ""
+        if not infeasible and block < 1:
+            infeasible = f"needs {gib:.3g} GiB even in blocks of one point, more than memory_gib={memory_gib:g}"
+        tiles = max(1, min(METHODS[name].tiles, block * (o if outputs == "all" else 1) // MIN_TILE_ROWS, block))
         computed = (1 + block / n1 / tiles) / 2 if x2 is None else 1  # share of the pairs
-        costs[name] = Cost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), tiles, refused)
-    possible = {name: cost.flops for name, cost in costs.items() if not cost.refused}
-    return Estimate(costs, min(possible, key=possible.__getitem__) if possible else "")
+        costs[name] = MethodCost(flops + n1 * n2 * computed * contraction, gib, max(block, 1), tiles, infeasible)
+    possible = {name: cost.flops for name, cost in costs.items() if not cost.infeasible_reason}
+    return CostEstimate(costs, min(possible, key=possible.__getitem__) if possible else "")
 
 
-class Sizes(NamedTuple):
+class NetworkSizes(NamedTuple):
     """What the costs of a network's kernel follow from."""
 
     outputs: int
     itemsize: int  # bytes of a number
     parameters: int
     forward: float  # operations for one input
-    dense: layers.Survey
+    layer_sizes: layerwise.LayerInspection
 
 
 @lru_cache(maxsize=64)
-def _sizes(apply: Apply, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...], one: jax.ShapeDtypeStruct) -> Sizes:
+def _sizes(
+    apply: Apply, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...], one: jax.ShapeDtypeStruct
+) -> NetworkSizes:
     params = jax.tree.unflatten(structure, leaves)
     result = jax.eval_shape(apply, params, one)
     if result.ndim != 2:
         raise BadInput(f"a network must give (n, outputs), not {result.shape} for one input")
     size = sum(leaf.size for leaf in leaves)
     flops = (jax.jit(apply).lower(params, one).cost_analysis() or {}).get("flops", 2.0 * size)
-    return Sizes(result.shape[1], result.dtype.itemsize, size, flops, layers.survey(apply, params, one))
+    return NetworkSizes(
+        result.shape[1], result.dtype.itemsize, size, flops, layerwise.inspect_layers(apply, params, one)
+    )
 
 
 def _shape(array: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(jnp.shape(array), jnp.result_type(array))
 
 
-def _blocked(
-    name: str, cost: Cost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
+def _compute_in_blocks(
+    name: str, cost: MethodCost, apply: Apply, params: Any, x1: jax.Array, x2: jax.Array | None, outputs: Outputs
 ) -> jax.Array:
     """The kernel from blocks of inputs, of a symmetric one only those on and below the diagonal."""
-    way = WAYS[name]
+    method = METHODS[name]
 
     def part(i: int, j: int) -> jax.Array:
         if x2 is None and i == j:
             return _symmetric(name, cost.tiles, apply, params, right, outputs)
-        return way.contract(apply, params, way.features(apply, params, rows[i], outputs), right, outputs)
+        return method.contract(apply, params, method.features(apply, params, rows[i], outputs), right, outputs)
 
     rows, columns = (_cut(x, cost.block) for x in (x1, x1 if x2 is None else x2))
     found: list[jax.Array] = []
     for j, two in enumerate(columns):
-        right = way.features(apply, params, two, outputs)
+        right = method.features(apply, params, two, outputs)
         found.append(jnp.concatenate([part(i, j) for i in range(j if x2 is None else 0, len(rows))]))
-    return _mirrored(found) if x2 is None and len(found) > 1 else jnp.concatenate(found, 1)
+    return _mirror_triangle(found) if x2 is None and len(found) > 1 else jnp.concatenate(found, 1)
 
 
 @partial(jax.jit, static_argnames=("name", "tiles", "apply", "outputs"))
@@ -210,13 +215,13 @@ def _symmetric(name: str, tiles: int, apply: Apply, params: Any, features: Any, 
         for part in zip(*(jnp.split(leaf, cuts) for leaf in jax.tree.leaves(features)), strict=True)
     ]
     found = [
-        jnp.concatenate([WAYS[name].contract(apply, params, left, right, outputs) for left in parts[j:]])
+        jnp.concatenate([METHODS[name].contract(apply, params, left, right, outputs) for left in parts[j:]])
         for j, right in enumerate(parts)
     ]
-    return _mirrored(found) if tiles > 1 else found[0]
+    return _mirror_triangle(found) if tiles > 1 else found[0]
 
 
-def _mirrored(columns: list[jax.Array]) -> jax.Array:
+def _mirror_triangle(columns: list[jax.Array]) -> jax.Array:
     """The symmetric matrix of which `columns` hold what is below the diagonal, each from its first point on."""
     starts = [len(columns[0]) - len(column) for column in columns]
 
@@ -232,14 +237,14 @@ def _cut(x: jax.Array, block: int) -> list[jax.Array]:
     return [x[start : start + block] for start in range(0, len(x), block)]
 
 
-def _chosen(apply: Apply, outputs: Outputs) -> Apply:
+def _select_outputs(apply: Apply, outputs: Outputs) -> Apply:
     """The network reduced to the outputs that are differentiated."""
     if isinstance(outputs, int):
         return lambda params, x: apply(params, x)[:, outputs : outputs + 1]
     return apply
 
 
-def _reduced(kernel: jax.Array, outputs: Outputs) -> jax.Array:
+def _reduce_outputs(kernel: jax.Array, outputs: Outputs) -> jax.Array:
     """The shape that was asked for, from (n1, n2, o, o)."""
     if outputs == "all":
         return kernel
@@ -252,7 +257,7 @@ _compiled = partial(jax.jit, static_argnames=("apply", "outputs"))
 @_compiled
 def _jacobian(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
     """J(x): for every parameter array (n, o, size)."""
-    network = _chosen(apply, outputs)
+    network = _select_outputs(apply, outputs)
     found = jax.vmap(lambda one: jax.jacrev(lambda p: network(p, one[None])[0])(params))(x)
     return jax.tree.map(lambda leaf, p: leaf.reshape(*leaf.shape[: leaf.ndim - p.ndim], -1), found, params)
 
@@ -271,7 +276,7 @@ def _inputs(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> jax.Ar
 
 @_compiled
 def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outputs: Outputs) -> jax.Array:
-    network = _chosen(apply, outputs)
+    network = _select_outputs(apply, outputs)
     _, push = jax.linearize(lambda p: network(p, left), params)
 
     def columns(one: jax.Array) -> jax.Array:
@@ -279,21 +284,21 @@ def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outp
         value, pull = jax.vjp(lambda p: network(p, one[None])[0], params)
         return jax.lax.map(lambda e: push(*pull(e)), jnp.eye(len(value), dtype=value.dtype))
 
-    return _reduced(jax.lax.map(columns, right).transpose(2, 0, 3, 1), outputs)
+    return _reduce_outputs(jax.lax.map(columns, right).transpose(2, 0, 3, 1), outputs)
 
 
 @_compiled
 def _layer_features(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> Any:
-    return layers.features(_chosen(apply, outputs), params, x)
+    return layerwise.layer_features(_select_outputs(apply, outputs), params, x)
 
 
 @_compiled
 def _contract_layers(apply: Apply, params: Any, left: Any, right: Any, outputs: Outputs) -> jax.Array:
-    return layers.contract(left, right, outputs == "all")
+    return layerwise.contract_layers(left, right, outputs == "all")
 
 
-WAYS = {
-    "jacobian": Way(_jacobian, _contract_jacobians, tiles=4),
-    "products": Way(_inputs, _multiply, tiles=2),
-    "layers": Way(_layer_features, _contract_layers, tiles=4),
+METHODS = {
+    "jacobian": KernelMethod(_jacobian, _contract_jacobians, tiles=4),
+    "products": KernelMethod(_inputs, _multiply, tiles=2),
+    "layers": KernelMethod(_layer_features, _contract_layers, tiles=4),
 }

@@ -9,27 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.errors import BadInput
-from core.kernels.duals import Dual
+from core.kernels.duals import DualActivation
 
 TILE, LANES = 400, 16  # most points on a side, so that a tile stays in the cache; and of what that is a multiple
 
 
-class Kernels(NamedTuple):
+class KernelPair(NamedTuple):
     """The covariance of the outputs at random initialisation, and the neural tangent kernel; both (n1, n2)."""
 
     nngp: jax.Array
     ntk: jax.Array
 
 
-def fully_connected(
+def fully_connected_kernels(
     x1: jax.Array,
     x2: jax.Array | None = None,
     *,
     depth: int,
-    activation: Dual,
+    activation: DualActivation,
     weight_variance: float = 1.0,
     bias_variance: float = 0.0,
-) -> Kernels:
+) -> KernelPair:
     """Kernels of pre_{l+1} = √(weight_variance/n_l) W_l a_l + √bias_variance b_l, a_l = s(pre_l), W and b ~ N(0, 1).
 
     Args:
@@ -56,18 +56,23 @@ def fully_connected(
 
 @partial(jax.jit, static_argnames=("depth", "activation"))
 def _recursion(
-    x1: jax.Array, x2: jax.Array | None, depth: int, activation: Dual, weight_variance: float, bias_variance: float
-) -> Kernels:
+    x1: jax.Array,
+    x2: jax.Array | None,
+    depth: int,
+    activation: DualActivation,
+    weight_variance: float,
+    bias_variance: float,
+) -> KernelPair:
     symmetric, width = x2 is None, x1.shape[1]
 
     def variances(x: jax.Array) -> jax.Array:  # S_l(x, x) for every l: (n, depth)
         found = [weight_variance * (x**2).mean(1) + bias_variance]
         for _ in range(depth - 1):
             q = found[-1]
-            found.append(weight_variance * activation.moments(q, q, q)[0] + bias_variance)
+            found.append(weight_variance * activation.expectations(q, q, q)[0] + bias_variance)
         return jnp.stack(found, 1)
 
-    def tile(rows: Points, columns: Points) -> Kernels:
+    def tile(rows: TilePoints, columns: TilePoints) -> KernelPair:
         # S_1 = σ² x·x'/n_0 + β²;  Θ_1 = S_1
         nngp = weight_variance * (rows.x @ columns.x.T) / width + bias_variance
         if symmetric:  # a point has correlation 1 with itself in spite of rounding
@@ -76,16 +81,16 @@ def _recursion(
         for layer in range(depth - 1):
             # S_{l+1} = σ² E[s(u)s(v)] + β²;  Θ_{l+1} = S_{l+1} + σ² Θ_l E[s'(u)s'(v)],  (u, v) ~ N(0, S_l)
             q1, q2 = rows.variances[:, layer], columns.variances[:, layer]
-            values, slopes = activation.moments(q1[:, None], q2[None], nngp)
+            values, slopes = activation.expectations(q1[:, None], q2[None], nngp)
             nngp = weight_variance * values + bias_variance
             ntk = nngp + weight_variance * ntk * slopes
-        return Kernels(nngp, ntk)
+        return KernelPair(nngp, ntk)
 
-    one, two = (Points(x, variances(x), jnp.arange(len(x))) for x in (x1, x1 if x2 is None else x2))
+    one, two = (TilePoints(x, variances(x), jnp.arange(len(x))) for x in (x1, x1 if x2 is None else x2))
     return _by_tiles(tile, one, two, symmetric)
 
 
-class Points(NamedTuple):
+class TilePoints(NamedTuple):
     """Inputs (n, features), the variances of their pre-activations (n, depth), and their numbers (n,)."""
 
     x: jax.Array
@@ -93,7 +98,9 @@ class Points(NamedTuple):
     number: jax.Array
 
 
-def _by_tiles(tile: Callable[[Points, Points], Kernels], one: Points, two: Points, symmetric: bool) -> Kernels:
+def _by_tiles(
+    tile: Callable[[TilePoints, TilePoints], KernelPair], one: TilePoints, two: TilePoints, symmetric: bool
+) -> KernelPair:
     """Both kernels from tiles that stay in the cache; of symmetric ones no tile above the diagonal."""
     n1, n2 = len(one.number), len(two.number)
     if max(n1, n2) <= TILE:
@@ -102,7 +109,7 @@ def _by_tiles(tile: Callable[[Points, Points], Kernels], one: Points, two: Point
     (k1, size1), (k2, size2) = one.number.shape, two.number.shape
     places = np.array([(i, j) for i in range(k1) for j in range(k2) if i >= j or not symmetric])
 
-    def part(place: jax.Array) -> Kernels:
+    def part(place: jax.Array) -> KernelPair:
         return tile(*(jax.tree.map(lambda a, k=k: a[k], points) for points, k in zip((one, two), place, strict=True)))
 
     number = np.zeros((k1, k2), int)  # of the tile that holds each block, transposed above the diagonal
@@ -120,7 +127,7 @@ def _by_tiles(tile: Callable[[Points, Points], Kernels], one: Points, two: Point
     return jax.tree.map(whole, jax.lax.map(part, jnp.asarray(places)))
 
 
-def _cut(points: Points) -> Points:
+def _cut(points: TilePoints) -> TilePoints:
     """Points in as few equal parts of at most TILE as possible: a new first axis; zeros fill up."""
     n = len(points.number)
     parts = -(-n // TILE)

@@ -1,4 +1,4 @@
-"""What one solves with kernels: Gaussian processes, kernel ridge regression, kernel principal components.
+"""Solvers on kernel matrices: Gaussian processes, kernel ridge regression, kernel principal components.
 
 Everything is computed on the host in float64, whatever the precision of the kernels, because the small eigenvalues
 that decide long times and small ridges are lost in float32. Kernels are (n, n), targets (n,) or (n, outputs).
@@ -15,7 +15,7 @@ from core.errors import BadInput
 Array = np.ndarray
 
 
-def checked(kernel: Any) -> tuple[Array, float]:
+def validate_kernel(kernel: Any) -> tuple[Array, float]:
     """The kernel (n, n) in float64, and the relative rounding error that its own precision leaves in eigenvalues.
 
     Raises:
@@ -44,18 +44,18 @@ class Spectrum:
     tolerance: float
 
     @property
-    def singular(self) -> bool:
+    def is_singular(self) -> bool:
         """Whether the smallest eigenvalue is nothing but rounding error."""
         return bool(self.values[0] <= self.tolerance * self.values[-1])
 
 
-def spectrum(kernel: Any) -> Spectrum:
+def eigendecompose(kernel: Any) -> Spectrum:
     """The eigendecomposition of a kernel (n, n).
 
     Raises:
-      BadInput: for a kernel that `checked` refuses, or with an eigenvalue below zero by more than rounding.
+      BadInput: for a kernel that `validate_kernel` refuses, or with an eigenvalue below zero by more than rounding.
     """
-    kernel, tolerance = checked(kernel)
+    kernel, tolerance = validate_kernel(kernel)
     values, vectors = linalg.eigh(kernel)
     if values[0] < -tolerance * values[-1]:
         raise BadInput(f"the kernel is indefinite: its eigenvalues go from {values[0]:.3g} to {values[-1]:.3g}")
@@ -71,18 +71,18 @@ def cholesky(kernel: Any, ridge: float = 0.0) -> Array:
     """
     if not ridge >= 0:
         raise BadInput(f"the ridge must be 0 or more, not {ridge}")
-    kernel, tolerance = checked(kernel)
+    kernel, tolerance = validate_kernel(kernel)
     try:
         factor = linalg.cholesky(kernel + ridge * np.eye(len(kernel)), lower=True)
     except linalg.LinAlgError:
         factor = np.zeros_like(kernel)
     pivots = factor.diagonal() ** 2
     if pivots.min() <= tolerance * kernel.diagonal().max() / 10:
-        raise BadInput(singular_line(kernel, ridge))
+        raise BadInput(singular_kernel_message(kernel, ridge))
     return factor
 
 
-def singular_line(kernel: Array, ridge: float = 0.0) -> str:
+def singular_kernel_message(kernel: Array, ridge: float = 0.0) -> str:
     """The error of a kernel that cannot be inverted, with two points that coincide for it, if any do."""
     line = f"the kernel of {len(kernel)} points is singular" + (f" with ridge {ridge:g}" if ridge else "")
     scale = kernel.diagonal()
@@ -93,35 +93,37 @@ def singular_line(kernel: Array, ridge: float = 0.0) -> str:
     return line + "; add a ridge" + ("" if ridge else f" such as {1e-6 * scale.mean():.2g}") + ", or leave points out"
 
 
-def kernel_ridge(kernel: Any, targets: Any, ridge: float = 0.0) -> Array:
+def kernel_ridge_coefficients(kernel: Any, targets: Any, ridge: float = 0.0) -> Array:
     """α = (K + ridge I)⁻¹ y, so that predictions are K(x, X) α; the shape of the targets."""
     factor = cholesky(kernel, ridge)
-    return linalg.cho_solve((factor, True), matching(targets, len(factor)))
+    return linalg.cho_solve((factor, True), validate_targets(targets, len(factor)))
 
 
-def ridge_path(kernel: Any, targets: Any, ridges: Any) -> Array:
-    """α of `kernel_ridge` for many ridges by one eigendecomposition: (ridges, *targets.shape)."""
-    ridges, parts = np.asarray(ridges, float), spectrum(kernel)
-    targets = matching(targets, len(parts.values))
+def kernel_ridge_path(kernel: Any, targets: Any, ridges: Any) -> Array:
+    """α of `kernel_ridge_coefficients` for many ridges by one eigendecomposition: (ridges, *targets.shape)."""
+    ridges, decomposition = np.asarray(ridges, float), eigendecompose(kernel)
+    targets = validate_targets(targets, len(decomposition.values))
     if not (ridges >= 0).all():
         raise BadInput(f"every ridge must be 0 or more, not {ridges.min()}")
-    if parts.singular and (ridges <= parts.tolerance * parts.values[-1]).any():
-        raise BadInput(singular_line(checked(kernel)[0], float(ridges.min())))
+    if decomposition.is_singular and (ridges <= decomposition.tolerance * decomposition.values[-1]).any():
+        raise BadInput(singular_kernel_message(validate_kernel(kernel)[0], float(ridges.min())))
     # (K + r I)⁻¹ y = U (Λ + r)⁻¹ Uᵀ y
-    along = parts.vectors.T @ targets.reshape(len(targets), -1)
-    scaled = along[None] / (parts.values[None] + ridges[:, None])[..., None]
-    return (parts.vectors @ scaled).reshape(len(ridges), *targets.shape)
+    along = decomposition.vectors.T @ targets.reshape(len(targets), -1)
+    scaled = along[None] / (decomposition.values[None] + ridges[:, None])[..., None]
+    return (decomposition.vectors @ scaled).reshape(len(ridges), *targets.shape)
 
 
 @dataclass(frozen=True)
-class Posterior:
+class GaussianPosterior:
     """Mean (m,) or (m, outputs) and covariance (m, m) of a Gaussian process at test points."""
 
     mean: Array
     covariance: Array
 
 
-def gaussian_process(kernel: Any, cross: Any, test: Any, targets: Any, noise: float = 0.0) -> Posterior:
+def gaussian_process_posterior(
+    kernel: Any, cross: Any, test: Any, targets: Any, noise: float = 0.0
+) -> GaussianPosterior:
     """The posterior of a Gaussian process with mean 0.
 
     Args:
@@ -132,17 +134,17 @@ def gaussian_process(kernel: Any, cross: Any, test: Any, targets: Any, noise: fl
       noise: variance of independent noise in the targets, or a small jitter.
     """
     factor = cholesky(kernel, noise)
-    cross = between(cross, len(factor))
+    cross = validate_cross_kernel(cross, len(factor))
     # mean = K(x,X) (K + noise)⁻¹ y;  cov = K(x,x) - K(x,X) (K + noise)⁻¹ K(X,x)
     half = linalg.solve_triangular(factor, cross.T, lower=True)
-    mean = cross @ linalg.cho_solve((factor, True), matching(targets, len(factor)))
-    return Posterior(mean, np.asarray(test, float) - half.T @ half)
+    mean = cross @ linalg.cho_solve((factor, True), validate_targets(targets, len(factor)))
+    return GaussianPosterior(mean, np.asarray(test, float) - half.T @ half)
 
 
 def log_marginal_likelihood(kernel: Any, targets: Any, noise: float = 0.0) -> float:
     """log N(y; 0, K + noise I), summed over outputs."""
     factor = cholesky(kernel, noise)
-    y = matching(targets, len(factor)).reshape(len(factor), -1)
+    y = validate_targets(targets, len(factor)).reshape(len(factor), -1)
     # -yᵀ(K + noise)⁻¹y/2 - log det(K + noise)/2 - n log(2π)/2
     whitened = linalg.solve_triangular(factor, y, lower=True)
     constant = np.log(factor.diagonal()).sum() + len(factor) * np.log(2 * np.pi) / 2
@@ -161,7 +163,7 @@ def kernel_pca(kernel: Any, components: int, centred: bool = False) -> tuple[Arr
       Eigenvalues of K/n, descending, (components,); and the components (n, components), each of unit mean square over
       the points and positive where it is largest.
     """
-    kernel, _ = checked(kernel)
+    kernel, _ = validate_kernel(kernel)
     n = len(kernel)
     if not 1 <= components <= n:
         raise BadInput(f"a kernel of {n} points has 1 to {n} components, not {components}")
@@ -174,16 +176,16 @@ def kernel_pca(kernel: Any, components: int, centred: bool = False) -> tuple[Arr
     return values, vectors * np.sign(largest)
 
 
-def matching(targets: Any, n: int) -> Array:
-    """Targets in float64, (n,) or (n, outputs)."""
+def validate_targets(targets: Any, n: int) -> Array:
+    """Targets in float64, (n,) or (n, outputs); BadInput where there are not n of them."""
     y = np.asarray(targets, float)
     if y.ndim not in (1, 2) or len(y) != n:
         raise BadInput(f"targets must be ({n},) or ({n}, outputs), as the kernel has {n} points, not {y.shape}")
     return y
 
 
-def between(cross: Any, n: int) -> Array:
-    """A kernel between test and training points in float64, (m, n)."""
+def validate_cross_kernel(cross: Any, n: int) -> Array:
+    """A kernel between test and n training points in float64, (m, n); BadInput for another shape."""
     k = np.asarray(cross, float)
     if k.ndim != 2 or k.shape[1] != n:
         raise BadInput(f"a kernel between test and training points must be (m, {n}), not {k.shape}")

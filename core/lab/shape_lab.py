@@ -106,7 +106,7 @@ class ShapeLab:
 
     def data(self, name: str) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes of a data set, from the catalogue."""
-        arrays = catalogue.describe(name).arrays
+        arrays = catalogue.find_data_set(name).array_shapes
         shapes = {key: jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for key, (shape, dtype) in arrays.items()}
         self._data_bytes = max(self._data_bytes, size_in_bytes(shapes))
         return shapes

@@ -29,7 +29,7 @@ from core.papers.config_files import all_slugs
 from core.papers.settings import Settings, flatten_settings, settings_as_dict
 from core.papers.validation import validate
 from core.paths import project_root
-from core.tracking.mirror import check_tracking
+from core.tracking.mirror import check_tracking_settings
 
 MAIN = "run"  # the config that Hydra begins with
 NOT_OPTIONS = ("studies", "settings", "hydra")
@@ -222,7 +222,7 @@ def _options(job: DictConfig) -> RunOptions:
             if key not in NOT_OPTIONS
         }
     options = validate(RunOptions, values, "")
-    check_tracking(options.tracking.model_dump(mode="json"))
+    check_tracking_settings(options.tracking.model_dump(mode="json"))
     return options
 
 

@@ -38,7 +38,7 @@ class Job:
     @property
     def missing(self) -> list[int]:
         """Replicates still to be computed."""
-        return self.run.missing(self.numbers)
+        return self.run.missing_replicates(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     """Give a selected study its identity; nothing is computed or written."""
     study, settings, slug = chosen.study, chosen.settings, launch.config.slug
     names = data_sets_of_settings(settings)
-    readers = [catalogue.describe(name).read.__module__ for name in names]
+    readers = [catalogue.find_data_set(name).parse.__module__ for name in names]
     trial, *prepare = identity.study_roots(experiment_path(slug), study.name)
     code = identity.code(experiment_path(slug), {trial}, also=readers)
     libraries = identity.library_versions(code.distributions)
-    data = {name: catalogue.checksum(name) for name in names}
+    data = {name: catalogue.data_set_checksum(name) for name in names}
     form = {"x64": study.form.x64}
     ready = None
     if prepare:

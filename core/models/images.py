@@ -12,18 +12,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-glorot = nn.initializers.glorot_normal()
-Conv3x3 = partial(nn.Conv, kernel_size=(3, 3), kernel_init=glorot)
+glorot_init = nn.initializers.glorot_normal()
+Conv3x3 = partial(nn.Conv, kernel_size=(3, 3), kernel_init=glorot_init)
 
 
-def as_input(images: jax.Array) -> jax.Array:
+def images_to_floats(images: jax.Array) -> jax.Array:
     """Bytes (batch, height, width[, channels]) as floats in [0, 1] (batch, height, width, channels)."""
     x = images.astype(jnp.float32) / 255
     return x if x.ndim == 4 else x[..., None]
 
 
-def augmented(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Each image flipped with probability one half and shifted by up to four pixels, zeros moving in."""
+def random_flip_and_shift(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Images (n, h, w, c), each flipped with probability one half and shifted by up to four pixels, zeros moving in."""
     flip_key, shift_key = jax.random.split(key)
     flip = jax.random.bernoulli(flip_key, shape=(len(x), 1, 1, 1))
     x = jnp.where(flip, x[:, :, ::-1], x)
@@ -36,18 +36,18 @@ def augmented(key: jax.Array, x: jax.Array) -> jax.Array:
     return jax.vmap(cropped)(padded, corners)
 
 
-def dense(x: jax.Array, width: int, name: str) -> jax.Array:
+def dense_layer(x: jax.Array, width: int, name: str) -> jax.Array:
     """A dense layer on (batch, inputs); its kernel is stored (outputs, inputs), whose gradient is faster on a CPU."""
-    return nn.Einsum((width, x.shape[-1]), "bi,oi->bo", kernel_init=glorot, name=name)(x)
+    return nn.Einsum((width, x.shape[-1]), "bi,oi->bo", kernel_init=glorot_init, name=name)(x)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
+def max_pool_2x2(x: jax.Array) -> jax.Array:
     """2 x 2 maximum pooling of (batch, height, width, channels), by reshaping: its gradient is cheaper on a CPU."""
     n, h, w, c = x.shape
     return x[:, : h - h % 2, : w - w % 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
 
 
-class PlainNetwork(nn.Module):
+class ConvNet(nn.Module):
     """Pairs of 3 x 3 convolutions, each pair followed by pooling, then dense layers; all with ReLU.
 
     `channels=()` and `hidden=(300, 100)` is LeNet-300-100; `channels=(64, 64)` and `hidden=(256, 256)` is Conv-2.
@@ -63,11 +63,11 @@ class PlainNetwork(nn.Module):
         for number, width in enumerate(self.channels):
             x = nn.relu(Conv3x3(width, name=f"conv_{number}")(x))
             if number % 2:
-                x = max_pool(x)
+                x = max_pool_2x2(x)
         x = x.reshape(len(x), -1)
         for number, width in enumerate(self.hidden):
-            x = nn.relu(dense(x, width, f"dense_{number}"))
-        return dense(x, self.classes, "output")
+            x = nn.relu(dense_layer(x, width, f"dense_{number}"))
+        return dense_layer(x, self.classes, "output")
 
 
 class Vgg19(nn.Module):
@@ -81,14 +81,14 @@ class Vgg19(nn.Module):
         """Logits of a batch of images."""
         for block, (count, width) in enumerate(self.blocks):
             if block:
-                x = max_pool(x)
+                x = max_pool_2x2(x)
             for number in range(count):
                 x = Conv3x3(width, use_bias=False, name=f"conv_{block}_{number}")(x)
                 x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"norm_{block}_{number}")(x))
-        return dense(x.mean(axis=(1, 2)), self.classes, "output")
+        return dense_layer(x.mean(axis=(1, 2)), self.classes, "output")
 
 
-class ResNet18(nn.Module):
+class CifarResNet20(nn.Module):
     """The 20-layer residual network for CIFAR that the lottery-ticket literature calls ResNet-18."""
 
     classes: int
@@ -108,7 +108,7 @@ class ResNet18(nn.Module):
                 y = Conv3x3(width, use_bias=False, name=f"conv_{name}_b")(y)
                 y = norm(name=f"norm_{name}_b")(y)
                 if stride == 2:
-                    x = nn.Conv(width, (1, 1), stride, use_bias=False, kernel_init=glorot, name=f"skip_{name}")(x)
+                    x = nn.Conv(width, (1, 1), stride, use_bias=False, kernel_init=glorot_init, name=f"skip_{name}")(x)
                     x = norm(name=f"norm_{name}_skip")(x)
                 x = nn.relu(x + y)
-        return dense(x.mean(axis=(1, 2)), self.classes, "output")
+        return dense_layer(x.mean(axis=(1, 2)), self.classes, "output")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 
-def with_bias(x: jax.Array) -> jax.Array:
+def append_bias_column(x: jax.Array) -> jax.Array:
     """Features (n, d) with a column of ones, whose weight is the bias; like the others it is regularised."""
     return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
 
@@ -17,11 +17,12 @@ def hinge_objective(w: jax.Array, x: jax.Array, signs: jax.Array, c: jax.Array |
     return 0.5 * jnp.sum(w**2) + c * jnp.sum(jnp.maximum(0.0, 1 - signs * (x @ w)) ** 2)
 
 
-def minimised(
+def minimise_hinge_objective(
     w: jax.Array, x: jax.Array, signs: jax.Array, c: jax.Array | float, iterations: int, tolerance: float
 ) -> jax.Array:
-    """The weights by Newton's method from `w`: until the gradient is `tolerance` of the one at 0, or so many steps.
+    """The weights that minimise `hinge_objective`, by Newton's method from `w`.
 
+    It ends when the gradient is `tolerance` of the one at 0, or after so many iterations.
     The objective is quadratic wherever the same examples lie inside the margin; the Newton direction is found by
     conjugate gradients, and along it the best of a few step lengths is taken (Keerthi and DeCoste 2005, section 3).
     """
@@ -55,7 +56,7 @@ def minimised(
     return jax.lax.while_loop(unfinished, improve, (w, jnp.float32(jnp.inf), jnp.int32(0)))[0]
 
 
-def svm_path(
+def fit_svm_path(
     x: jax.Array, signs: jax.Array, costs: Sequence[float] | jax.Array, iterations: int = 50, tolerance: float = 1e-3
 ) -> jax.Array:
     """Two-class linear support vector machines, one for each C of the rising `costs`; each starts from the one before.
@@ -70,24 +71,24 @@ def svm_path(
     Returns:
       Weights (costs, d + 1), the bias last.
     """
-    x = with_bias(x)
+    x = append_bias_column(x)
 
     def one(w: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        w = minimised(w, x, signs.astype(x.dtype), c, iterations, tolerance)
+        w = minimise_hinge_objective(w, x, signs.astype(x.dtype), c, iterations, tolerance)
         return w, w
 
     return jax.lax.scan(one, jnp.zeros(x.shape[1], x.dtype), jnp.asarray(costs, x.dtype))[1]
 
 
-def linear_svm(x: jax.Array, labels: jax.Array, classes: int, c: float, iterations: int = 50) -> jax.Array:
+def fit_linear_svm(x: jax.Array, labels: jax.Array, classes: int, c: float, iterations: int = 50) -> jax.Array:
     """One support vector machine per class against the others, on features (n, d); weights (classes, d + 1)."""
     signs = jnp.where(labels[None, :] == jnp.arange(classes)[:, None], 1.0, -1.0)
-    return jax.lax.map(lambda s: svm_path(x, s, (c,), iterations)[0], signs)
+    return jax.lax.map(lambda s: fit_svm_path(x, s, (c,), iterations)[0], signs)
 
 
-def chosen_class(weights: jax.Array, x: jax.Array) -> jax.Array:
+def predict_class(weights: jax.Array, x: jax.Array) -> jax.Array:
     """The class with the largest score for each of the features (n, d): int32 (n,)."""
-    return jnp.argmax(with_bias(x) @ weights.T, axis=1).astype(jnp.int32)
+    return jnp.argmax(append_bias_column(x) @ weights.T, axis=1).astype(jnp.int32)
 
 
 def principal_directions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -97,7 +98,7 @@ def principal_directions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, vectors[:, ::-1]
 
 
-def aligned(
+def align_subspaces(
     source: jax.Array, target: jax.Array, test: jax.Array, directions: jax.Array | int
 ) -> tuple[jax.Array, jax.Array]:
     """Subspace alignment (Fernando et al. 2013, section 3): source (n, d) and test (m, d) features to be compared.
@@ -111,7 +112,7 @@ def aligned(
     return (source - source_mean[None]) @ (p_s @ (p_s.T @ p_t)), (test - target_mean[None]) @ p_t
 
 
-def proxy_distance(source: jax.Array, target: jax.Array, costs: Sequence[float], iterations: int = 50) -> jax.Array:
+def proxy_a_distance(source: jax.Array, target: jax.Array, costs: Sequence[float], iterations: int = 50) -> jax.Array:
     """Proxy A-distance 2 (1 - 2 ε) of two sets of features (n, d) and (m, d) (Ben-David et al. 2007, section 4.2).
 
     ε is the error of a linear support vector machine that tells the domains apart, trained on the first half of each,
@@ -120,40 +121,40 @@ def proxy_distance(source: jax.Array, target: jax.Array, costs: Sequence[float],
     halves = [(domain[: len(domain) // 2], domain[len(domain) // 2 :]) for domain in (source, target)]
     signs = [jnp.concatenate([-jnp.ones(len(s)), jnp.ones(len(t))]) for s, t in zip(*halves, strict=True)]
     seen, unseen = (jnp.concatenate([s, t]) for s, t in zip(*halves, strict=True))
-    weights = svm_path(seen, signs[0], costs, iterations)
-    wrong = (with_bias(unseen) @ weights.T) * signs[1][:, None] <= 0
+    weights = fit_svm_path(seen, signs[0], costs, iterations)
+    wrong = (append_bias_column(unseen) @ weights.T) * signs[1][:, None] <= 0
     # An error above one half tells the domains apart as well as its complement does.
     errors = wrong.mean(0)
     return 2 * (1 - 2 * jnp.min(jnp.minimum(errors, 1 - errors)))
 
 
-def marginalised_denoising(
-    parts: Sequence[jax.Array], layers: int, seen: int, corruption: float = 0.5, ridge: float = 1e-5
+def stacked_denoising_features(
+    feature_sets: Sequence[jax.Array], layers: int, training_sets: int, corruption: float = 0.5, ridge: float = 1e-5
 ) -> list[jax.Array]:
     """Marginalised stacked denoising autoencoders (Chen et al. 2012, section 4, algorithm 1), in closed form.
 
     Args:
-      parts: features (n_i, d) of several sets.
+      feature_sets: features (n_i, d) of several sets.
       layers: how many are stacked.
-      seen: the layers are learnt from the first so many parts.
+      training_sets: the layers are learnt from the first so many of the sets.
       corruption: the probability with which every feature is set to 0.
       ridge: added to the diagonal before solving.
 
     Returns:
-      For each part its features beside the outputs of all layers, (n_i, d (layers + 1)), float32.
+      For each set its features beside the outputs of all layers, (n_i, d (layers + 1)), float32.
     """
-    outputs = [[part.astype(jnp.float32)] for part in parts]
+    outputs = [[part.astype(jnp.float32)] for part in feature_sets]
     for _ in range(layers):
-        learnt_from = jnp.concatenate([stack[-1] for stack in outputs[:seen]])
+        learnt_from = jnp.concatenate([stack[-1] for stack in outputs[:training_sets]])
         mapping = denoising_mapping(learnt_from, corruption, ridge)
         for stack in outputs:
-            stack.append(jnp.tanh(with_bias(stack[-1]) @ mapping.T))
+            stack.append(jnp.tanh(append_bias_column(stack[-1]) @ mapping.T))
     return [jnp.concatenate(stack, axis=1) for stack in outputs]
 
 
 def denoising_mapping(x: jax.Array, corruption: float, ridge: float) -> jax.Array:
     """W (d, d + 1) that best restores features (n, d) from corrupted ones in expectation; the last column is a bias."""
-    x = with_bias(x)
+    x = append_bias_column(x)
     survival = jnp.full(x.shape[1], 1 - corruption).at[-1].set(1.0)  # q: the bias is never corrupted
     scatter = x.T @ x  # S
     # Q_ij = S_ij q_i q_j, and S_ii q_i on the diagonal; P_ij = S_ij q_j; W = P Q⁻¹

@@ -15,10 +15,13 @@ import jax.numpy as jnp
 from core.errors import BadInput
 
 Tree = Any
-MANY_ROWS, BLOCK = 2048, 32  # from so many rows on, gradients of layer norm are taken so many rows at a time
+BLOCKED_GRADIENT_ROWS, BLOCK_ROWS = (
+    2048,
+    32,
+)  # from so many rows on, gradients of layer norm are taken so many rows at a time
 
 
-def _accumulated(x: jax.Array) -> jax.Array:
+def _to_statistics_dtype(x: jax.Array) -> jax.Array:
     """The values in the type in which statistics are taken: at least float32."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -34,7 +37,7 @@ def _layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divi
 
 
 def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> tuple:
-    a = _accumulated(x)
+    a = _to_statistics_dtype(x)
     centred = a - a.mean(-1, keepdims=True)  # a - μ
     inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)  # 1 / σ
     y = centred * inverse * _as_rows(gain, x) + _as_rows(bias, x)
@@ -43,10 +46,10 @@ def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: flo
 
 def _layer_norm_backward(eps: float, divisor: int, kept: tuple, given: jax.Array) -> tuple:
     x, gain, bias = kept
-    arrays = gain, _accumulated(x), _accumulated(given)
+    arrays = gain, _to_statistics_dtype(x), _to_statistics_dtype(given)
     whole = partial(_gradients, eps, divisor)
     rows = x.size // x.shape[-1]
-    if rows >= MANY_ROWS and rows % BLOCK == 0:
+    if rows >= BLOCKED_GRADIENT_ROWS and rows % BLOCK_ROWS == 0:
         by_blocks = partial(_gradients_by_blocks, eps, divisor)
         dx, dgain, dbias = jax.lax.platform_dependent(*arrays, cpu=by_blocks, default=whole)
     else:
@@ -74,7 +77,7 @@ def _gradients_by_blocks(eps: float, divisor: int, gain: jax.Array, a: jax.Array
         dx, dgain, dbias = _gradients(eps, divisor, gain, *rows)
         return (sums[0] + dgain, sums[1] + dbias), dx
 
-    blocks = (-1, BLOCK, a.shape[-1])
+    blocks = (-1, BLOCK_ROWS, a.shape[-1])
     zeros = jnp.zeros_like(a, shape=a.shape[-1:])
     (dgain, dbias), dx = jax.lax.scan(block, (zeros, zeros), (a.reshape(blocks), dy.reshape(blocks)))
     return dx.reshape(a.shape), dgain, dbias
@@ -136,24 +139,24 @@ class Moments(NamedTuple):
     count: jax.Array
 
 
-def batch_moments(x: jax.Array, present: jax.Array | None = None) -> Moments:
+def batch_moments(x: jax.Array, mask: jax.Array | None = None) -> Moments:
     """Mean and biased variance of x (..., batch, n) over the batch, in at least float32.
 
     Args:
       x: inputs.
-      present: bool (..., batch); other cases do not count. A batch without any has mean and variance 0.
+      mask: bool (..., batch); other cases do not count. A batch without any has mean and variance 0.
 
     Raises:
       BadInput: for a batch of fewer than two cases, whose variance says nothing.
     """
     if x.ndim < 2 or x.shape[-2] < 2:
         raise BadInput(f"batch statistics of inputs {x.shape} need at least two cases on the axis before the last")
-    a = _accumulated(x)
-    if present is None:
+    a = _to_statistics_dtype(x)
+    if mask is None:
         count = jnp.full(x.shape[:-2], x.shape[-2], a.dtype)
         mean = a.mean(-2)
         return Moments(mean, jnp.square(a - mean[..., None, :]).mean(-2), count)
-    weights = present.astype(a.dtype)
+    weights = mask.astype(a.dtype)
     count = weights.sum(-1)
     divisor = jnp.maximum(count, 1)[..., None]
     mean = jnp.sum(a * weights[..., None], -2) / divisor
@@ -167,34 +170,34 @@ def batch_norm(x: jax.Array, moments: Moments, gain: jax.Array, bias: jax.Array,
     Ioffe and Szegedy 2015, algorithm 1; with gain and bias (n,), in the type of x.
     """
     scale = jax.lax.rsqrt(moments.variance + eps)[..., None, :] * _as_rows(gain, x)
-    return ((_accumulated(x) - moments.mean[..., None, :]) * scale + _as_rows(bias, x)).astype(x.dtype)
+    return ((_to_statistics_dtype(x) - moments.mean[..., None, :]) * scale + _as_rows(bias, x)).astype(x.dtype)
 
 
-def no_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Moments:
+def initial_moments(shape: tuple[int, ...], dtype: Any = jnp.float32) -> Moments:
     """The running average (..., n) before any batch: mean 0, variance 1."""
     return Moments(jnp.zeros(shape, dtype), jnp.ones(shape, dtype), jnp.zeros(shape[:-1], dtype))
 
 
-def running_moments(running: Moments, seen: Moments, momentum: float, unbiased: bool) -> Moments:
+def update_running_moments(running: Moments, batch: Moments, momentum: float, unbiased: bool) -> Moments:
     """The running average after one more batch: r ← r + w (s - r), w = max(1 - momentum, 1 / (batches + 1)).
 
     The first batches are averaged equally, so that the average owes nothing to its initial value. Where no case was
     seen nothing changes. With `unbiased` the variance of a batch of m counts m / (m - 1) times (algorithm 2), provided
     that m is at least 2.
     """
-    some = seen.count > 0
+    some = batch.count > 0
     weight = jnp.where(some, jnp.maximum(1 - momentum, 1 / (running.count + 1)), 0)[..., None]
-    variance = seen.variance
+    variance = batch.variance
     if unbiased:
-        variance = variance * (seen.count / jnp.maximum(seen.count - 1, 1))[..., None]
+        variance = variance * (batch.count / jnp.maximum(batch.count - 1, 1))[..., None]
     return Moments(
-        running.mean + weight * (seen.mean - running.mean),
+        running.mean + weight * (batch.mean - running.mean),
         running.variance + weight * (variance - running.variance),
         running.count + some,
     )
 
 
-def recomputed_moments(update: Callable[[Tree, Tree], Tree], batch_stats: Tree, batches: Tree) -> Tree:
+def recompute_batch_stats(update: Callable[[Tree, Tree], Tree], batch_stats: Tree, batches: Tree) -> Tree:
     """Statistics for evaluation, averaged anew over many batches by final weights.
 
     Args:
@@ -219,7 +222,7 @@ class BatchNorm(nn.Module):
     The running average is kept in the collection `batch_stats`, which has to be mutable in training.
 
     Attributes:
-      momentum: share of the old running average, see `running_moments`.
+      momentum: share of the old running average, see `update_running_moments`.
       unbiased: the running variance estimates that of the population.
     """
 
@@ -234,12 +237,12 @@ class BatchNorm(nn.Module):
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         gain = self.param("gain", nn.initializers.constant(self.initial_gain), x.shape[-1:], dtype)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], dtype)
-        running = self.variable("batch_stats", "running", no_moments, x.shape[-1:], dtype)
+        running = self.variable("batch_stats", "running", initial_moments, x.shape[-1:], dtype)
         rows = x.reshape(-1, x.shape[-1])
         if not train or self.is_initializing():
             return batch_norm(rows, running.value, gain, bias, self.eps).reshape(x.shape)
         seen = batch_moments(rows)
-        running.value = running_moments(running.value, jax.lax.stop_gradient(seen), self.momentum, self.unbiased)
+        running.value = update_running_moments(running.value, jax.lax.stop_gradient(seen), self.momentum, self.unbiased)
         return batch_norm(rows, seen, gain, bias, self.eps).reshape(x.shape)
 
 
@@ -268,7 +271,7 @@ class WeightNormDense(nn.Module):
         """Summed inputs (..., features)."""
         dtype = jnp.promote_types(x.dtype, jnp.float32)
         direction = self.param("direction", self.kernel_init, (x.shape[-1], self.features), dtype)
-        gain = self.param("gain", lambda _: initial_lengths(direction, self.initial_gain))
+        gain = self.param("gain", lambda _: initial_gains(direction, self.initial_gain))
         y = x @ weight_norm(direction, gain).astype(x.dtype)
         if not self.use_bias:
             return y
@@ -276,7 +279,7 @@ class WeightNormDense(nn.Module):
         return y + _as_rows(bias, y).astype(x.dtype)
 
 
-def initial_lengths(direction: jax.Array, gain: float | None) -> jax.Array:
+def initial_gains(direction: jax.Array, gain: float | None) -> jax.Array:
     """Gains (outputs,) of weight normalisation: the same value for all, or the lengths of the columns."""
     lengths = jnp.linalg.norm(direction, axis=0)
     return lengths if gain is None else jnp.full_like(lengths, gain)

@@ -28,7 +28,7 @@ class NTKDense(nn.Module):
         bias = self.param("bias", normal, (self.features,), x.dtype)
         return jnp.einsum("bi,oi->bo", x * (self.weight_std / x.shape[-1] ** 0.5), kernel) + self.bias_std * bias[None]
 
-    def input_features(self, a: jax.Array) -> jax.Array:
+    def parameter_derivatives(self, a: jax.Array) -> jax.Array:
         """The derivative of one output by the parameters that feed it: (batch, inputs + 1)."""
         return jnp.concatenate([a * (self.weight_std / a.shape[-1] ** 0.5), jnp.full_like(a[:, :1], self.bias_std)], 1)
 
@@ -48,7 +48,7 @@ class StandardDense(nn.Module):
         bias = self.param("bias", nn.initializers.normal(self.bias_std), (self.features,), x.dtype)
         return jnp.einsum("bi,oi->bo", x, kernel) + bias[None]
 
-    def input_features(self, a: jax.Array) -> jax.Array:
+    def parameter_derivatives(self, a: jax.Array) -> jax.Array:
         """The derivative of one output by the parameters that feed it: (batch, inputs + 1)."""
         return jnp.concatenate([a, jnp.ones_like(a[:, :1])], 1)
 

@@ -19,7 +19,7 @@ from core.papers.settings import (
 from core.papers.validation import conflict
 
 # Which further settings each optimizer takes; the names are optax's.
-ARGUMENTS = {
+OPTAX_ARGUMENTS = {
     "adam": ("b1", "b2", "eps", "nesterov"),
     "adamw": ("b1", "b2", "eps", "nesterov"),
     "sgd": ("momentum", "nesterov"),
@@ -66,8 +66,8 @@ class OptimizerSettings(Settings):
     def _check_optimizer(self) -> Self:
         """Refuse settings that the optimizer or the schedule does not take."""
         for name in ("momentum", "nesterov", "b1", "b2", "decay", "eps"):
-            if getattr(self, name) is not None and name not in ARGUMENTS[self.name]:
-                takers = ", ".join(taker for taker, arguments in ARGUMENTS.items() if name in arguments)
+            if getattr(self, name) is not None and name not in OPTAX_ARGUMENTS[self.name]:
+                takers = ", ".join(taker for taker, arguments in OPTAX_ARGUMENTS.items() if name in arguments)
                 raise conflict(f"{{name}} takes no {name}; it belongs to {takers}", "name", name)
         if bool(self.drop_at) != (self.schedule == "piecewise"):
             raise conflict("{drop_at} and {schedule} do not fit: piecewise drops, and nothing else does", "drop_at",
@@ -84,9 +84,9 @@ class OptimizerSettings(Settings):
         """The learning rate of an arm. Raises KeyError for an arm without one."""
         return self.learning_rate[arm] if isinstance(self.learning_rate, PerArm) else self.learning_rate
 
-    def arguments(self) -> dict[str, float | bool]:
+    def optax_arguments(self) -> dict[str, float | bool]:
         """The further keyword arguments for optax."""
-        given = {name: getattr(self, name) for name in ARGUMENTS[self.name]}
+        given = {name: getattr(self, name) for name in OPTAX_ARGUMENTS[self.name]}
         if self.name in DECOUPLED:
             given["weight_decay"] = self.weight_decay
         return {name: value for name, value in given.items() if value is not None}

@@ -40,22 +40,24 @@ def find_accelerator(name: str) -> Accelerator:
 class Fleet:
     """Some accelerators of one kind, of whose peak the share `efficiency` is reached."""
 
-    kind: Accelerator
+    accelerator: Accelerator
     count: int = 1
     efficiency: float = 0.3
 
-    def share(self, replicates: int) -> int:
+    def replicates_per_device(self, replicates: int) -> int:
         """Replicates of the fullest device: each is computed on one device, beside the others there."""
         return -(-replicates // self.count)
 
-    def minutes(self, replicates: int, flops: float, steps: int) -> float:
+    def study_minutes(self, replicates: int, flops: float, steps: int) -> float:
         """Wall-clock time of a study with `flops` operations and `steps` steps in each replicate."""
         if not replicates:
             return 0.0
         # t = max(R/D · F / (e · peak), steps · launch)
-        computing = self.share(replicates) * flops / (self.efficiency * self.kind.teraflops * 1e12)
+        computing = (
+            self.replicates_per_device(replicates) * flops / (self.efficiency * self.accelerator.teraflops * 1e12)
+        )
         return max(computing, steps * STEP_SECONDS) / 60
 
-    def gib(self, replicates: int, peak_bytes: int) -> float:
+    def gib_per_device(self, replicates: int, peak_bytes: int) -> float:
         """Memory of the fullest device: arrays of its replicates, without what a step computes in between."""
-        return self.share(replicates) * peak_bytes / 2**30
+        return self.replicates_per_device(replicates) * peak_bytes / 2**30

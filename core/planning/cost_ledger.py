@@ -143,7 +143,7 @@ def similar_entries(
     return [], ""
 
 
-def forecast_errors(lines: Iterable[CostEntry]) -> list[tuple[CostEntry, float]]:
+def forecast_error_factors(lines: Iterable[CostEntry]) -> list[tuple[CostEntry, float]]:
     """Every line with the factor between what was foreseen and what happened, 1 or more."""
     return [
         (line, max(line.forecast / line.minutes, line.minutes / line.forecast))

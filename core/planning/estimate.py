@@ -17,23 +17,23 @@ class StudyEstimate:
 
     Attributes:
       words: the command that runs it, without `encore run`.
-      replicates: still to be computed, `of` so many.
+      replicates: still to be computed, `total_replicates` so many.
       steps: of one replicate, like `flops` and `stages`.
-      minutes: wall-clock time; at least that where `floor`, as some of the work cannot be counted.
+      minutes: wall-clock time; at least that where `is_lower_bound`, as some of the work cannot be counted.
       claims: how many claims it can decide.
     """
 
     job: Job
     words: tuple[str, ...]
     replicates: int
-    of: int
+    total_replicates: int
     stages: int
     steps: int
     flops: float
     peak_bytes: int
     gib: float
     minutes: float
-    floor: bool
+    is_lower_bound: bool
     claims: int
     source: str
 
@@ -52,26 +52,29 @@ def estimate_study(
 
     job = jobs.make_job(launch, chosen)
     check_measurable(job)
-    count, shapes = len(job.missing), forecasting.count_cost(launch.config.slug, chosen.study, chosen.settings)
+    count, shapes = len(job.missing), forecasting.count_trial_cost(launch.config.slug, chosen.study, chosen.settings)
     if fleet is None:
         expected = forecasting.forecast_job(job, gflops)
-        minutes, gib, source, floor = expected.minutes, expected.gib, expected.source, expected.floor
+        minutes, gib, source, floor = expected.minutes, expected.gib, expected.source, expected.is_lower_bound
     else:
-        minutes, gib = fleet.minutes(count, shapes["flops"], shapes["steps"]), fleet.gib(count, shapes["peak_bytes"])
+        minutes, gib = (
+            fleet.study_minutes(count, shapes["flops"], shapes["steps"]),
+            fleet.gib_per_device(count, shapes["peak_bytes"]),
+        )
         source, floor = "operations and published peak", bool(shapes["uncounted"])
     others = (word for word in words if not word.startswith("study="))
     return StudyEstimate(
         job=job,
         words=(*others, f"study={chosen.study.name}"),
         replicates=count,
-        of=chosen.replicates,
+        total_replicates=chosen.replicates,
         stages=len(shapes["stages"]),
         steps=shapes["steps"],
         flops=shapes["flops"],
         peak_bytes=shapes["peak_bytes"],
         gib=gib,
         minutes=minutes,
-        floor=floor,
+        is_lower_bound=floor,
         claims=count_decidable_claims(launch.config, chosen.study.name, launch.scale),
         source=source,
     )

@@ -33,7 +33,7 @@ class Forecast:
       source: where the estimate comes from, in words.
       steps: steps of one replicate.
       flops: counted operations of one replicate, where they were counted.
-      floor: part of the work was not counted, so that it takes this long at least.
+      is_lower_bound: part of the work was not counted, so that it takes this long at least.
     """
 
     minutes: float
@@ -42,7 +42,7 @@ class Forecast:
     source: str
     steps: int
     flops: float | None = None
-    floor: bool = False
+    is_lower_bound: bool = False
 
 
 def published_cost(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
@@ -91,7 +91,7 @@ def published_efficiency(slug: str, study: StudyConfig) -> float | None:
     cost = published_cost(slug, "laptop", study.name)
     if cost is None or not cost["seconds_per_replicate"]:
         return None
-    flops = count_cost(slug, study, study.build(study.values("laptop")))["flops"]
+    flops = count_trial_cost(slug, study, study.build(study.values("laptop")))["flops"]
     return flops / (cost["seconds_per_replicate"] * cost["calibration_gflops"] * 1e9) or None
 
 
@@ -102,7 +102,7 @@ def replicate_batches(replicates: Sequence[int], accelerator: bool) -> list[list
     return [[number] for number in replicates]
 
 
-def count_cost(slug: str, study: StudyConfig, settings: Any) -> dict[str, Any]:
+def count_trial_cost(slug: str, study: StudyConfig, settings: Any) -> dict[str, Any]:
     """What one replicate takes, by shapes alone, see `core.lab.shape_lab.TrialCost`; nothing is allocated."""
     import jax
 
@@ -151,7 +151,7 @@ def forecast_job(job: Job, gflops: float) -> forecasting.Forecast:
     if cost is not None:
         workers = worker_count(job, cost["peak_gib"])
         return forecasting.make_forecast(count, workers, gflops, cost, None, source)
-    shapes = forecasting.count_cost(slug, study, job.chosen.settings)
+    shapes = forecasting.count_trial_cost(slug, study, job.chosen.settings)
     workers = worker_count(job, (forecasting.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
     near, words = cost_ledger.similar_entries(slug, study.name, lines, shapes["flops"])
     source, efficiency, overhead = "counted operations", forecasting.TYPICAL_EFFICIENCY, forecasting.OVERHEAD_SECONDS

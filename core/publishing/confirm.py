@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.papers.config import PaperConfig
-from core.publishing.publish import StudyIdentities, claims_without_rows, compare_replicate, open_for_writing
+from core.publishing.publish import CurrentIdentities, claims_without_rows, compare_replicate, lock_published_folder
 from core.runs import published
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def can_confirm(provenance: Mapping[str, Any], now: StudyIdentities | None) -> bool:
+def can_confirm(provenance: Mapping[str, Any], current: CurrentIdentities | None) -> bool:
     """Whether a published study has the settings and data of today, but other code or versions of libraries."""
-    if now is None:
+    if current is None:
         return False
-    before, today = provenance["identity"], now.identity.parts
+    before, today = provenance["identity"], current.identity.parts
     return before != today and all(before[part] == today[part] for part in ("settings", "data"))
 
 
@@ -32,9 +32,9 @@ def confirm_study(
     scale: str,
     config: PaperConfig,
     study: str,
-    now: StudyIdentities,
-    again: "pd.DataFrame",
-    about: Mapping[str, Any],
+    current: CurrentIdentities,
+    recomputed: "pd.DataFrame",
+    confirmation: Mapping[str, Any],
 ) -> list[str]:
     """Record that the present code computes a published replicate bit by bit; returns the rows where it does not.
 
@@ -44,22 +44,22 @@ def confirm_study(
       scale: the published scale.
       config: of the paper.
       study: the study, confirmable as it is now.
-      now: what the study would be now.
-      again: the measurements of one published replicate, computed by the present code.
-      about: what is recorded with the confirmation, such as commit and date.
+      current: what the study would be now.
+      recomputed: the measurements of one published replicate, computed by the present code.
+      confirmation: what is recorded with the confirmation, such as commit and date.
 
     Nothing is written when a row differs. Raises BadInput when the folder was edited by hand.
     """
-    [replicate] = again["replicate"].unique().tolist()
-    if found := compare_replicate(results / slug / scale, study, replicate, again):
+    [replicate] = recomputed["replicate"].unique().tolist()
+    if found := compare_replicate(results / slug / scale, study, replicate, recomputed):
         return found
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         parts = published.read_published(folder)
         before = parts[study].provenance
-        entry = {**about, "replicate": replicate, "rows": len(again), "before": _moving(before["identity"])}
+        entry = {**confirmation, "replicate": replicate, "rows": len(recomputed), "before": _moving(before["identity"])}
         provenance = {
             **before,
-            "identity": now.identity.parts,
+            "identity": current.identity.parts,
             "confirmed": [*before.get("confirmed", []), entry],
         }
         parts[study] = dataclasses.replace(parts[study], provenance=provenance)

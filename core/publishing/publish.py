@@ -25,7 +25,7 @@ CURRENT, VERDICTS_CHANGED, EDITED = "current", "verdict logic changed (seconds)"
 
 
 @dataclass(frozen=True)
-class StudyIdentities:
+class CurrentIdentities:
     """What a study would be if it were run now: its identity, those of its verdicts and of its figures."""
 
     identity: Identity
@@ -40,7 +40,7 @@ class PublishableRun:
     study: str
     folder: Path
     replicates: int
-    now: StudyIdentities
+    current: CurrentIdentities
 
     @property
     def verdict(self) -> Path:
@@ -84,7 +84,7 @@ def publish(
     for candidate in candidates:
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         new = {each.study: _with_winners(_part(slug, scale, each, results), config, each.study) for each in candidates}
         earlier = published.read_provenance(folder)
         replaced = earlier and all(study in new or study not in config.studies for study in earlier)
@@ -108,11 +108,11 @@ def claims_without_rows(config: PaperConfig, scale: str, studies: Collection[str
 
 
 def published_states(
-    results: Path, slug: str, standing: Callable[[str, str], StudyIdentities | None]
+    results: Path, slug: str, current_identities: Callable[[str, str], CurrentIdentities | None]
 ) -> list[PublishedState]:
     """The state of every published study of a paper.
 
-    `standing(scale, study)` is what the study would be now, None when the config no longer has it.
+    `current_identities(scale, study)` is what the study would be now, None when the config no longer has it.
     """
     found = []
     for folder in sorted(path for path in (results / slug).glob("[!.]*") if path.is_dir()):
@@ -120,7 +120,7 @@ def published_states(
             found.append(PublishedState(folder.name, "*", EDITED, "; ".join(edits)))
             continue
         for study, provenance in published.read_provenance(folder).items():
-            state, detail = _state(provenance, standing(folder.name, study))
+            state, detail = _state(provenance, current_identities(folder.name, study))
             found.append(PublishedState(folder.name, study, state, detail))
     return found
 
@@ -130,7 +130,7 @@ def remake_verdicts(
     slug: str,
     scale: str,
     config: PaperConfig,
-    standing: Callable[[str, str], StudyIdentities | None],
+    current_identities: Callable[[str, str], CurrentIdentities | None],
     judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
     draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
 ) -> list[str]:
@@ -141,16 +141,16 @@ def remake_verdicts(
       slug: the paper.
       scale: the published scale.
       config: of the paper.
-      standing: as for `check`.
+      current_identities: as for `check`.
       judge: `judge(study, measurements)`, the entries of claims.json for the claims of one study.
       draw: `draw(study, measurements, arrays)`, figures as SVG by name.
 
     Returns the studies that were made again. Raises BadInput when the folder was edited by hand.
     """
-    with open_for_writing(results, slug, scale) as folder:
+    with lock_published_folder(results, slug, scale) as folder:
         parts, again = published.read_published(folder), []
         for study, part in parts.items():
-            now = standing(scale, study)
+            now = current_identities(scale, study)
             if now is None or _logic(part.provenance) == (now.verdicts, now.figures):
                 continue
             parts[study] = dataclasses.replace(
@@ -169,11 +169,11 @@ def compare_replicate(
     folder: Path,
     study: str,
     replicate: int,
-    again: "pd.DataFrame",
+    recomputed: "pd.DataFrame",
     tolerance: float = 0.0,
     ignored: Collection[str] = (),
 ) -> list[str]:
-    """How one replicate, computed `again`, differs from the published one: a line per row that does.
+    """How one replicate, computed `recomputed`, differs from the published one: a line per row that does.
 
     `tolerance` is relative; metrics that are `ignored`, such as seconds, are not compared.
     """
@@ -181,7 +181,7 @@ def compare_replicate(
 
     table = read_measurements(folder / TABLE)
     mine = table[(table["study"] == study) & (table["replicate"] == replicate)]
-    before, now = _by_conditions(mine, ignored), _by_conditions(again, ignored)
+    before, now = _by_conditions(mine, ignored), _by_conditions(recomputed, ignored)
     found = [f"{row}: only published" for row in sorted(before.keys() - now.keys())]
     found += [f"{row}: not published" for row in sorted(now.keys() - before.keys())]
     for row in sorted(before.keys() & now.keys()):
@@ -208,7 +208,7 @@ def _distinct(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def open_for_writing(results: Path, slug: str, scale: str) -> Generator[Path]:
+def lock_published_folder(results: Path, slug: str, scale: str) -> Generator[Path]:
     """The published folder of a paper at a scale, for one writer at a time."""
     busy = f"{slug} at scale {scale} is being published by another process; try again when it is done"
     with files.try_lock(results / "runs" / f".{slug}-{scale}.publishing", busy):
@@ -218,7 +218,7 @@ def open_for_writing(results: Path, slug: str, scale: str) -> Generator[Path]:
 
 def _refusal(slug: str, candidate: PublishableRun) -> str | None:
     """Why a run may not be published, in one line; None when it may."""
-    folder, now = candidate.folder, candidate.now
+    folder, now = candidate.folder, candidate.current
     command = f"`encore run paper={slug} study={candidate.study} scale={now.identity.scale}`"
     if not (folder / "settings.json").exists():
         return f"no run to publish; {command} makes one"
@@ -279,13 +279,13 @@ def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, dat
     """Every run on the published replicates that is known of: here, before the last publication, and this one."""
     found = ledger_entries(results / "runs" / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
     found += published.read_provenance(results / slug / scale).get(candidate.study, {}).get("ledger", [])
-    name = candidate.now.identity.name
+    name = candidate.current.identity.name
     if name not in {entry["identity"] for entry in found}:
         found.append({"identity": name, "first": 0, "count": candidate.replicates, "date": date})
     return _distinct(found)
 
 
-def _state(provenance: Mapping[str, Any], now: StudyIdentities | None) -> tuple[str, str]:
+def _state(provenance: Mapping[str, Any], now: CurrentIdentities | None) -> tuple[str, str]:
     renew = f"renew ({max(1, math.ceil(provenance['seconds'] / 60))} min)"
     if now is None:
         return renew, "the config has no such study"
@@ -293,10 +293,10 @@ def _state(provenance: Mapping[str, Any], now: StudyIdentities | None) -> tuple[
         return renew, ", ".join(changes)
     pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
     changed = [name for name, before, after in pairs if before != after]
-    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmed(provenance))
+    return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmation_text(provenance))
 
 
-def _confirmed(provenance: Mapping[str, Any]) -> str:
+def _confirmation_text(provenance: Mapping[str, Any]) -> str:
     """By what the present code is known to compute the same as the code that was run, if it is another."""
     if not (entries := provenance.get("confirmed")):
         return ""
@@ -312,7 +312,7 @@ def _by_conditions(table: "pd.DataFrame", ignored: Collection[str]) -> dict[str,
     values = {}
     for row in table[~table["metric"].isin(list(ignored))].to_dict("records"):
         conditions = sorted(row.keys() - {"study", "replicate", "metric", "value"})
-        words = [f"{name}={_spelled(row[name])}" for name in conditions if not _is_missing(row[name])]
+        words = [f"{name}={_format_condition(row[name])}" for name in conditions if not _is_missing(row[name])]
         values[" ".join([row["metric"], *words])] = float(row["value"])
     return values
 
@@ -323,5 +323,5 @@ def _is_missing(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
-def _spelled(value: Any) -> str:
+def _format_condition(value: Any) -> str:
     return value if isinstance(value, str) else repr(float(value))

@@ -9,31 +9,31 @@ from markupsafe import Markup
 
 from core.errors import BadInput
 
-LIBRARY = "plotly.min.js"
+PLOTLY_FILE = "plotly.min.js"
 
 
-def library() -> Path:
+def plotly_path() -> Path:
     """plotly.js as the installed package carries it; the package itself is not imported."""
     found = importlib.util.find_spec("plotly")
     for folder in found.submodule_search_locations or () if found else ():
-        path = Path(folder) / "package_data" / LIBRARY
+        path = Path(folder) / "package_data" / PLOTLY_FILE
         if path.is_file():
             return path
     raise BadInput("plotly.js is not installed, which draws the curves of the report: make the environment again")
 
 
-class Assets:
+class ScriptAssets:
     """The scripts beside the templates, by name, and the policy that lets a page run these alone."""
 
     def __init__(self, folder: Path) -> None:
         self._texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.js"))}
 
-    def script(self, name: str) -> Markup:
+    def script_tag(self, name: str) -> Markup:
         """The element with a script of ours in it."""
         return Markup("<script>" + self._texts[name] + "</script>")
 
     @property
-    def policy(self) -> str:
+    def content_security_policy(self) -> str:
         """A content security policy: our own scripts by their sums, the library from beside the page, nothing else."""
         sums = [hashlib.sha256(text.encode()).digest() for text in self._texts.values()]
         allowed = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in sums)

@@ -60,12 +60,12 @@ class Claim:
     control: Control | None
 
     @property
-    def mark(self) -> str:
+    def verdict_sign(self) -> str:
         """The verdict as one sign."""
         return MARKS[self.verdict]
 
     @property
-    def control_failed(self) -> bool:
+    def control_holds(self) -> bool:
         """Whether the control holds as well, so that the claim proves nothing."""
         return self.control is not None and self.control.passes is False
 

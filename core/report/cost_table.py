@@ -10,9 +10,9 @@ from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.runs.identity import digest
 from core.terminal import format_duration
 
-FILE = "docs/cost.md"
-KIND, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
-ABOUT = """\
+COST_FILE = "docs/cost.md"
+ACCELERATOR, COUNTS, EFFICIENCY = "h100", (1, 8, 64), 0.3
+TABLE_HEADER = """\
 # What these papers would cost at the published scale
 
 `encore plan --document` writes this page; nothing on it was measured. Every study of every paper, with the settings and
@@ -33,42 +33,42 @@ the number of replicates planned for scale=paper:
 """
 
 
-def fleets() -> list[Fleet]:
+def table_fleets() -> list[Fleet]:
     """The accelerators of the columns."""
-    return [Fleet(accelerators.find_accelerator(KIND), count, EFFICIENCY) for count in COUNTS]
+    return [Fleet(accelerators.find_accelerator(ACCELERATOR), count, EFFICIENCY) for count in COUNTS]
 
 
-def launches(papers: Iterable[str]) -> list[Launch]:
+def paper_scale_launches(papers: Iterable[str]) -> list[Launch]:
     """Every study of these papers at the published scale."""
     return [compose.compose_launch([f"paper={slug}", "scale=paper", "study=all", "tracking=none"]) for slug in papers]
 
 
-def state(papers: Iterable[str]) -> str:
+def table_fingerprint(papers: Iterable[str]) -> str:
     """A fingerprint of what the table is made of, as far as it can be told without following any trial."""
     studies = [
         [launch.config.slug, each.study.name, each.replicates, jobs.make_job(launch, each).identity.parts["settings"]]
-        for launch in launches(papers)
+        for launch in paper_scale_launches(papers)
         for each in launch.studies
     ]
-    return digest([studies, [repr(fleet) for fleet in fleets()], STEP_SECONDS])[:16]
+    return digest([studies, [repr(fleet) for fleet in table_fleets()], STEP_SECONDS])[:16]
 
 
 def render_cost_table() -> str:
-    """The whole page."""
+    """The whole document, in Markdown."""
     lines, total, operations = [], [0.0] * len(COUNTS), 0.0
-    for launch in launches(all_slugs()):
+    for launch in paper_scale_launches(all_slugs()):
         for each in launch.studies:
-            found = estimate.estimate_study(launch, (), each, fleets()[0], 0.0)
-            minutes = [fleet.minutes(each.replicates, found.flops, found.steps) for fleet in fleets()]
-            gib = [f"{fleet.gib(each.replicates, found.peak_bytes):.1f}" for fleet in fleets()]
+            found = estimate.estimate_study(launch, (), each, table_fleets()[0], 0.0)
+            minutes = [fleet.study_minutes(each.replicates, found.flops, found.steps) for fleet in table_fleets()]
+            gib = [f"{fleet.gib_per_device(each.replicates, found.peak_bytes):.1f}" for fleet in table_fleets()]
             operations += each.replicates * found.flops
             total = [before + own for before, own in zip(total, minutes, strict=True)]
-            name, floor = f"{launch.config.slug}/{each.study.name}", "≥ " if found.floor else ""
+            name, floor = f"{launch.config.slug}/{each.study.name}", "≥ " if found.is_lower_bound else ""
             cells = [name, str(each.replicates), f"{found.steps:,}", f"{each.replicates * found.flops / 1e15:,.1f}"]
             lines.append(_row([*cells, " / ".join(gib), *(floor + format_duration(own) for own in minutes)]))
     lines.append(_row(["**all**", "", "", f"{operations / 1e15:,.1f}", "", *map(format_duration, total)]))
-    kind = accelerators.find_accelerator(KIND)
-    about = ABOUT.format(
+    kind = accelerators.find_accelerator(ACCELERATOR)
+    about = TABLE_HEADER.format(
         title=kind.title,
         teraflops=kind.teraflops,
         precision=kind.precision,
@@ -78,10 +78,10 @@ def render_cost_table() -> str:
         first=COUNTS[0],
         then=COUNTS[1],
         last=COUNTS[2],
-        columns=" | ".join(f"{count} x {KIND.upper()}" for count in COUNTS),
+        columns=" | ".join(f"{count} x {ACCELERATOR.upper()}" for count in COUNTS),
         rule="---:|" * len(COUNTS),
     )
-    return about + "".join(lines) + f"\n<!-- state: {state(all_slugs())} -->\n"
+    return about + "".join(lines) + f"\n<!-- state: {table_fingerprint(all_slugs())} -->\n"
 
 
 def _row(cells: list[str]) -> str:
@@ -91,4 +91,4 @@ def _row(cells: list[str]) -> str:
 def is_current(text: str) -> bool:
     """Whether what a page says of its papers was written from their present settings and assumptions."""
     listed = [slug for slug in all_slugs() if f"| {slug}/" in text]
-    return bool(listed) and f"<!-- state: {state(listed)} -->" in text
+    return bool(listed) and f"<!-- state: {table_fingerprint(listed)} -->" in text

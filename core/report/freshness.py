@@ -25,15 +25,15 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
     def figures() -> str:
         return jobs.figures_identity(config)
 
-    def now(scale: str, name: str) -> publish.StudyIdentities | None:
+    def now(scale: str, name: str) -> publish.CurrentIdentities | None:
         if name not in config.studies:
             return None
         launch = compose.default_launch(config, scale, name)
         job = jobs.make_job(launch, launch.studies[0])
-        return publish.StudyIdentities(job.identity, jobs.verdict_identity(config, name), figures())
+        return publish.CurrentIdentities(job.identity, jobs.verdict_identity(config, name), figures())
 
     try:
-        return [_worded(status) for status in publish.published_states(results, config.slug, now)]
+        return [_describe(status) for status in publish.published_states(results, config.slug, now)]
     except (BadInput, OSError, SyntaxError, KeyError, TypeError, ValueError) as error:
         return [Freshness("", "", UNKNOWN, " ".join(str(error).split()))]
 
@@ -49,7 +49,7 @@ def all_freshness(results: Path) -> dict[str, list[Freshness]]:
     return found
 
 
-def _worded(status: publish.PublishedState) -> Freshness:
+def _describe(status: publish.PublishedState) -> Freshness:
     if status.state == publish.EDITED:
         return Freshness(status.scale, status.study, EDITED, status.detail)
     if status.state == publish.CURRENT:

@@ -11,7 +11,7 @@ from typing import Any
 from core.papers.config import PaperConfig
 
 CURRENT, STALE, EDITED, UNKNOWN = "current", "stale", "edited by hand", "unknown"
-SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Freshness:
     scale: str
     study: str
     state: str
-    why: str
+    reason: str
 
 
 class FreshnessProcess:
@@ -31,19 +31,19 @@ class FreshnessProcess:
         command = [sys.executable, "-m", "core.report.freshness", str(results)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def of(self, config: PaperConfig) -> list[Freshness]:
+    def freshness_of(self, config: PaperConfig) -> list[Freshness]:
         """The answer about one paper; unknown where there is none."""
         return [Freshness(*each) for each in self._answers.get(config.slug, [])]
 
     @cached_property
     def _answers(self) -> dict[str, Any]:
         try:
-            answer, said = self._process.communicate(timeout=SECONDS)
+            answer, said = self._process.communicate(timeout=TIMEOUT_SECONDS)
             return dict(json.loads(answer)) if answer else self._unknown(said)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            return self._unknown(f"not answered within {SECONDS:.0f} s")
+            return self._unknown(f"not answered within {TIMEOUT_SECONDS:.0f} s")
 
     def _unknown(self, why: str) -> dict[str, Any]:
         from core.papers.config_files import all_slugs

@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.papers.config import PaperConfig
 from core.paths import experiment_file
 from core.report.claims import MARKS, Claim
-from core.report.results import InvalidResult, Result, published_folders, read_published, scale_order
+from core.report.results import InvalidResult, Result, published_folders, read_published_result, scale_sort_key
 
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
 
@@ -33,9 +33,9 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     """One row per paper: config, experiment, field, verdicts of its claims, minutes of its default studies."""
     lines = ["| paper | field | verdicts | minutes |", "|---|---|---|---:|"]
     for config in sorted(configs, key=lambda config: config.slug):
-        results = _published(results_root, config.slug)
+        results = _published_results(results_root, config.slug)
         by_default = {name for name, study in config.studies.items() if study.default}
-        minutes = sum(result.minutes_of(by_default) for result in results if result.scale == "laptop")
+        minutes = sum(result.minutes_of_studies(by_default) for result in results if result.scale == "laptop")
         cells = [
             _links(config),
             ", ".join(config.paper.fields),
@@ -45,11 +45,11 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
     return "\n".join(lines)
 
 
-def _published(root: Path, slug: str) -> list[Result]:
+def _published_results(root: Path, slug: str) -> list[Result]:
     """What is published of a paper, the laptop scale first; a damaged folder is an error, not an empty cell."""
     scales = [scale for paper, scale in published_folders(root) if paper == slug]
     try:
-        return [read_published(root, slug, scale) for scale in sorted(scales, key=scale_order)]
+        return [read_published_result(root, slug, scale) for scale in sorted(scales, key=scale_sort_key)]
     except InvalidResult as error:
         raise BadInput(f"results/{error}; restore it from git or publish it again") from None
 

@@ -15,9 +15,9 @@ from core import files
 from core.report.claims import Claim, parse_claims
 from core.runs.published import find_edits
 
-NOT_PAPERS = ("runs", "report")
-NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # books of sweeps, and work that runs share
-TABLE = "measurements.csv.gz"
+RESERVED_FOLDERS = ("runs", "report")
+NOT_RUNS = re.compile(r"sweeps|.+-prepared-[0-9a-f]{12}")  # folders of sweeps, and work that runs share
+MEASUREMENTS_FILE = "measurements.csv.gz"
 SCALES = ("laptop", "paper", "smoke")  # in the order of interest to a reader
 
 _DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
@@ -28,7 +28,7 @@ class InvalidResult(ValueError):
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureImage:
     """One drawing as a data URI, with words for those who cannot see it."""
 
     name: str
@@ -58,20 +58,20 @@ class Result:
 
     slug: str
     scale: str
-    place: str
+    path: str
     published: bool
     claims: tuple[Claim, ...]
     studies: tuple[StudyResult, ...]
     warnings: tuple[str, ...] = ()
     folder: Path = field(default=Path(), repr=False)
-    age: float = 0.0
+    modified_time: float = 0.0
 
     @property
     def minutes(self) -> float:
         """Wall time of all its studies."""
-        return self.minutes_of({study.name for study in self.studies})
+        return self.minutes_of_studies({study.name for study in self.studies})
 
-    def minutes_of(self, names: set[str]) -> float:
+    def minutes_of_studies(self, names: set[str]) -> float:
         """Wall time of the studies with these names."""
         return sum(study.minutes for study in self.studies if study.name in names)
 
@@ -81,9 +81,9 @@ class Result:
         return max((str(study.provenance.get("date") or "") for study in self.studies), default="")
 
     @property
-    def table(self) -> Path:
+    def measurements_file(self) -> Path:
         """The file of its measurements."""
-        return self.folder / TABLE
+        return self.folder / MEASUREMENTS_FILE
 
     @property
     def label(self) -> str:
@@ -94,7 +94,7 @@ class Result:
         changed = f", {', '.join(study.overridden)} overridden" if study.overridden else ""
         return f"local run of {study.name}, {self.scale} scale, {study.replicates}{changed}"
 
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[FigureImage]:
         """Its drawings, read when asked for."""
         return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
 
@@ -104,28 +104,28 @@ class Result:
         wanted = [
             f"figures/{prefix.format(study.name)}{name}.svg"
             for study in self.studies
-            for name in _listed(study.provenance.get("figures"))
+            for name in _text_items(study.provenance.get("figures"))
         ]
         return [name for name in wanted if not (self.folder / name).is_file()]
 
 
-def read_published(root: Path, slug: str, scale: str) -> Result:
-    """The published result of a paper at a scale; `Unfit` says why there is none to show."""
+def read_published_result(root: Path, slug: str, scale: str) -> Result:
+    """The published result of a paper at a scale; InvalidResult says why there is none to show."""
     folder = root / slug / scale
     provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
     studies = _mapping(provenance.get("studies"), folder, root)
     parsed = tuple(_published_study(name, _mapping(data, folder, root)) for name, data in studies.items())
     warnings = tuple(f"edited by hand: {edit}" for edit in find_edits(folder))
     claims = _claims(folder, root)
-    return Result(slug, scale, place(folder, root), True, claims, parsed, warnings, folder)
+    return Result(slug, scale, relative_path(folder, root), True, claims, parsed, warnings, folder)
 
 
-def read_local(root: Path, folder: Path) -> Result:
+def read_local_result(root: Path, folder: Path) -> Result:
     """The verdict of a local run in `folder`, a run's `verdict/<first>-<count>`."""
     run = folder.parents[1]
-    about = about_run(root, run)
+    about = read_run_settings(root, run)
     if not re.fullmatch(r"\d+-\d+", folder.name):
-        raise InvalidResult(f"{place(folder, root)}: not a verdict's folder")
+        raise InvalidResult(f"{relative_path(folder, root)}: not a verdict's folder")
     first, count = (int(text) for text in folder.name.split("-"))
     provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
     study = StudyResult(
@@ -136,44 +136,53 @@ def read_local(root: Path, folder: Path) -> Result:
         provenance=provenance,
     )
     claims, age = _claims(folder, root), (folder / "claims.json").stat().st_mtime
-    return Result(about["paper"], about["scale"], place(folder, root), False, claims, (study,), folder=folder, age=age)
+    return Result(
+        about["paper"],
+        about["scale"],
+        relative_path(folder, root),
+        False,
+        claims,
+        (study,),
+        folder=folder,
+        modified_time=age,
+    )
 
 
-def about_run(root: Path, run: Path) -> Mapping[str, Any]:
-    """What a run's settings.json says; `Unfit` when it does not name paper, study and scale."""
+def read_run_settings(root: Path, run: Path) -> Mapping[str, Any]:
+    """What a run's settings.json says; InvalidResult when it does not name paper, study and scale."""
     about = _mapping(_read(run, root, "settings.json"), run, root)
     if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
-        raise InvalidResult(f"{place(run, root)}: settings.json names no paper, study and scale")
+        raise InvalidResult(f"{relative_path(run, root)}: settings.json names no paper, study and scale")
     return about
 
 
 def published_folders(root: Path) -> Iterator[tuple[str, str]]:
-    """Slug and scale of every folder that looks published."""
-    for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in NOT_PAPERS):
+    """Slug and scale of every folder that may be published."""
+    for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in RESERVED_FOLDERS):
         for folder in sorted(path for path in paper.glob("[!.]*") if path.is_dir()):
             yield paper.name, folder.name
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Every folder that looks like a local run."""
+    """Every folder that may be a local run."""
     folders = (path for path in (root / "runs").glob("[!.]*") if path.is_dir())
     return sorted(path for path in folders if not NOT_RUNS.fullmatch(path.name))
 
 
-def read_all(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
+def read_all_results(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
     """Results by paper (published first, then local ones, the newest first), and a line per folder left out."""
     found: dict[str, list[Result]] = {slug: [] for slug in slugs}
     skipped: list[str] = []
     for slug, scale in published_folders(root):
         if slug in slugs:
-            _collect(found, skipped, lambda slug=slug, scale=scale: read_published(root, slug, scale))
+            _collect(found, skipped, lambda slug=slug, scale=scale: read_published_result(root, slug, scale))
         else:
-            skipped.append(f"{slug}/{scale}: there is no page for this paper")
+            skipped.append(f"{slug}/{scale}: there is no config for this paper")
     for run in run_folders(root):
         for folder in sorted(path for path in (run / "verdict").glob("[!.]*") if path.is_dir()):
-            _collect(found, skipped, lambda folder=folder: read_local(root, folder))
+            _collect(found, skipped, lambda folder=folder: read_local_result(root, folder))
     for results in found.values():
-        results.sort(key=lambda result: (not result.published, scale_order(result.scale), -result.age))
+        results.sort(key=lambda result: (not result.published, scale_sort_key(result.scale), -result.modified_time))
     return found, skipped
 
 
@@ -186,10 +195,10 @@ def _collect(found: dict[str, list[Result]], skipped: list[str], read: Any) -> N
     if result.slug in found:
         found[result.slug].append(result)
     else:
-        skipped.append(f"{result.place}: there is no page for '{result.slug}'")
+        skipped.append(f"{result.path}: there is no config for '{result.slug}'")
 
 
-def scale_order(scale: str) -> int:
+def scale_sort_key(scale: str) -> int:
     """Sorts scales by their interest to a reader."""
     return SCALES.index(scale) if scale in SCALES else len(SCALES)
 
@@ -212,33 +221,33 @@ def _claims(folder: Path, root: Path) -> tuple[Claim, ...]:
     except InvalidResult:
         raise
     except ValueError as error:
-        raise InvalidResult(f"{place(folder, root)}: claims.json: {error}") from None
+        raise InvalidResult(f"{relative_path(folder, root)}: claims.json: {error}") from None
 
 
-def _figure(path: Path) -> Figure:
+def _figure(path: Path) -> FigureImage:
     content = path.read_bytes()
     described = _DESCRIPTION.search(content.decode("utf-8", errors="replace"))
     name = path.stem.replace("_", " ").replace("-", ": ", 1)
     caption = html.unescape(described.group(1)).strip() if described else name
-    return Figure(name, caption, "data:image/svg+xml;base64," + base64.b64encode(content).decode())
+    return FigureImage(name, caption, "data:image/svg+xml;base64," + base64.b64encode(content).decode())
 
 
 def _read(folder: Path, root: Path, name: str) -> Any:
     try:
         return files.read_json(folder / name)
     except FileNotFoundError:
-        raise InvalidResult(f"{place(folder, root)}: {name} is missing; the result is not finished") from None
+        raise InvalidResult(f"{relative_path(folder, root)}: {name} is missing; the result is not finished") from None
     except (OSError, ValueError, RecursionError):
-        raise InvalidResult(f"{place(folder, root)}: {name} cannot be read") from None
+        raise InvalidResult(f"{relative_path(folder, root)}: {name} cannot be read") from None
 
 
 def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidResult(f"{place(folder, root)}: not written by this program")
+        raise InvalidResult(f"{relative_path(folder, root)}: not written by this program")
     return value
 
 
-def _listed(value: Any) -> list[str]:
+def _text_items(value: Any) -> list[str]:
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
@@ -250,6 +259,6 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
-def place(folder: Path, root: Path) -> str:
+def relative_path(folder: Path, root: Path) -> str:
     """A folder as a reader knows it, within the results."""
     return folder.relative_to(root).as_posix()

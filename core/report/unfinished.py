@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.report.results import InvalidResult, about_run, place
+from core.report.results import InvalidResult, read_run_settings, relative_path
 from core.runs.sweep_folder import is_locked
 
 if TYPE_CHECKING:
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class UnfinishedRun:
     """A run in progress, or one that stopped on the way.
 
     Attributes:
       running: whether a process is at work on it at this moment.
-      finished: replicates that are complete.
-      begun: replicates that show live rows.
-      step: the furthest step of these.
-      seen: when something was last written, to the minute, in UTC.
+      finished_replicates: replicates that are complete.
+      started_replicates: replicates that show live rows.
+      last_step: the furthest step of these.
+      last_written: when something was last written, to the minute, in UTC.
     """
 
     slug: str
     study: str
     scale: str
-    place: str
+    path: str
     overridden: tuple[str, ...]
     running: bool
-    finished: int
-    begun: int
-    step: int
-    seen: str
-    live: Path
+    finished_replicates: int
+    started_replicates: int
+    last_step: int
+    last_written: str
+    live_folder: Path
 
     @property
     def state(self) -> str:
@@ -44,36 +44,36 @@ class Unfinished:
         return "running" if self.running else "stopped"
 
 
-def read(root: Path, run: Path) -> Unfinished | None:
-    """What a run's folder says of its progress, None when it rests with a verdict. Raises Unfit."""
+def read_unfinished_run(root: Path, run: Path) -> UnfinishedRun | None:
+    """What a run's folder says of its progress, None when it rests with a verdict. Raises InvalidResult."""
     running = is_locked(run / "lock")
     if not running and any((run / "verdict").glob("*/claims.json")):
         return None
     if not any((run / name).exists() for name in ("settings.json", "replicates", "verdict")):
-        raise InvalidResult(f"{place(run, root)}: not a run")
-    about = about_run(root, run)
+        raise InvalidResult(f"{relative_path(run, root)}: not a run")
+    about = read_run_settings(root, run)
     rows = list(_rows(run / "live"))
-    return Unfinished(
+    return UnfinishedRun(
         slug=about["paper"],
         study=about["study"],
         scale=about["scale"],
-        place=place(run, root),
+        path=relative_path(run, root),
         overridden=tuple(str(name) for name in about.get("overridden") or ()),
         running=running,
-        finished=len(list((run / "replicates").glob("*/done.json"))),
-        begun=len({row["replicate"] for row in rows}),
-        step=max((row["step"] for row in rows), default=0),
-        seen=_latest(run),
-        live=run / "live",
+        finished_replicates=len(list((run / "replicates").glob("*/done.json"))),
+        started_replicates=len({row["replicate"] for row in rows}),
+        last_step=max((row["step"] for row in rows), default=0),
+        last_written=_latest(run),
+        live_folder=run / "live",
     )
 
 
-def table(unfinished: Unfinished) -> "pd.DataFrame":
+def live_table(unfinished: UnfinishedRun) -> "pd.DataFrame":
     """Its live rows as a table of measurements; stages take the place of arms, later lines of the same step win."""
     import pandas as pd
 
     found: dict[tuple[Any, ...], float] = {}
-    for row in _rows(unfinished.live):
+    for row in _rows(unfinished.live_folder):
         for metric in row.keys() - {"replicate", "stage", "step"}:
             found[row["replicate"], row["stage"], row["step"], metric] = row[metric]
     rows = [

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Effort:
+class RunEffort:
     """What a run took.
 
     Attributes:
@@ -39,7 +39,7 @@ class Effort:
     accelerators: list[str]
 
 
-def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]], list[str]]:
+def write_verdict(job: Job, effort: RunEffort) -> tuple[Path, list[dict[str, Any]], list[str]]:
     """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person."""
     from core.runs import measurements
 
@@ -53,7 +53,7 @@ def write_verdict(job: Job, effort: Effort) -> tuple[Path, list[dict[str, Any]],
     drawn, notes = draw_figures(job.launch.config, job.study.name, table, arrays, folder)
     files.write_json(folder / "claims.json", judge)
     # The provenance comes last: it says by which logic the files beside it were made.
-    earlier = None if effort.computed else earlier_cost(folder / "provenance.json")
+    earlier = None if effort.computed else recorded_cost(folder / "provenance.json")
     files.write_json(folder / "provenance.json", {**run_provenance(job, effort), **(earlier or {}), "figures": drawn})
     append_to_ledger(
         {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
@@ -84,7 +84,7 @@ def draw_figures(
     return sorted(drawn), notes
 
 
-def earlier_cost(record: Path) -> dict[str, Any] | None:
+def recorded_cost(record: Path) -> dict[str, Any] | None:
     """What an earlier record says of the machine and the cost: judging again on another one does not change it."""
     try:
         found = files.read_json(record)
@@ -93,7 +93,7 @@ def earlier_cost(record: Path) -> dict[str, Any] | None:
         return None
 
 
-def run_provenance(job: Job, effort: Effort) -> dict[str, Any]:
+def run_provenance(job: Job, effort: RunEffort) -> dict[str, Any]:
     """Provenance of a run: where it comes from and what it cost."""
     done = [job.run.read_cost(number) for number in job.numbers]
     own = [each["seconds"] / each["batch"] for each in done]
@@ -102,7 +102,7 @@ def run_provenance(job: Job, effort: Effort) -> dict[str, Any]:
         seconds=effort.seconds if effort.computed == len(done) else sum(own) / effort.workers,
         peak_gib=max(each["peak_gib"] for each in done),
         accelerators=effort.accelerators,
-        environment=worker_environment(bool(effort.accelerators), single=not effort.accelerators),
+        environment=worker_environment(bool(effort.accelerators), single_threaded=not effort.accelerators),
         distributions=job.code.distributions,
         repository=project_root(),
     )

@@ -24,15 +24,16 @@ class RunDisplay:
     def __init__(self) -> None:
         self.console = console()
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """One plain line."""
         self.console.print(f" {text}")
 
-    def header(self, launch: "Launch", jobs: Sequence["Job"], forecasts: Sequence["Forecast"]) -> None:
+    def print_header(self, launch: "Launch", jobs: Sequence["Job"], forecasts: Sequence["Forecast"]) -> None:
         """What is about to run."""
         names = {name for job in jobs for name in data_sets_of_settings(job.chosen.settings)}
         data = ", ".join(
-            f"{catalogue.describe(name).title} (sha256 {catalogue.checksum(name)[:4]}…)" for name in sorted(names)
+            f"{catalogue.find_data_set(name).title} (sha256 {catalogue.data_set_checksum(name)[:4]}…)"
+            for name in sorted(names)
         )
         minutes = sum(forecast.minutes for forecast in forecasts)
         self.console.print(
@@ -46,44 +47,44 @@ class RunDisplay:
             )
             if finished == count:
                 state = "finished before, nothing is computed again"
-            self.line(f"{job.study.name}: {count} replicate{'s' * (count != 1)} from {job.numbers[0]}, {state}")
+            self.print_line(f"{job.study.name}: {count} replicate{'s' * (count != 1)} from {job.numbers[0]}, {state}")
         if len(jobs) > 1 and minutes:
-            self.line(f"forecast {format_duration(minutes)} together")
+            self.print_line(f"forecast {format_duration(minutes)} together")
 
-    def progress(self, job: "Job", total: int, what: str) -> ProgressBar:
+    def progress_bar(self, job: "Job", total: int, what: str) -> ProgressBar:
         """Progress of one study."""
         return ProgressBar(self.console, f"{job.study.name} {what}", total)
 
-    def verdicts(self, outcomes: Sequence["JobOutcome"]) -> None:
+    def print_verdicts(self, outcomes: Sequence["JobOutcome"]) -> None:
         """The table of claims, their controls, and where everything is."""
         scale = outcomes[0].job.launch.scale
         columns = ("claim", "paper", "here (95 % interval)", f"verdict at {scale} scale")
         table, controls = Table(*columns, box=None, pad_edge=False, leading=1), []
         config = outcomes[0].job.launch.config
         for claim in (claim for outcome in outcomes for claim in outcome.claims):
-            table.add_row(*claim_row(claim, config.form.claims[claim["id"]].printed))
+            table.add_row(*claim_cells(claim, config.form.claims[claim["id"]].printed))
             if claim["control"]:
-                controls.append(control_line(claim))
+                controls.append(format_control(claim))
         self.console.print()
         if table.rows:
             self.console.print(table, soft_wrap=False)
         for line in [*controls, *(note for outcome in outcomes for note in outcome.notes)]:
-            self.line(line)
+            self.print_line(line)
         self.console.print()
         for outcome in outcomes:
-            self.line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
-        self.line("encore report makes pages of it: results/report/index.html")
+            self.print_line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
+        self.print_line("encore report makes pages of it: results/report/index.html")
 
 
-def claim_row(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:
+def claim_cells(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:
     """One claim as cells: identifier and statement, printed value, what was found, verdict."""
     note = f"\n{claim['note']}" if claim["note"] else ""
-    here = "\n".join(clause_text(clause) for clause in claim["clauses"])
+    here = "\n".join(format_clause(clause) for clause in claim["clauses"])
     paper = f"{printed.value} {printed.unit}".strip() if printed else ""
     return f"{claim['id']} {claim['statement']}", paper, here, MARKS[claim["verdict"]] + note
 
 
-def clause_text(clause: Mapping[str, Any]) -> str:
+def format_clause(clause: Mapping[str, Any]) -> str:
     """A clause's number with its interval and unit."""
     if clause["estimate"] is None and clause["low"] is None:
         return "-"
@@ -95,7 +96,7 @@ def clause_text(clause: Mapping[str, Any]) -> str:
     return f"{format_number(clause['estimate'], '∞')}{interval} {clause['unit_of_value'] or ''}".rstrip()
 
 
-def control_line(claim: Mapping[str, Any]) -> str:
+def format_control(claim: Mapping[str, Any]) -> str:
     """How the control of a claim came out."""
     control = claim["control"]
     if control["verdict"] == "not testable":

@@ -38,14 +38,14 @@ def any_process_stopping(stopping: Callable[[], bool]) -> Callable[[], bool]:
     return lambda: bool(np.any(multihost_utils.process_allgather(np.asarray(stopping()))))
 
 
-class FollowerStore(StageStore):
+class ReadOnlyStore(StageStore):
     """Results of stages, read where process 0 keeps them, and kept by nobody else."""
 
     def save(self, name: str, tree: Tree) -> None:
         """Leave it to process 0."""
 
 
-class FollowerCheckpoint(Checkpoint):
+class ReadOnlyCheckpoint(Checkpoint):
     """The newest state inside an unfinished stage, likewise."""
 
     def save(self, done: int, state: Tree) -> None:
@@ -55,13 +55,13 @@ class FollowerCheckpoint(Checkpoint):
         """Leave it to process 0."""
 
 
-class FollowerLab(Lab):
+class ReadOnlyLab(Lab):
     """A lab that computes along with that of process 0, which writes."""
 
     def __post_init__(self) -> None:
         """As the other, but for the store."""
         super().__post_init__()
-        self.store: StageStore = FollowerStore(self.folders)
+        self.store: StageStore = ReadOnlyStore(self.folders)
 
     def _checkpoints(self, name: str) -> list[Checkpoint]:
-        return [FollowerCheckpoint(Path(each.path), each.replicates) for each in super()._checkpoints(name)]
+        return [ReadOnlyCheckpoint(Path(each.path), each.replicates) for each in super()._checkpoints(name)]

@@ -49,24 +49,26 @@ def _execute(launch: Launch) -> int:
     gflops = worker_reuse.cached_gflops()
     forecasts = [forecast_job(job, gflops) for job in jobs]
     screen.console.quiet = not launch.hosts.leads
-    screen.header(launch, jobs, forecasts)
+    screen.print_header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
     for job in (job for job in jobs if job.missing):
         check_measurable(job)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
-            compute_share(job, forecast, screen)
+            compute_own_share(job, forecast, screen)
         return 0
-    screen.verdicts([run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)])
+    screen.print_verdicts(
+        [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
+    )
     return 0
 
 
-def compute_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:
+def compute_own_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:
     """Compute this process's part of the missing replicates; process 0 does the rest of `run_job`."""
     if missing := job.missing:
         for name in data_sets_of_settings(job.chosen.settings):
-            loading.fetch_data_set(name, screen.line)
-        compute(job, missing, forecast, screen)
+            loading.fetch_data_set(name, screen.print_line)
+        compute_replicates(job, missing, forecast, screen)
 
 
 def check_budget(launch: Launch, forecasts: Sequence[forecasting.Forecast]) -> None:
@@ -109,10 +111,10 @@ def compute_and_judge(
     try:
         if missing:
             for name in data_sets_of_settings(job.chosen.settings):
-                loading.fetch_data_set(name, screen.line)
-            devices = compute(job, missing, forecast, screen)
+                loading.fetch_data_set(name, screen.print_line)
+            devices = compute_replicates(job, missing, forecast, screen)
             cost_ledger.append_entry(job, missing, forecast, (time.perf_counter() - started) / 60, gflops)
-        effort = conclude.Effort(
+        effort = conclude.RunEffort(
             computed=len(missing),
             seconds=time.perf_counter() - started,
             workers=forecast.workers or min(len(available_cores()), len(job.numbers)),
@@ -155,7 +157,7 @@ def write_command(job: Job) -> None:
             files.write_text(folder / name, text)
 
 
-def compute(
+def compute_replicates(
     job: Job, missing: Sequence[int], forecast: forecasting.Forecast, screen: "display.RunDisplay"
 ) -> list[str]:
     """Have the workers compute the missing replicates; returns the names of accelerators that took part."""
@@ -165,54 +167,56 @@ def compute(
     found = (
         WorkerPool if hosts.several else worker_reuse.acquire_pool
     )  # workers that joined other processes serve one run only
-    with found(worker_logs(job), accelerator, pinned) as pool, ProcessGroup(hosts, pool, spread) as group:
+    with found(worker_logs_folder(job), accelerator, pinned) as pool, ProcessGroup(hosts, pool, spread) as group:
         group.connect(f"{job.identity.name} {job.numbers} {missing}")
         if job.prepared is not None and not prepared.is_prepared(job.prepared):
-            compute_shared_work(job, group, screen)
+            compute_prepared_work(job, group, screen)
         own = group.own_share(missing)
         tasks = [
             worker_task(job, "trial", batch, job.run, spread)
             for batch in forecasting.replicate_batches(own, accelerator)
         ]
-        pool.start(1 if spread else max(1, min(forecast.workers, len(own))))
-        with screen.progress(job, forecast.steps * len(own), "training") as progress:
+        pool.start_workers(1 if spread else max(1, min(forecast.workers, len(own))))
+        with screen.progress_bar(job, forecast.steps * len(own), "training") as progress:
             follow_tasks(job, group, tasks, progress)
         group.wait_until(lambda: not job.missing)
         group.barrier("computed")
         return pool.devices if accelerator else []
 
 
-def worker_logs(job: Job) -> Path:
-    """Where the workers of this process write what they screen."""
-    return job.run.logs / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs
+def worker_logs_folder(job: Job) -> Path:
+    """Where the workers of this process write their output."""
+    return (
+        job.run.logs_folder / f"process-{job.launch.hosts.index}" if job.launch.hosts.several else job.run.logs_folder
+    )
 
 
-def compute_shared_work(job: Job, group: ProcessGroup, screen: "display.RunDisplay") -> None:
+def compute_prepared_work(job: Job, group: ProcessGroup, screen: "display.RunDisplay") -> None:
     """Compute what all replicates share: process 0 does, or all of them at once where batches are spread."""
     assert job.prepared is not None
     if group.spread:
         work = worker_task(job, "prepare", [0], RunFolder(job.prepared), spread=True)
-        follow_tasks(job, group, [work], screen.progress(job, 0, "preparing"))
+        follow_tasks(job, group, [work], screen.progress_bar(job, 0, "preparing"))
     elif group.hosts.leads:
-        compute_shared_work_here(job, group.pool.accelerator, screen)
+        compute_prepared_work_here(job, group.pool.accelerator, screen)
     group.wait_until(partial(prepared.is_prepared, job.prepared))
 
 
-def compute_shared_work_here(job: Job, accelerator: bool, screen: "display.RunDisplay") -> None:
+def compute_prepared_work_here(job: Job, accelerator: bool, screen: "display.RunDisplay") -> None:
     """Compute what all replicates share in this process; runs that share it too wait for it here."""
     assert job.prepared is not None
     run = RunFolder(job.prepared)
     with files.wait_for_lock(
-        run.folder / "lock", lambda: screen.line(f"waiting for {run.identity}, which others prepare")
+        run.folder / "lock", lambda: screen.print_line(f"waiting for {run.identity}, which others prepare")
     ):
         if not prepared.is_prepared(run.identity):
-            with WorkerPool(worker_logs(job), accelerator, pinned=False) as pool:
-                pool.start(1)
+            with WorkerPool(worker_logs_folder(job), accelerator, pinned=False) as pool:
+                pool.start_workers(1)
                 follow_tasks(
                     job,
                     single_process(pool),
                     [worker_task(job, "prepare", [0], run)],
-                    screen.progress(job, 0, "preparing"),
+                    screen.progress_bar(job, 0, "preparing"),
                 )
 
 
@@ -238,7 +242,7 @@ def worker_task(job: Job, kind: str, replicates: Sequence[int], run: RunFolder, 
 def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any]], progress: "ProgressBar") -> None:
     """Follow the workers until all tasks are done; a signal stops them at a point to go on from."""
     failures, pool = [], group.pool
-    with handle_signals(pool.stop):
+    with handle_signals(pool.request_stop):
         for event in group.run_tasks([dict(each) for each in tasks]):
             match event["event"]:
                 case "steps":
@@ -259,11 +263,11 @@ def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any
 
 
 @contextlib.contextmanager
-def handle_signals(act: Callable[[], object]) -> Generator[None]:
-    """Let Ctrl-C, SIGTERM and a launcher's early warning call `act` instead of ending the process."""
+def handle_signals(action: Callable[[], object]) -> Generator[None]:
+    """Let Ctrl-C, SIGTERM and a launcher's early warning call `action` instead of ending the process."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in before:
-        signal.signal(number, lambda *_: act())
+        signal.signal(number, lambda *_: action())
     try:
         yield
     finally:

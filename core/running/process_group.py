@@ -59,7 +59,7 @@ class ProcessGroup:
         """Start the first worker, and meet the others, who must be about to compute the same."""
         if not self.hosts.several:
             return
-        self.pool.start(1, dataclasses.asdict(self.hosts))
+        self.pool.start_workers(1, dataclasses.asdict(self.hosts))
         if failed := self._barrier_failure(what):
             if failed["code"] == BadInput.exit_code:
                 raise BadInput(failed["message"])
@@ -77,7 +77,7 @@ class ProcessGroup:
 
     def _barrier_failure(self, what: str) -> dict[str, Any] | None:
         """Nothing, or what came between."""
-        events = list(self.pool.run([{"kind": "barrier", "what": what}]))
+        events = list(self.pool.run_tasks([{"kind": "barrier", "what": what}]))
         return next((event for event in events if event["event"] == "failed"), None)
 
     def own_share(self, replicates: Sequence[int]) -> list[int]:
@@ -91,30 +91,30 @@ class ProcessGroup:
         """
         for part in [[each] for each in tasks] if self.spread else [list(tasks)]:
             failed = None
-            for event in self.pool.run(part):
-                if self.peer_lost and self.pool.stopped_at is None:
-                    self.pool.stop()
+            for event in self.pool.run_tasks(part):
+                if self.is_peer_lost and self.pool.stopped_at is None:
+                    self.pool.request_stop()
                 failed = event if event["event"] == "failed" else failed
                 yield event
             if failed and self.spread:
                 if failed["code"] == 1:
-                    self._look_around()
+                    self._await_peer_loss()
                 return
 
-    def _look_around(self) -> None:
+    def _await_peer_loss(self) -> None:
         """Give jax the time to tell whether it was the loss of another process that made a computation fail."""
         deadline = time.monotonic() + 2 * self.hosts.patience
-        while not self.peer_lost and time.monotonic() < deadline:
+        while not self.is_peer_lost and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
     @property
-    def peer_lost(self) -> bool:
+    def is_peer_lost(self) -> bool:
         """Whether another process is gone, as the end of the first worker tells."""
         return self.hosts.several and any(each.process.poll() is not None for each in self.pool.workers[:1])
 
     def raise_if_peer_lost(self) -> None:
         """Raise when another process is gone."""
-        if self.peer_lost:
+        if self.is_peer_lost:
             raise Interrupted(
                 f"process {self.hosts.index} of {self.hosts.count} lost another one, which ended early or cannot be "
                 "reached; the same commands, or those of any other number of processes, go on from here"

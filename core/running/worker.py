@@ -17,7 +17,7 @@ import traceback
 from typing import Any, TextIO
 
 
-class Events:
+class EventChannel:
     """The channel to the parent: the process's original output, kept apart from whatever libraries print."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Events:
         except BrokenPipeError:
             os._exit(1)
 
-    def on_progress(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         """Count steps and tell the parent a few times a second."""
         self._steps += steps
         if time.monotonic() - self._sent > 0.2:
@@ -48,14 +48,14 @@ class Events:
 class Worker:
     """State that lives as long as the process: compiled functions and loaded data."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: EventChannel) -> None:
         self.events = events
         self.stop = threading.Event()
         self.compile_seconds = 0.0
         self.run = ""
         self.lifters: dict[Any, Any] = {}
 
-    def watch_compilation(self) -> None:
+    def count_compile_seconds(self) -> None:
         """Add up the seconds that XLA compiles."""
         import jax.monitoring
 
@@ -84,7 +84,7 @@ class Worker:
                 return
             batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
             if task["kind"] == "varied":
-                self._varied(task, study, settings, batch)
+                self._run_vectorised(task, study, settings, batch)
             else:
                 self._trial(task, study, settings, batch)
 
@@ -114,12 +114,15 @@ class Worker:
         from core.runs.folder import RunFolder
         from core.runs.live import LiveWriter
 
-        lab, live = self._lab(task, task["replicates"]), LiveWriter(RunFolder(task["run"]).live, task["replicates"][0])
-        lab.on_evaluate = lab.on_evaluate if task["silent"] else live.look
+        lab, live = (
+            self._lab(task, task["replicates"]),
+            LiveWriter(RunFolder(task["run"]).live_folder, task["replicates"][0]),
+        )
+        lab.on_evaluate = lab.on_evaluate if task["silent"] else live.write
         self._perform(task, study, settings, batch, lab)
         live.remove()
 
-    def _varied(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
+    def _run_vectorised(self, task: dict[str, Any], study: Any, settings: Any, batch: Any) -> None:
         """Replicates of several runs, whose settings differ in some numbers, as one batch."""
         from pathlib import Path
 
@@ -178,7 +181,7 @@ class Worker:
             from core.running import distributed
 
             kind, should_stop = (
-                (distributed.FollowerLab if task["silent"] else Lab),
+                (distributed.ReadOnlyLab if task["silent"] else Lab),
                 distributed.any_process_stopping(self.stop.is_set),
             )
         if task["run"] != self.run:  # programs are compiled for the settings of a run
@@ -190,7 +193,7 @@ class Worker:
             load_data=loading.load_data_set,
             axis=axis,
             exclusive=task["exclusive"],
-            on_progress=self.events.on_progress,
+            on_progress=self.events.count_steps,
             should_stop=should_stop,
             checkpoint_seconds=task["checkpoint_seconds"],
             lifter=self.lifters.setdefault(axis, Lifter(axis)),
@@ -210,7 +213,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def main() -> None:
     """Answer tasks until the input ends."""
-    events = Events()
+    events = EventChannel()
     worker = Worker(events)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and says what to do
     for number in (signal.SIGTERM, signal.SIGUSR1):  # launchers also signal every process of a job
@@ -225,11 +228,11 @@ def main() -> None:
         from core.running import distributed
 
         distributed.join_processes(start["hosts"])
-    worker.watch_compilation()
+    worker.count_compile_seconds()
     events.send("ready", devices=[device.device_kind for device in jax.local_devices()], backend=jax.default_backend())
     tasks: list[dict[str, Any]] = []
     arrived = threading.Condition()
-    threading.Thread(target=_listen, args=(worker, tasks, arrived), daemon=True).start()
+    threading.Thread(target=_receive_tasks, args=(worker, tasks, arrived), daemon=True).start()
     while True:
         with arrived:
             arrived.wait_for(lambda: tasks)
@@ -243,7 +246,7 @@ def main() -> None:
             events.send("failed", task=task["kind"], **_failure(error))
 
 
-def _listen(worker: Worker, tasks: list[dict[str, Any]], arrived: threading.Condition) -> None:
+def _receive_tasks(worker: Worker, tasks: list[dict[str, Any]], arrived: threading.Condition) -> None:
     """Take tasks from the parent; when it is gone, stop at once: every finished stage is on disk."""
     for line in sys.stdin:
         message = json.loads(line)

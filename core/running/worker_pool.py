@@ -28,8 +28,8 @@ STOP_SECONDS = 30.0
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_ARENA_MAX": "1"}
 
 
-def worker_environment(accelerator: bool, single: bool) -> dict[str, str]:
-    """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single`.
+def worker_environment(accelerator: bool, single_threaded: bool) -> dict[str, str]:
+    """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single_threaded`.
 
     What the user has set of `KEPT_MEMORY` stays.
     """
@@ -43,7 +43,7 @@ def worker_environment(accelerator: bool, single: bool) -> dict[str, str]:
     )
     if not accelerator:
         variables["JAX_PLATFORMS"] = "cpu"
-    if single:
+    if single_threaded:
         variables.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NPROC="1")
     return variables
 
@@ -73,7 +73,7 @@ class WorkerPool:
     accelerator: bool
     pinned: bool
     workers: list[WorkerProcess] = field(default_factory=list)
-    said: "queue.Queue[tuple[WorkerProcess, dict[str, Any]]]" = field(default_factory=queue.Queue)
+    events: "queue.Queue[tuple[WorkerProcess, dict[str, Any]]]" = field(default_factory=queue.Queue)
     devices: list[str] = field(default_factory=list)
     stopped_at: float | None = None
 
@@ -83,7 +83,7 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self, count: int, hosts: dict[str, Any] | None = None) -> None:
+    def start_workers(self, count: int, hosts: dict[str, Any] | None = None) -> None:
         """Have `count` workers, each on a core of its own when pinned; new ones join the other processes of `hosts`."""
         available = available_cores()
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -102,17 +102,17 @@ class WorkerPool:
             worker = WorkerProcess(number, process)
             self.workers.append(worker)
             worker.send({"core": core, "hosts": hosts})
-            threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+            threading.Thread(target=self._receive_events, args=(worker,), daemon=True).start()
 
-    def _listen(self, worker: WorkerProcess) -> None:
+    def _receive_events(self, worker: WorkerProcess) -> None:
         assert worker.process.stdout is not None
         with worker.process.stdout as lines:
             for line in lines:
                 with contextlib.suppress(ValueError):  # half a line of a worker that was killed
-                    self.said.put((worker, json.loads(line)))
-        self.said.put((worker, {"event": "gone", "code": worker.process.wait()}))
+                    self.events.put((worker, json.loads(line)))
+        self.events.put((worker, {"event": "gone", "code": worker.process.wait()}))
 
-    def run(self, tasks: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def run_tasks(self, tasks: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Hand out tasks as workers become free; yields every event until all tasks are finished or have failed."""
         waiting, open_tasks = list(tasks), 0
         for worker in self.workers:
@@ -124,7 +124,7 @@ class WorkerPool:
                 if time.monotonic() - self.stopped_at > STOP_SECONDS:
                     return
             try:
-                worker, event = self.said.get(timeout=0.2)
+                worker, event = self.events.get(timeout=0.2)
             except queue.Empty:
                 yield {"event": "quiet"}
                 continue
@@ -144,7 +144,7 @@ class WorkerPool:
             message = f"no worker is left for {len(waiting)} of {len(tasks)} tasks; {self._where()}"
             yield {"event": "failed", "message": message, "code": 1}
 
-    def healthy(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether another run can have these workers: all of them live, and wait for work."""
         idle = all(worker.task is None and not worker.gone for worker in self.workers)
         return idle and self.stopped_at is None and all(worker.process.poll() is None for worker in self.workers)
@@ -164,7 +164,7 @@ class WorkerPool:
     def _where(self) -> str:
         return f"its log is in {self.logs.parent.name}/{self.logs.name}"
 
-    def stop(self) -> None:
+    def request_stop(self) -> None:
         """Ask every worker to keep a checkpoint and give its task back; those that take too long are left."""
         self.stopped_at = time.monotonic()
         for worker in self.workers:

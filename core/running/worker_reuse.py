@@ -31,7 +31,7 @@ class ReusablePool:
     def acquire(self, accelerator: bool, pinned: bool) -> WorkerPool:
         """The waiting pool when it fits, otherwise a new one; cores are this process's at this moment."""
         wanted = (accelerator, pinned, tuple(available_cores()))
-        if self.pool is None or self.fit_for != wanted or not self.pool.healthy():
+        if self.pool is None or self.fit_for != wanted or not self.pool.is_reusable():
             self.close()
             self.pool, self.fit_for = WorkerPool(self.logs, accelerator, pinned), wanted
         return self.pool

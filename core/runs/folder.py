@@ -32,12 +32,12 @@ class RunFolder:
         return self.folder / "checkpoints"
 
     @property
-    def live(self) -> Path:
+    def live_folder(self) -> Path:
         """What unfinished replicates show of themselves."""
         return self.folder / "live"
 
     @property
-    def logs(self) -> Path:
+    def logs_folder(self) -> Path:
         """What the workers said."""
         return self.folder / "logs"
 
@@ -49,7 +49,7 @@ class RunFolder:
         """Whether a replicate is complete."""
         return (self.replicate_folder(number) / "done.json").exists()
 
-    def missing(self, numbers: Sequence[int]) -> list[int]:
+    def missing_replicates(self, numbers: Sequence[int]) -> list[int]:
         """Those of the replicates that still have to be computed."""
         return [number for number in numbers if not self.is_finished(number)]
 
@@ -63,7 +63,7 @@ class RunFolder:
 
 
 def append_to_ledger(entry: dict[str, Any]) -> None:
-    """Append a line to the ledger of runs, which counts how often the published replicates were looked at."""
+    """Append a line to the ledger of runs, which counts how often the published replicates were run."""
     path = runs_folder() / "ledger.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

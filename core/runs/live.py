@@ -1,8 +1,9 @@
-"""Live rows: what a replicate's loops show while it runs, one file per batch, for whoever wants to look.
+"""Live rows: what the evaluations of a replicate's loops give while it runs, one file per batch.
 
-`live/<first replicate of the batch>.jsonl` in the run's folder holds a line for every look of every replicate:
+`live/<first replicate of the batch>.jsonl` in the run's folder holds a line for every evaluation of every replicate:
 `{"replicate": 0, "stage": "dense", "step": 100, "validation_loss": 0.41}`. They are never part of a result. A resumed
-loop looks again where its checkpoint lay behind: later lines win. Once a replicate is finished, its measurements count.
+loop evaluates again where its checkpoint lay behind: later lines win. Once a replicate is finished, its measurements
+  count.
 """
 
 import contextlib
@@ -16,24 +17,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = dict[str, Any]
-SHARED = ("replicate", "stage", "step")  # all other names of a row are metrics
+INDEX_COLUMNS = ("replicate", "stage", "step")  # all other names of a row are metrics
 
 
 class LiveWriter:
-    """Appends the looks of one batch; where it cannot write, the run goes on without them."""
+    """Appends the evaluations of one batch; where it cannot write, the run goes on without them."""
 
     def __init__(self, folder: Path, first_replicate: int) -> None:
         self.path = folder / f"{first_replicate:06d}.jsonl"
         self._begun = self._failed = False
 
-    def look(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, "np.ndarray"]) -> None:
+    def write(self, stage: str, step: int, replicates: Sequence[int], values: Mapping[str, "np.ndarray"]) -> None:
         """Write one line per replicate; each metric has shape (), of a single replicate, or (replicates,)."""
         if not values or self._failed:
             return
         by_metric = {name: value.reshape(-1).tolist() for name, value in values.items()}
         lines = [
             {"replicate": number, "stage": stage, "step": step}
-            | {name: _encoded(each[position]) for name, each in by_metric.items()}
+            | {name: _encode_number(each[position]) for name, each in by_metric.items()}
             for position, number in enumerate(replicates)
         ]
         try:
@@ -56,7 +57,7 @@ class LiveWriter:
 
 
 class LiveReader:
-    """Reads what has been added since it was last asked."""
+    """Reads the rows that were added since the last call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -70,17 +71,17 @@ class LiveReader:
                 text = file.read()
                 complete = text[: text.rfind(b"\n") + 1]
                 self._read[path] = self._read.get(path, 0) + len(complete)
-                yield from filter(None, map(_decoded, complete.splitlines()))
+                yield from filter(None, map(_decode_row, complete.splitlines()))
 
 
-def _encoded(value: float) -> float | str:
+def _encode_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _decoded(line: bytes) -> Row | None:
+def _decode_row(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-        metrics = {name: float(value) for name, value in row.items() if name not in SHARED}
+        metrics = {name: float(value) for name, value in row.items() if name not in INDEX_COLUMNS}
         return {"replicate": int(row["replicate"]), "stage": str(row["stage"]), "step": int(row["step"])} | metrics
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -21,7 +21,7 @@ FIRST, LAST = ["study", "replicate", "arm"], ["step", "metric", "value"]
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the rows of one replicate as JSON lines; infinite values become the words "inf" and "-inf"."""
-    lines = [json.dumps({**row, "value": _encoded(row["value"])}, allow_nan=False) for row in rows]
+    lines = [json.dumps({**row, "value": _encode_number(row["value"])}, allow_nan=False) for row in rows]
     files.write_text(path, "".join(line + "\n" for line in lines))
 
 
@@ -31,7 +31,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [{**row, "value": float(row["value"])} for row in rows]
 
 
-def _encoded(value: float) -> float | str:
+def _encode_number(value: float) -> float | str:
     return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
 
 

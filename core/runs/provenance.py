@@ -109,7 +109,7 @@ def find_private(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _own_names() -> list[tuple[str, str]]:
-    """Names of this machine and its user that are telling enough to be looked for."""
+    """Names of this machine and its user that are telling enough to be searched for."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user id without an entry in the password database

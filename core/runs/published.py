@@ -82,15 +82,19 @@ def read_published(folder: Path) -> dict[str, PublishedStudy]:
 
 
 def write_published(
-    folder: Path, parts: Mapping[str, PublishedStudy], order: Sequence[str], untested: Sequence[dict[str, Any]] = ()
+    folder: Path,
+    studies: Mapping[str, PublishedStudy],
+    order: Sequence[str],
+    untestable_claims: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write all parts beside the published folder, then put them in its place.
 
-    `order` lists the ids of the config's claims; others are dropped. `untested` are claims of no part. Raises BadInput,
-    leaving the folder as it was, for content that must stay private. The caller holds the lock and has called `settle`.
+    `order` lists the ids of the config's claims; others are dropped. `untestable_claims` are claims of no part. Raises
+    BadInput, leaving the folder as it was, for content that must stay private. The caller holds the lock and has called
+    `settle`.
     """
     new, old = _beside(folder)
-    _write(new, parts, order, untested)
+    _write(new, studies, order, untestable_claims)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)

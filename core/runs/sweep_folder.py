@@ -1,4 +1,4 @@
-"""The book of a sweep: its points, how far each has come, and which is best.
+"""The folder of a sweep: its points, how far each has come, and which is best.
 
 `results/runs/sweeps/<identity>/sweep.json` says what the sweep is; `points/<number>.json` is written by whoever works
 on a point, so that several processes and machines can share a sweep; `points/<number>.lock` is held meanwhile.
@@ -15,7 +15,7 @@ from core import files
 from core.errors import unknown_name
 
 STATES = ("waiting", "running", "finished", "failed", "interrupted")
-FOLDER = "sweeps"  # within the folder of runs
+SWEEPS_FOLDER = "sweeps"  # within the folder of runs
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as its book describes it.
+    """A sweep as its folder describes it.
 
     Attributes:
       identity: 12 hexadecimal digits; equal for equal sets of points, whatever the order of words.
@@ -63,7 +63,7 @@ class Sweep:
       objective: {"study", "metric", "arm", "select", "direction"}, or None.
       points: by number.
       winner: {"number", "fresh"}, the best point and what fresh replicates of it gave (None: not run yet), or None.
-      folder: where the book is kept.
+      folder: where this is recorded.
     """
 
     identity: str
@@ -75,34 +75,34 @@ class Sweep:
     winner: Mapping[str, Any] | None
     folder: Path = field(compare=False)
 
-    def count(self, state: str) -> int:
+    def count_points(self, state: str) -> int:
         """How many points are in a state."""
         return sum(point.state == state for point in self.points)
 
-    def best(self) -> list[SweepPoint]:
+    def ranked_points(self) -> list[SweepPoint]:
         """Points with an objective, the best first; equals by number."""
         judged = [point for point in self.points if point.state == "finished" and point.objective]
         sign = -1 if self.objective and self.objective["direction"] == "max" else 1
         return sorted(judged, key=lambda point: (sign * (point.objective or {})["mean"], point.number))
 
 
-def sweep_folder(runs: Path, identity: str) -> Path:
-    """Where the book of a sweep is kept."""
-    return runs / FOLDER / identity
+def sweep_path(runs: Path, identity: str) -> Path:
+    """The folder of a sweep."""
+    return runs / SWEEPS_FOLDER / identity
 
 
-def point_file(folder: Path, number: int) -> Path:
-    """What is known of one point."""
+def point_path(folder: Path, number: int) -> Path:
+    """The file with the state of one point."""
     return folder / "points" / f"{number:06d}.json"
 
 
-def lock_file(folder: Path, number: int) -> Path:
-    """Held by the process that works on a point."""
+def point_lock_path(folder: Path, number: int) -> Path:
+    """The lock held by the process that works on a point."""
     return folder / "points" / f"{number:06d}.lock"
 
 
-def output_file(folder: Path, number: int) -> Path:
-    """What the run of a point printed."""
+def point_output_path(folder: Path, number: int) -> Path:
+    """The file with what the run of a point printed."""
     return folder / "points" / f"{number:06d}.txt"
 
 
@@ -115,11 +115,11 @@ def write_sweep(sweep: Sweep) -> None:
 
 def write_point(folder: Path, point: SweepPoint) -> None:
     """Write how far one point has come."""
-    files.write_json(point_file(folder, point.number), dataclasses.asdict(point))
+    files.write_json(point_path(folder, point.number), dataclasses.asdict(point))
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """The book in a folder, its points as they are at this moment; OSError or ValueError when there is none."""
+    """The sweep in a folder, its points as they are at this moment; OSError or ValueError when there is none."""
     content = files.read_json(folder / "sweep.json")
     try:
         points = {point["number"]: parse_point(point) for point in content.pop("points")}
@@ -129,14 +129,14 @@ def read_sweep(folder: Path) -> Sweep:
         found = tuple(_now(folder, points[number]) for number in sorted(points))
         return _sweep(content, found, folder)
     except (TypeError, KeyError) as error:
-        raise ValueError(f"{folder / 'sweep.json'} is not the book of a sweep: {error}") from None
+        raise ValueError(f"{folder / 'sweep.json'} does not describe a sweep: {error}") from None
 
 
 def read_point(folder: Path, number: int) -> tuple[Sweep, SweepPoint]:
     """A sweep as it was listed, and one of its points as it is now, for whoever holds the point's lock."""
     content = files.read_json(folder / "sweep.json")
     listed = [parse_point(point) for point in content.pop("points") if point["number"] == number]
-    path = point_file(folder, number)
+    path = point_path(folder, number)
     point = parse_point(files.read_json(path)) if path.exists() else listed[0]
     return _sweep(content, (point,), folder), point
 
@@ -144,7 +144,7 @@ def read_point(folder: Path, number: int) -> tuple[Sweep, SweepPoint]:
 def read_sweeps(runs_folder: Path) -> list[Sweep]:
     """Every sweep below a folder of runs, the one worked on last first; what cannot be read is left out."""
     found = []
-    for path in (runs_folder / FOLDER).glob("*/sweep.json"):
+    for path in (runs_folder / SWEEPS_FOLDER).glob("*/sweep.json"):
         try:
             found.append((path.stat().st_mtime, read_sweep(path.parent)))
         except (OSError, ValueError):
@@ -186,6 +186,6 @@ def _sweep(content: Mapping[str, Any], points: tuple[SweepPoint, ...], folder: P
 
 def _now(folder: Path, point: SweepPoint) -> SweepPoint:
     """A point that is being worked on, unless the process that did so is gone."""
-    if point.state == "running" and not is_locked(lock_file(folder, point.number)):
+    if point.state == "running" and not is_locked(point_lock_path(folder, point.number)):
         return dataclasses.replace(point, state="interrupted", message="its process ended")
     return point

@@ -1,9 +1,9 @@
-"""The gradient of a batch by the way that the settings name: in parts, rematerialised, spread over devices.
+"""The gradient of a batch as the settings say: by micro-batches, rematerialised, spread over devices.
 
 An experiment gives the group `scaling: ScalingSettings` to its settings and writes
 
-    logits = in_precision(network.apply, settings.scaling)({"params": params}, x)     # in its loss
-    (value, aux), gradient = batch_gradient(loss, settings.scaling)(params, batch)    # in its step
+    logits = apply_in_precision(network.apply, settings.scaling)({"params": params}, x)     # in its loss
+    (value, aux), gradient = batch_value_and_grad(loss, settings.scaling)(params, batch)    # in its step
 
 where `loss(params, batch, *rest)` is a mean over the leading axis of every leaf of `batch`.
 """
@@ -22,7 +22,7 @@ from core.scaling.settings import ScalingSettings
 Tree = Any
 
 
-def batch_gradient(loss: Callable, scaling: ScalingSettings) -> Callable:
+def batch_value_and_grad(loss: Callable, scaling: ScalingSettings) -> Callable:
     """`call(params, batch, *rest) -> ((value, aux), gradient)` for a loss that returns `(value, aux)`.
 
     Args:
@@ -35,18 +35,18 @@ def batch_gradient(loss: Callable, scaling: ScalingSettings) -> Callable:
         loss = jax.checkpoint(loss, policy=jax.checkpoint_policies.dots_saveable)
     function = jax.value_and_grad(loss, has_aux=True)
     if scaling.micro_batches > 1:
-        function = in_parts(function, scaling.micro_batches)
-    return sharding.over_devices(function) if scaling.spread else function
+        function = average_over_micro_batches(function, scaling.micro_batches)
+    return sharding.average_over_devices(function) if scaling.spread else function
 
 
-def in_parts(function: Callable, parts: int) -> Callable:
+def average_over_micro_batches(function: Callable, count: int) -> Callable:
     """The mean of `function(params, part, *rest)` over equal parts of a batch, one after the other."""
 
     def call(params: Tree, batch: Tree, *rest: Any) -> Tree:
         def cut(leaf: jax.Array) -> jax.Array:
-            if len(leaf) % parts:
-                raise BadInput(f"a batch of {len(leaf)} cannot be cut into {parts} micro-batches of equal size")
-            return leaf.reshape(parts, len(leaf) // parts, *leaf.shape[1:])
+            if len(leaf) % count:
+                raise BadInput(f"a batch of {len(leaf)} cannot be cut into {count} micro-batches of equal size")
+            return leaf.reshape(count, len(leaf) // count, *leaf.shape[1:])
 
         def add(total: Tree, part: Tree) -> tuple[Tree, None]:
             return jax.tree.map(jnp.add, total, function(params, part, *rest)), None
@@ -55,12 +55,12 @@ def in_parts(function: Callable, parts: int) -> Callable:
         first, others = (jax.tree.map(lambda leaf, s=s: leaf[s], cut_batch) for s in (0, slice(1, None)))
         # ∇L = 1/K Σ_k ∇L_k
         total, _ = jax.lax.scan(add, function(params, first, *rest), others)
-        return jax.tree.map(lambda leaf: leaf / parts, total)
+        return jax.tree.map(lambda leaf: leaf / count, total)
 
     return call
 
 
-def in_precision(apply: Callable, scaling: ScalingSettings) -> Callable:
+def apply_in_precision(apply: Callable, scaling: ScalingSettings) -> Callable:
     """`apply(variables, *inputs, **options)` of a flax module with parameters and inputs in the chosen precision.
 
     Its results come back as float32. Collections other than `params` (running statistics) stay as they are. Modules
@@ -77,7 +77,7 @@ def in_precision(apply: Callable, scaling: ScalingSettings) -> Callable:
     return call
 
 
-def rematerialised(module: type[nn.Module], scaling: ScalingSettings) -> type[nn.Module]:
+def remat_module(module: type[nn.Module], scaling: ScalingSettings) -> type[nn.Module]:
     """A block of a network whose activations are computed again as a whole, where the settings ask for it."""
     return nn.remat(module) if scaling.rematerialise else module
 

@@ -15,10 +15,10 @@ from jax.sharding import PartitionSpec as P
 from core.errors import BadInput
 
 Tree = Any
-AXIS = "data"
+DATA_AXIS = "data"
 
 
-def over_devices(function: Callable) -> Callable:
+def average_over_devices(function: Callable) -> Callable:
     """The mean of `function(params, part, *rest)` over the parts of a batch, one on every device.
 
     `call(params, batch, *rest)` cuts the leading axis of every leaf of `batch`. On one device it is `function` itself.
@@ -32,10 +32,10 @@ def over_devices(function: Callable) -> Callable:
 
         def part(params: Tree, batch: Tree, *rest: Any) -> Tree:
             # ∇L = 1/D Σ_d ∇L_d
-            return jax.lax.pmean(function(params, batch, *rest), AXIS)
+            return jax.lax.pmean(function(params, batch, *rest), DATA_AXIS)
 
-        mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,))
-        specs = (P(), P(AXIS), *(P() for _ in rest))
+        mesh = jax.make_mesh((devices,), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+        specs = (P(), P(DATA_AXIS), *(P() for _ in rest))
         return jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(params, batch, *rest)
 
     return call

@@ -109,7 +109,7 @@ class Comparison:
         """Fresh variables from the draw called `name`."""
         return self.lab.map((task or self.task).initial, self.key(name))
 
-    def rates(self, chosen: OptimizerSettings, arm: str) -> jax.Array | np.ndarray:
+    def rates(self, chosen: OptimizerSettings, arm: str) -> Any:
         """The learning rate of an arm in every replicate, float32."""
         rate = chosen.rate_of(arm)
         if isinstance(rate, float):

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.optim.settings import OptimizerSettings
 from core.papers.settings import DataSetName, PositiveInt, Settings, setting
 from core.papers.validation import conflict
@@ -23,7 +23,7 @@ class DataSettings(Settings):
     @property
     def there(self) -> int:
         """How many labelled training examples the data set has."""
-        return describe(self.name).arrays["train_labels"][0][0]
+        return find_data_set(self.name).array_shapes["train_labels"][0][0]
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.models.images import augmented
-from core.scaling.gradients import in_precision
+from core.models.images import random_flip_and_shift
+from core.scaling.gradients import apply_in_precision
 from core.scaling.settings import ScalingSettings
 
 Tree = Any
@@ -109,14 +109,14 @@ def _loss(
 ) -> tuple[jax.Array, dict[str, Tree]]:
     module, prepare, scaling = parts
     x = prepare(batch["x"])
-    x = augmented(key, x) if augment else x
+    x = random_flip_and_shift(key, x) if augment else x
     changing = [name for name in variables if name != "params"]
-    apply = in_precision(partial(module.apply, mutable=changing), scaling)
+    apply = apply_in_precision(partial(module.apply, mutable=changing), scaling)
     outputs, updated = apply(variables, x, train=True, rngs={"dropout": key})
     return losses(outputs, batch["y"]).mean(), dict(updated)
 
 
 def _metrics(parts: tuple, metrics: Callable, variables: dict[str, Tree], batch: Batch) -> dict[str, jax.Array]:
     module, prepare, scaling = parts
-    outputs = in_precision(module.apply, scaling)(variables, prepare(batch["x"]), train=False)
+    outputs = apply_in_precision(module.apply, scaling)(variables, prepare(batch["x"]), train=False)
     return metrics(outputs, batch["y"])

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from core.optim.named import optimizer
+from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
-from core.scaling.gradients import batch_gradient
+from core.scaling.gradients import batch_value_and_grad
 from core.scaling.settings import ScalingSettings
 from core.sparsity.masks import apply_mask
 from core.supervised.batches import Split
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
 
     def transformation(self, rate: jax.Array) -> optax.GradientTransformation:
         """The optimizer at a learning rate."""
-        return optimizer(self.optimizer, self.iterations, rate)
+        return make_optimizer(self.optimizer, self.iterations, rate)
 
 
 def begin(plan: Plan, variables: dict[str, Tree], conditions: Conditions) -> State:
@@ -97,7 +97,7 @@ def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Con
     def loss(params: Tree, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, dict[str, Tree]]:
         return plan.task.loss({**state.variables, "params": params}, batch, key, i)
 
-    (_, changed), gradient = batch_gradient(loss, plan.scaling)(params, batch)
+    (_, changed), gradient = batch_value_and_grad(loss, plan.scaling)(params, batch)
     # g ← m ∘ g, and Δ ← m ∘ Δ
     gradient = apply_mask(gradient, conditions.mask)
     updates, moments = plan.transformation(conditions.rate).update(gradient, state.moments, params)

@@ -24,41 +24,45 @@ from core.running import execute, worker_reuse
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
 from core.sweeps import objective, search, sweep_command
-from core.sweeps.display import SweepProgress, print_report
+from core.sweeps.display import SweepProgress, print_sweep_end
 from core.sweeps.objective import Objective
 from core.sweeps.run_point import Leader, run_point
+from core.sweeps.search import PointSource
 from core.sweeps.sweep_command import PointChecker, SweepCommand
 from core.terminal import short_path
 
-OPEN = ("waiting", "running", "interrupted")  # states of points that are not done
-ATTEMPTS = 2  # at a point in one life of a sweep, where it is interrupted and nobody asked for that
+UNFINISHED_STATES = ("waiting", "running", "interrupted")  # states of points that are not done
+MAX_ATTEMPTS = 2  # at a point in one life of a sweep, where it is interrupted and nobody asked for that
 BUSY_SECONDS = 2.0
-FRESH_FROM = 1000  # the winner is run again on replicates this much further on
-PLACES = ("ENCORE_ROOT", "ENCORE_RESULTS", "ENCORE_CACHE", "ENCORE_DATA")
-IN_PROCESS = ("local", "vectorised")
+FRESH_REPLICATE_OFFSET = 1000  # the winner is run again on replicates this much further on
+LOCATION_VARIABLES = ("ENCORE_ROOT", "ENCORE_RESULTS", "ENCORE_CACHE", "ENCORE_DATA")
+IN_PROCESS_LAUNCHERS = ("local", "vectorised")
 
 
 def run_sweep(words: Sequence[str]) -> int:
     """Check and run a sweep; returns its exit code."""
     command = sweep_command.parse_command(words)
-    for name in PLACES:  # the processes of a launcher may stand in other working directories
+    for name in LOCATION_VARIABLES:  # the processes of a launcher may stand in other working directories
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).absolute())
-    driver = prepared(command)
+    driver = make_driver(command)
     try:
         return driver.run()
     except OSError as error:
         raise BadInput(f"cannot write results to {runs_folder()}: {error.strerror or error}") from None
 
 
-def prepared(command: SweepCommand) -> "SweepDriver":
-    """Check everything that can be checked before the first point runs; nothing is written."""
-    workers = int(command.manner("workers", "1")) if command.manner("workers", "1").isdigit() else 1
+def make_driver(command: SweepCommand) -> "SweepDriver":
+    """The driver of a sweep, after everything is checked that can be checked before the first point runs.
+
+    Nothing is written.
+    """
+    workers = int(command.shared_value("workers", "1")) if command.shared_value("workers", "1").isdigit() else 1
     jobs = max(1, len(available_cores()) // workers)
-    values = {"workers": workers, "jobs": jobs, "book": "none", "point": "0"}
+    values = {"workers": workers, "jobs": jobs, "folder": "none", "point": "0"}
     hydra_words = sweep_command.hydra_words(command, values)
-    options = sweep_command.compose_sweep([*hydra_words, *sweep_command.lines(values)])
-    if command.names["launcher"] in IN_PROCESS:
+    options = sweep_command.compose_sweep([*hydra_words, *sweep_command.override_words(values)])
+    if command.choices["launcher"] in IN_PROCESS_LAUNCHERS:
         checker = PointChecker(command.fixed)
     else:
         checker = PointChecker(
@@ -66,25 +70,27 @@ def prepared(command: SweepCommand) -> "SweepDriver":
         )
     wanted = _objective(command, checker)
     source = search.make_source(command, checker, wanted, options)
-    checked = [checker.point(number, values) for number, values in enumerate(source.trial_points())]
-    folder = sweep_folder.sweep_folder(runs_folder(), source.identity())
-    listed = checked if command.names["sweeper"] == "grid" else []
-    if command.only is not None and listed and (beyond := [n for n in command.only if n >= len(listed)]):
+    checked = [checker.check_point(number, values) for number, values in enumerate(source.points_to_check())]
+    folder = sweep_folder.sweep_path(runs_folder(), source.sweep_identity())
+    listed = checked if command.choices["sweeper"] == "grid" else []
+    if command.only_points is not None and listed and (beyond := [n for n in command.only_points if n >= len(listed)]):
         raise BadInput(f"points={beyond[0]} is beyond the last point, {len(listed) - 1}")
-    return SweepDriver(command, checker, source, wanted, listed, folder, [*hydra_words, *sweep_command.lines(values)])
+    return SweepDriver(
+        command, checker, source, wanted, listed, folder, [*hydra_words, *sweep_command.override_words(values)]
+    )
 
 
 def _objective(command: SweepCommand, checker: PointChecker) -> Objective | None:
     """What the sweep selects by, checked against the first values of all axes."""
     if not command.objective:
         return None
-    first = {key: search.ends(override)[0] for key, override in command.axes.items()}
-    papers = search.ends(command.axes["paper"]) if "paper" in command.axes else [None]
+    first = {key: search.axis_ends(override)[0] for key, override in command.axes.items()}
+    papers = search.axis_ends(command.axes["paper"]) if "paper" in command.axes else [None]
     found = None
     for paper in papers:
         values = {**first, "paper": paper} if paper else first
         found = objective.parse_objective(
-            command.objective, checker.launch([*checker.fixed, *sweep_command.lines(values)])
+            command.objective, checker.compose_point([*checker.fixed, *sweep_command.override_words(values)])
         )
     return found
 
@@ -95,9 +101,9 @@ class SweepDriver:
 
     command: SweepCommand
     checker: PointChecker
-    source: Any
+    source: PointSource
     objective: Objective | None
-    listed: list[SweepPoint]
+    points: list[SweepPoint]
     folder: Path
     hydra_words: list[str]
     attempts: dict[int, int] = field(default_factory=dict)
@@ -105,52 +111,54 @@ class SweepDriver:
 
     def run(self) -> int:
         """Work until every point is finished, has failed, or the sweep is stopped."""
-        self._open()
-        self.leader = Leader.here(self.folder)
-        self.leader.file.unlink(missing_ok=True)
+        self._write_sweep()
+        self.leader = Leader.this_process(self.folder)
+        self.leader.stop_file.unlink(missing_ok=True)
         try:
-            with self._in_this_process(), SweepProgress(self.folder) as watch, self._stoppable(watch.line):
-                while not self.leader.stopped() and (numbers := self._next()):
-                    self._work_on(numbers, watch)
-                if self.objective is not None and not self.leader.stopped():
-                    self._confirm(watch)
+            with self._in_this_process(), SweepProgress(self.folder) as progress, self._stoppable(progress.print_line):
+                while not self.leader.stop_requested() and (numbers := self._next()):
+                    self._work_on(numbers, progress)
+                if self.objective is not None and not self.leader.stop_requested():
+                    self._confirm(progress)
         finally:
-            stopped = self.leader.stopped()
-            self.leader.file.unlink(missing_ok=True)
+            stopped = self.leader.stop_requested()
+            self.leader.stop_file.unlink(missing_ok=True)
         sweep = sweep_folder.read_sweep(self.folder)
         sweep_folder.write_sweep(sweep)
-        code = print_report(sweep, stopped, self.command.words, self.command.only)
-        if code == 0 and self.failure and self._unfinished(most=math.inf):
+        code = print_sweep_end(sweep, stopped, self.command.words, self.command.only_points)
+        if code == 0 and self.failure and self._unfinished_numbers(most=math.inf):
             raise EncoreError(self.failure)
         return code
 
-    def _open(self) -> None:
+    def _write_sweep(self) -> None:
         """Write what the sweep is. Points of an earlier start keep their numbers, and what today's code finished."""
         known: list[SweepPoint] = []
         with contextlib.suppress(OSError, ValueError):
             known = list(sweep_folder.read_sweep(self.folder).points)
         numbers = {sweep_command.canonical_words(point.words): point.number for point in known}
         listed = []
-        for point in self.listed or [self.checker.point(each.number, each.overrides) for each in known if each.runs]:
+        for point in self.points or [
+            self.checker.check_point(each.number, each.overrides) for each in known if each.runs
+        ]:
             number = numbers.get(sweep_command.canonical_words(point.words), point.number)
             before = next((each for each in known if each.number == number), None)
-            now = self._refreshed(before, dataclasses.replace(point, number=number))
+            now = self._refresh_point(before, dataclasses.replace(point, number=number))
             if before is not None and now != before:
                 self._rewrite(now)
             listed.append(now)
         sweep = Sweep(
             identity=self.folder.name,
             words=self.command.words,
-            sweeper=self.command.names["sweeper"],
-            axes={key: search.described(override) for key, override in self.command.axes.items()},
-            objective=self.objective.plain() if self.objective else None,
+            sweeper=self.command.choices["sweeper"],
+            axes={key: search.axis_description(override) for key, override in self.command.axes.items()},
+            objective=self.objective.as_dict() if self.objective else None,
             points=tuple(sorted(listed, key=lambda point: point.number)),
             winner=None,
             folder=self.folder,
         )
         sweep_folder.write_sweep(sweep)
 
-    def _refreshed(self, before: SweepPoint | None, checked: SweepPoint) -> SweepPoint:
+    def _refresh_point(self, before: SweepPoint | None, checked: SweepPoint) -> SweepPoint:
         """A point as this start sees it: finished ones stay so, under today's code and while their runs are there."""
         if before is None or before.runs != checked.runs:
             return checked
@@ -158,7 +166,7 @@ class SweepDriver:
             return before
         if before.state != "finished":
             return checked
-        jobs = self.checker.jobs(checked.words)
+        jobs = self.checker.point_jobs(checked.words)
         if any(job.missing for job in jobs):
             return checked
         return dataclasses.replace(before, words=checked.words, objective=self._value(jobs))
@@ -167,69 +175,77 @@ class SweepDriver:
         if self.objective is None:
             return None
         [job] = [job for job in jobs if job.study.name == self.objective.study]
-        return self.objective.of(job)
+        return self.objective.mean_interval(job)
 
     def _rewrite(self, point: SweepPoint) -> None:
-        """Change what the book says of a point, unless another terminal has just begun with it."""
+        """Change what is recorded of a point, unless another terminal has just begun with it."""
         with (
             contextlib.suppress(Interrupted),
-            files.try_lock(sweep_folder.lock_file(self.folder, point.number), "busy"),
+            files.try_lock(sweep_folder.point_lock_path(self.folder, point.number), "busy"),
         ):
             sweep_folder.write_point(self.folder, point)
 
     def _next(self) -> list[int]:
         """The numbers of the points to launch now, after further ones were chosen when all others are done."""
-        numbers = self._unfinished()
-        while not numbers and self.command.only is None and self.source.more(self.folder):
-            numbers = self._unfinished()
+        numbers = self._unfinished_numbers()
+        while not numbers and self.command.only_points is None and self.source.add_points(self.folder):
+            numbers = self._unfinished_numbers()
         return numbers
 
-    def _unfinished(self, most: float = ATTEMPTS) -> list[int]:
-        only, found = self.command.only, sweep_folder.read_sweep(self.folder).points
-        unfinished = [point.number for point in found if point.state in OPEN and (only is None or point.number in only)]
+    def _unfinished_numbers(self, most: float = MAX_ATTEMPTS) -> list[int]:
+        only, found = self.command.only_points, sweep_folder.read_sweep(self.folder).points
+        unfinished = [
+            point.number
+            for point in found
+            if point.state in UNFINISHED_STATES and (only is None or point.number in only)
+        ]
         return [number for number in unfinished if self.attempts.get(number, 0) < most]
 
-    def _work_on(self, numbers: Sequence[int], watch: SweepProgress) -> None:
+    def _work_on(self, numbers: Sequence[int], progress: SweepProgress) -> None:
         """Launch some points; those that are busy elsewhere are left for the next time."""
-        free = [number for number in numbers if not sweep_folder.is_locked(sweep_folder.lock_file(self.folder, number))]
+        free = [
+            number
+            for number in numbers
+            if not sweep_folder.is_locked(sweep_folder.point_lock_path(self.folder, number))
+        ]
         if not free:
-            self._wait(len(numbers), watch)
+            self._wait(len(numbers), progress)
             return
-        if self.command.names["launcher"] == "vectorised":
+        if self.command.choices["launcher"] == "vectorised":
             from core.sweeps import vectorised
 
             after = {point.number: point for point in sweep_folder.read_sweep(self.folder).points}
             vectorised.compute_groups(
-                self.folder, [after[number] for number in free], self.checker, self.leader, watch.line
+                self.folder, [after[number] for number in free], self.checker, self.leader, progress.print_line
             )
         failed = False
         try:
             launch_points(self.folder, free, self.leader, self.hydra_words)
-        except EncoreError as error:  # a job that was cancelled, say; what became of the points is in the book
-            watch.line(str(error))
+        except EncoreError as error:  # a job that was cancelled, say; what became of the points is in their files
+            progress.print_line(str(error))
             failed, self.failure = True, str(error)
         after = {point.number: point for point in sweep_folder.read_sweep(self.folder).points}
         for number in free:
             tried = after[number].state == "interrupted" or (failed and after[number].state == "waiting")
             self.attempts[number] = self.attempts.get(number, 0) + tried
         if all(after[number].state in ("waiting", "running") for number in free):
-            self._wait(len(free), watch)
+            self._wait(len(free), progress)
 
-    def _wait(self, count: int, watch: SweepProgress) -> None:
-        watch.waiting(count)
+    def _wait(self, count: int, progress: SweepProgress) -> None:
+        progress.print_waiting(count)
         deadline = time.monotonic() + BUSY_SECONDS
-        while time.monotonic() < deadline and not self.leader.stopped():
+        while time.monotonic() < deadline and not self.leader.stop_requested():
             time.sleep(0.1)
 
-    def _confirm(self, watch: SweepProgress) -> None:
+    def _confirm(self, progress: SweepProgress) -> None:
         """Run the best point again on fresh replicates, which had no part in the selection."""
         sweep = sweep_folder.read_sweep(self.folder)
-        best = sweep.best()
-        if not best or any(point.state in OPEN for point in sweep.points):
+        best = sweep.ranked_points()
+        if not best or any(point.state in UNFINISHED_STATES for point in sweep.points):
             return
-        first = best[0].replicates[0] + FRESH_FROM
+        first = best[0].replicates[0] + FRESH_REPLICATE_OFFSET
         words = (*(w for w in best[0].words if not w.startswith("first_replicate=")), f"first_replicate={first}")
-        jobs = self.checker.jobs(words)
+        jobs = self.checker.point_jobs(words)
         fresh = dataclasses.replace(
             best[0],
             words=words,
@@ -240,16 +256,19 @@ class SweepDriver:
         before = None
         with contextlib.suppress(OSError, ValueError):
             before = next((p for p in sweep_folder.read_sweep(folder).points if p.words == words), None)
-        fresh = self._refreshed(before, dataclasses.replace(fresh, state="waiting", objective=None))
+        fresh = self._refresh_point(before, dataclasses.replace(fresh, state="waiting", objective=None))
         sweep_folder.write_sweep(dataclasses.replace(sweep, points=(fresh,), winner=None, folder=folder))
         if before is None:  # whatever is there belongs to another winner
-            sweep_folder.point_file(folder, fresh.number).unlink(missing_ok=True)
+            sweep_folder.point_path(folder, fresh.number).unlink(missing_ok=True)
         if fresh.state != "finished":
-            watch.look()
-            watch.line(f"the best point, {fresh.label()}, again on fresh replicates from {first}")
+            progress.print_changes()
+            progress.print_line(f"the best point, {fresh.label()}, again on fresh replicates from {first}")
             launch_points(folder, [fresh.number], self.leader, self.hydra_words)
-        while sweep_folder.is_locked(sweep_folder.lock_file(folder, fresh.number)) and not self.leader.stopped():
-            self._wait(1, watch)
+        while (
+            sweep_folder.is_locked(sweep_folder.point_lock_path(folder, fresh.number))
+            and not self.leader.stop_requested()
+        ):
+            self._wait(1, progress)
         found = sweep_folder.read_point(folder, fresh.number)[1]
         about = None if found.objective is None else {"first": first, **found.objective}
         sweep_folder.write_sweep(dataclasses.replace(sweep, winner={"number": fresh.number, "fresh": about}))
@@ -257,7 +276,7 @@ class SweepDriver:
     @contextlib.contextmanager
     def _in_this_process(self) -> Generator[None]:
         """Points that run here one after the other share their workers."""
-        if self.command.names["launcher"] not in IN_PROCESS:
+        if self.command.choices["launcher"] not in IN_PROCESS_LAUNCHERS:
             yield
             return
         with worker_reuse.reuse_workers(self.folder / "logs"):
@@ -268,9 +287,9 @@ class SweepDriver:
         """The first signal asks the points to stop, the second one leaves them alone and ends the sweep at once."""
 
         def act() -> None:
-            if self.leader.stopped():
+            if self.leader.stop_requested():
                 raise KeyboardInterrupt
-            self.leader.stop()
+            self.leader.request_stop()
             say("stopping: points in progress keep a checkpoint (once more: leave at once)")
 
         with execute.handle_signals(act):
@@ -281,14 +300,14 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
     """Hand points to Hydra's multirun, which returns when all of them have ended."""
     import hydra
 
-    own = {"book": _quoted(folder), "leader": _quoted(leader.file), "point": ",".join(map(str, numbers))}
+    own = {"folder": _quote(folder), "leader": _quote(leader.stop_file), "point": ",".join(map(str, numbers))}
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
-    words = [*words, *sweep_command.lines(own), *quiet]
+    words = [*words, *sweep_command.override_words(own), *quiet]
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder / "launcher.log"
     run = hydra.main(config_path=str(project_root() / "configs"), config_name="sweep", version_base="1.3")(run_point)
     sys.stdout.flush()
-    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _said_to(log):
+    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _redirect_output(log):
         try:
             run()
         except SystemExit:
@@ -296,7 +315,7 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
 
 
 @contextlib.contextmanager
-def _said_to(log: TextIO) -> Generator[None]:
+def _redirect_output(log: TextIO) -> Generator[None]:
     """Send what launchers say to a file, and what the programs say that they start, such as Slurm's.
 
     It happens below Python's own files: loggers that are made meanwhile keep the ones they found.
@@ -324,5 +343,5 @@ def _argv(words: list[str]) -> Generator[None]:
         sys.argv = before
 
 
-def _quoted(path: Path) -> str:
+def _quote(path: Path) -> str:
     return "'" + str(path).replace("'", "\\'") + "'"

@@ -1,6 +1,6 @@
 """What a sweep selects by: one number per replicate of one study, its mean and interval, and which way is better.
 
-Selection looks at validation only: a metric measured on test data cannot be an objective, since the best of many
+Selection uses validation data only: a metric measured on test data cannot be an objective, since the best of many
 points on test data says little about the next network.
 """
 
@@ -14,7 +14,7 @@ from core.launch.compose import Launch
 from core.launch.jobs import Job
 
 DIRECTIONS = ("min", "max")
-FREE = ("replicate", "study", "metric", "value", "step")  # columns that a selection need not name
+UNSELECTED_COLUMNS = ("replicate", "study", "metric", "value", "step")  # columns that a selection need not name
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Objective:
       study: the study that measures it.
       metric: its name, e.g. validation_accuracy.
       direction: "min" or "max".
-      arm: the arm that is looked at, where there are several.
+      arm: the arm that is compared, where there are several.
       select: further columns and their values; without a step, the last one counts.
     """
 
@@ -35,15 +35,15 @@ class Objective:
     arm: str | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """As the book keeps it."""
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, as `sweep.json` keeps it."""
         return asdict(self)
 
     def conditions(self) -> dict[str, Any]:
         """The columns that rows must agree with."""
         return {**self.select, **({} if self.arm is None else {"arm": self.arm})}
 
-    def of(self, job: Job) -> dict[str, Any] | None:
+    def mean_interval(self, job: Job) -> dict[str, Any] | None:
         """Mean and 95 % interval over the replicates of a finished job: {"mean", "low", "high", "n"}.
 
         None when a value is infinite (never reached). Bounds are None for a single replicate.
@@ -86,11 +86,11 @@ def parse_objective(values: Mapping[str, Any], launch: Launch) -> Objective | No
     if "test" in metric.split("_"):
         raise BadInput(f"objective.metric={metric}: points are selected on validation data only, never on test data")
     found = Objective(study, metric, direction, None if arm is None else str(arm), values.get("select", {}))
-    _check(found, measured(launch, study))
+    _check(found, list_measured_metrics(launch, study))
     return found
 
 
-def measured(launch: Launch, study: str) -> list[tuple[str, dict[str, Any]]]:
+def list_measured_metrics(launch: Launch, study: str) -> list[tuple[str, dict[str, Any]]]:
     """Every metric that a study measures with its conditions, from shapes alone."""
     import jax
 
@@ -121,7 +121,9 @@ def _check(objective: Objective, rows: list[tuple[str, dict[str, Any]]]) -> None
         if not conditions:
             where = "arm" if column == "arm" else f"select.{column}"
             raise BadInput(f"objective.{where}={value!r}: {suggest(str(value), [f'{each}' for each in values])}")
-    for column in sorted({name for about in conditions for name in about} - {*FREE, *objective.conditions()}):
+    for column in sorted(
+        {name for about in conditions for name in about} - {*UNSELECTED_COLUMNS, *objective.conditions()}
+    ):
         values = sorted({str(about.get(column)) for about in conditions})
         if len(values) > 1:
             where = "arm" if column == "arm" else f"select.{column}"

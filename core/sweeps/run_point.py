@@ -23,53 +23,56 @@ from core.runs.sweep_folder import Sweep, SweepPoint
 from core.sweeps import core_reservation
 from core.sweeps.objective import Objective
 
-WATCH_SECONDS = 0.3
+POLL_SECONDS = 0.3
 
 
 def run_point(config: Mapping[str, Any]) -> None:
-    """The task that Hydra launches: `config` names the book and the point. What came of it is written in the book."""
-    folder, number = Path(config["book"]), int(config["point"])
+    """The task that Hydra launches: `config` names the sweep's folder and the point, whose file records the outcome."""
+    folder, number = Path(config["folder"]), int(config["point"])
     leader = Leader(Path(config["leader"]))
-    if leader.own:
-        try_point(folder, number, leader)
+    if leader.is_this_process:
+        compute_point_if_free(folder, number, leader)
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader hears Ctrl-C and tells its points
-    with core_reservation.reserve_cores(int(config["workers"]), leader.stopped) as cores:
+    with core_reservation.reserve_cores(int(config["workers"]), leader.stop_requested) as cores:
         if cores:
             worker_reuse.reuse_workers_until_exit(folder / "logs" / f"{socket.gethostname()}-{os.getpid()}")
-            try_point(folder, number, leader)
+            compute_point_if_free(folder, number, leader)
 
 
 @dataclasses.dataclass(frozen=True)
 class Leader:
-    """The process that launches the points of a sweep. The presence of `file`, named after it, asks them to stop."""
+    """The process that launches the points of a sweep; where `stop_file`, named after it, exists, they are to stop."""
 
-    file: Path
+    stop_file: Path
 
     @classmethod
-    def here(cls, folder: Path) -> "Leader":
+    def this_process(cls, folder: Path) -> "Leader":
         """This process, as the leader of the sweep in `folder`."""
         return cls(folder / f"stop-{socket.gethostname()}-{os.getpid()}")
 
     @property
-    def own(self) -> bool:
-        """Whether it is this process."""
-        return self == Leader.here(self.file.parent)
+    def is_this_process(self) -> bool:
+        """Whether this process is the leader."""
+        return self == Leader.this_process(self.stop_file.parent)
 
-    def stop(self) -> None:
+    def request_stop(self) -> None:
         """Ask the points to keep a checkpoint and end."""
-        self.file.touch()
+        self.stop_file.touch()
 
-    def stopped(self) -> bool:
-        """Whether they are asked."""
-        return self.file.exists()
+    def stop_requested(self) -> bool:
+        """Whether the points are asked to stop."""
+        return self.stop_file.exists()
 
 
-def try_point(folder: Path, number: int, leader: Leader) -> None:
-    """Compute a point unless it is finished or another process is at it; every outcome is written in the book."""
-    if leader.stopped():
+def compute_point_if_free(folder: Path, number: int, leader: Leader) -> None:
+    """Compute a point unless it is finished or another process is at it; every outcome is written to its file."""
+    if leader.stop_requested():
         return
-    with contextlib.suppress(Busy), files.try_lock(sweep_folder.lock_file(folder, number), "in progress elsewhere"):
+    with (
+        contextlib.suppress(Busy),
+        files.try_lock(sweep_folder.point_lock_path(folder, number), "in progress elsewhere"),
+    ):
         sweep, point = sweep_folder.read_point(folder, number)
         if point.state == "finished":
             return
@@ -78,24 +81,24 @@ def try_point(folder: Path, number: int, leader: Leader) -> None:
         with (
             execute.handle_signals(lambda: None),
             stop_with_leader(leader),
-            redirect_output(sweep_folder.output_file(folder, number)),
+            redirect_output(sweep_folder.point_output_path(folder, number)),
         ):
-            found = point_outcome(sweep, point, leader)
+            found = compute_point(sweep, point, leader)
         seconds = round(time.monotonic() - started, 3)
         sweep_folder.write_point(folder, dataclasses.replace(point, **found, seconds=seconds))
 
 
-def point_outcome(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
+def compute_point(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
     """Run a point; returns its new state with message, exit code and objective."""
     try:
-        launch = grouped(compose.compose_launch(point.words), sweep.identity)
+        launch = set_tracking_group(compose.compose_launch(point.words), sweep.identity)
         execute.run_launch(launch)
-        return {"state": "finished", "message": None, "code": 0, "objective": objective_of(sweep, launch)}
+        return {"state": "finished", "message": None, "code": 0, "objective": objective_value(sweep, launch)}
     except Busy:
         return {"state": "waiting", "message": "its runs are being computed by another process"}
     except Interrupted as error:
-        if isinstance(error, Stopped) and leader.own:
-            leader.stop()  # the signal was meant for the whole sweep
+        if isinstance(error, Stopped) and leader.is_this_process:
+            leader.request_stop()  # the signal was meant for the whole sweep
         return {"state": "interrupted", "message": str(error), "code": error.exit_code}
     except EncoreError as error:
         return {"state": "failed", "message": str(error), "code": error.exit_code}
@@ -104,19 +107,19 @@ def point_outcome(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, 
         return {"state": "failed", "message": f"{type(error).__name__}: {error}".splitlines()[0], "code": 1}
 
 
-def grouped(launch: Launch, identity: str) -> Launch:
+def set_tracking_group(launch: Launch, identity: str) -> Launch:
     """The launch with its runs in the sweep's group of the dashboard, unless another group was named."""
     tracking = {**launch.tracking, "group": launch.tracking.get("group") or f"sweep-{identity}"}
     return dataclasses.replace(launch, tracking=tracking)
 
 
-def objective_of(sweep: Sweep, launch: Launch) -> dict[str, Any] | None:
-    """What the sweep selects by, of a finished launch."""
+def objective_value(sweep: Sweep, launch: Launch) -> dict[str, Any] | None:
+    """The value, of a finished launch, that the sweep selects by; None where it selects by nothing."""
     if sweep.objective is None:
         return None
     objective = Objective(**sweep.objective)
     [chosen] = [chosen for chosen in launch.studies if chosen.study.name == objective.study]
-    return objective.of(make_job(launch, chosen))
+    return objective.mean_interval(make_job(launch, chosen))
 
 
 @contextlib.contextmanager
@@ -124,13 +127,13 @@ def stop_with_leader(leader: Leader) -> Generator[None]:
     """Turn a leader's wish to stop into the signal that stops a run at a point to go on from."""
     done = threading.Event()
 
-    def watch() -> None:
-        while not done.wait(WATCH_SECONDS):
-            if leader.stopped():
+    def poll() -> None:
+        while not done.wait(POLL_SECONDS):
+            if leader.stop_requested():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=poll, daemon=True)
     thread.start()
     try:
         yield

@@ -1,7 +1,7 @@
 """Which points a sweep has: all combinations at once, or the next few of a TPE search by Optuna.
 
-A search keeps no state of its own. Before every choice Optuna's study is made anew from the points in the book, so that
-a search that was killed, or is shared by several terminals, goes on from what is known.
+A search keeps no state of its own. Before every choice Optuna's study is made anew from the points in the sweep's
+folder, so that a search that was killed, or is shared by several terminals, goes on from what is known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 class PointSource(Protocol):
     """Where the points of a sweep come from."""
 
-    def identity(self) -> str:
+    def sweep_identity(self) -> str:
         """12 hexadecimal digits."""
         ...
 
-    def trial_points(self) -> list[dict[str, str]]:
+    def points_to_check(self) -> list[dict[str, str]]:
         """Values that are checked before anything runs: all points, or the corners of what is searched."""
         ...
 
-    def more(self, folder: Path) -> list[SweepPoint]:
-        """Further points, written in the book; none when there are enough."""
+    def add_points(self, folder: Path) -> list[SweepPoint]:
+        """Choose and record further points; none when there are enough."""
         ...
 
 
 @dataclass(frozen=True)
 class GridSource:
-    """All combinations; they are in the book from the start."""
+    """All combinations; they are recorded from the start."""
 
     command: SweepCommand
 
-    def identity(self) -> str:
+    def sweep_identity(self) -> str:
         """12 hexadecimal digits of the set of points."""
         return sweep_command.grid_identity(self.command)
 
-    def trial_points(self) -> list[dict[str, str]]:
+    def points_to_check(self) -> list[dict[str, str]]:
         """All points."""
         return sweep_command.expand_grid(self.command)
 
-    def more(self, folder: Path) -> list[SweepPoint]:
+    def add_points(self, folder: Path) -> list[SweepPoint]:
         """There are no others."""
         return []
 
@@ -67,38 +67,38 @@ class TpeSource:
     checker: PointChecker
     objective: Objective
     trials: int
-    startup: int
-    at_once: int
+    startup_trials: int
+    batch_size: int
     seed: int
 
-    def identity(self) -> str:
+    def sweep_identity(self) -> str:
         """12 hexadecimal digits of what is searched, by what and from which seed; not of how long."""
         axes = sorted(str(override.input_line) for override in self.command.axes.values())
         fixed = sweep_command.canonical_words(self.command.fixed)
-        return digest(["tpe", self.seed, axes, list(fixed), self.objective.plain()])[:12]
+        return digest(["tpe", self.seed, axes, list(fixed), self.objective.as_dict()])[:12]
 
-    def trial_points(self) -> list[dict[str, str]]:
+    def points_to_check(self) -> list[dict[str, str]]:
         """The lower and the upper ends of all axes, and every value of a choice beside the lower ends."""
-        found = {key: ends(override) for key, override in self.command.axes.items()}
+        found = {key: axis_ends(override) for key, override in self.command.axes.items()}
         low = {key: values[0] for key, values in found.items()}
         others = [{**low, key: value} for key, values in found.items() for value in values[1:]]
         return [low, {key: values[-1] for key, values in found.items()}, *others]
 
-    def more(self, folder: Path) -> list[SweepPoint]:
+    def add_points(self, folder: Path) -> list[SweepPoint]:
         """Choose the next points by the objectives of those that are finished."""
         with files.wait_for_lock(folder / "search.lock", lambda: None):
             known = sweep_folder.read_sweep(folder).points
             found = []
-            for number in range(len(known), min(self.trials, len(known) + self.at_once)):
-                point = self._checked(number, self._ask([*known, *found]))
+            for number in range(len(known), min(self.trials, len(known) + self.batch_size)):
+                point = self._check_point(number, self._ask([*known, *found]))
                 sweep_folder.write_point(folder, point)
                 found.append(point)
         return found
 
-    def _checked(self, number: int, values: Mapping[str, str]) -> SweepPoint:
+    def _check_point(self, number: int, values: Mapping[str, str]) -> SweepPoint:
         """A point; one whose values contradict each other is a failed one."""
         try:
-            return self.checker.point(number, values)
+            return self.checker.check_point(number, values)
         except EncoreError as error:
             words = (*self.command.fixed, *(f"{key}={value}" for key, value in values.items()))
             return SweepPoint(number, values, words, (), (0, 0), "failed", str(error), None, error.exit_code)
@@ -108,14 +108,14 @@ class TpeSource:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # A seed of its own for every choice: the same history always gives the same next point.
-        sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), n_startup_trials=self.startup)
+        sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), n_startup_trials=self.startup_trials)
         direction = "maximize" if self.objective.direction == "max" else "minimize"
         study = optuna.create_study(sampler=sampler, direction=direction)
         space = {key: _distribution(override) for key, override in self.command.axes.items()}
         for point in known:
             study.add_trial(_trial(point, space))
         chosen = study.ask(space).params
-        return {key: _text(_rounded(value, space[key])) for key, value in chosen.items()}
+        return {key: _text(_round(value, space[key])) for key, value in chosen.items()}
 
 
 def _trial(point: SweepPoint, space: Mapping[str, "BaseDistribution"]) -> Any:
@@ -137,7 +137,7 @@ def _value(text: str, distribution: "BaseDistribution") -> Any:
     return float(text) if isinstance(distribution, FloatDistribution) else text
 
 
-def _rounded(value: Any, distribution: "BaseDistribution") -> Any:
+def _round(value: Any, distribution: "BaseDistribution") -> Any:
     """Five digits of a fraction are enough, unless they lead out of the range."""
     if not isinstance(value, float):
         return value
@@ -161,25 +161,25 @@ def _distribution(override: Override) -> "BaseDistribution":
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low or 0), float(high or 0), log=log)
     if isinstance(value, RangeSweep) and all(isinstance(each, int) for each in (value.start, value.stop, value.step)):
-        last = sweep_command.value_texts(override)[-1]
+        last = sweep_command.axis_values(override)[-1]
         return IntDistribution(int(value.start or 0), int(last), step=int(value.step))
-    return CategoricalDistribution(sweep_command.value_texts(override))
+    return CategoricalDistribution(sweep_command.axis_values(override))
 
 
-def described(override: Override) -> list[str] | str:
-    """An axis as the book shows it: its values, or the words of a continuous range."""
+def axis_description(override: Override) -> list[str] | str:
+    """An axis as `sweep.json` shows it: its values, or the words of a continuous range."""
     return (
-        sweep_command.value_texts(override)
+        sweep_command.axis_values(override)
         if override.is_discrete_sweep()
         else str(override.input_line).partition("=")[2]
     )
 
 
-def ends(override: Override) -> list[str]:
+def axis_ends(override: Override) -> list[str]:
     """The ends of a continuous range, or all values of a discrete axis; BadInput where the ends make no range."""
     value = override.value()
     if not isinstance(value, IntervalSweep):
-        return sweep_command.value_texts(override)
+        return sweep_command.axis_values(override)
     low, high = value.start, value.end
     if low is None or high is None or not low < high or ("log" in value.tags and low <= 0):
         raise BadInput(f"'{override.input_line}': its ends must rise, and be positive on a logarithmic scale")
@@ -197,9 +197,11 @@ def make_source(
         raise BadInput("a search needs to know what is better: objective.metric=… objective.direction=min|max")
     if not command.axes:
         raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
-    numbers = {key: _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))}
-    at_once = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
-    return TpeSource(command, checker, objective, **numbers, at_once=at_once)
+    trials, startup, seed = (
+        _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))
+    )
+    batch_size = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
+    return TpeSource(command, checker, objective, trials, startup, batch_size, seed)
 
 
 def _whole(key: str, value: Any, least: int) -> int:

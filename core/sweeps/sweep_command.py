@@ -21,16 +21,16 @@ from core.runs.sweep_folder import SweepPoint
 OBJECTIVE_KEYS = ("study", "metric", "arm", "select", "direction")
 OPEN_GROUPS = ("init", "remote", "additional_parameters")  # of launchers, whose keys are Ray's and Slurm's own
 # Choices of `launcher` and `sweeper` that need an extra: the module that shows it is there, and the extra.
-EXTRAS = {
+REQUIRED_EXTRAS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
     "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "slurm_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
     "tpe": ("optuna", "search"),
 }
-# Words that say how points are run and not what they compute: no part of a sweep's identity.
 SEARCH_PATH = "hydra.searchpath"  # where presets are
-MANNER = ("device", "workers", "axis", "tracking", "budget", "budget.minutes", SEARCH_PATH)
+# Words that say how points are run and not what they compute: no part of a sweep's identity.
+EXECUTION_KEYS = ("device", "workers", "axis", "tracking", "budget", "budget.minutes", SEARCH_PATH)
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ class SweepCommand:
       axes: the words that name several values, by key.
       fixed: the words that all points share.
       launcher: the words for Hydra's launcher and the search, as `configs/sweep.yaml` takes them.
-      names: the chosen `launcher` and `sweeper`.
+      choices: the chosen `launcher` and `sweeper`.
       objective: the values of the `objective.` words.
-      only: the numbers of the points to run, or None for all.
+      only_points: the numbers of the points to run, or None for all.
     """
 
     words: tuple[str, ...]
     axes: Mapping[str, Override]
     fixed: tuple[str, ...]
     launcher: tuple[str, ...]
-    names: Mapping[str, str]
+    choices: Mapping[str, str]
     objective: Mapping[str, Any]
-    only: tuple[int, ...] | None
+    only_points: tuple[int, ...] | None
 
-    def manner(self, key: str, default: str) -> str:
+    def shared_value(self, key: str, default: str) -> str:
         """The value of a word that all points share."""
         given = [word.partition("=")[2] for word in self.fixed if word.partition("=")[0] == key]
         return given[-1] if given else default
@@ -89,7 +89,7 @@ def parse_command(words: Sequence[str]) -> SweepCommand:
             axes[override.get_key_element()] = override  # with its + where it adds a preset or the value of an arm
         else:
             fixed.append(line)
-    if manner := [key for key in axes if key in MANNER or key.startswith("tracking.")]:
+    if manner := [key for key in axes if key in EXECUTION_KEYS or key.startswith("tracking.")]:
         raise BadInput(f"'{axes[manner[0]].input_line}': {manner[0]} is one for the whole sweep")
     return SweepCommand(tuple(words), axes, tuple(fixed), tuple(launcher), names, objective, only)
 
@@ -132,28 +132,30 @@ def expand_grid(command: SweepCommand) -> list[dict[str, str]]:
                 f"'{override.input_line}': a continuous range needs a search, sweeper=tpe; otherwise name values "
                 "or range(a,b,step)"
             )
-    values = [[(key, value) for value in value_texts(override)] for key, override in command.axes.items()]
+    values = [[(key, value) for value in axis_values(override)] for key, override in command.axes.items()]
     return [dict(combination) for combination in dict.fromkeys(itertools.product(*values))]
 
 
-def value_texts(override: Override) -> list[str]:
+def axis_values(override: Override) -> list[str]:
     """The values of a discrete axis as words."""
     return [str(value) for value in override.sweep_string_iterator()]
 
 
 def grid_identity(command: SweepCommand) -> str:
     """12 hexadecimal digits of the set of points, whatever the order and the manner in which they are run."""
-    found = {canonical_words([*command.fixed, *lines(overrides)]) for overrides in expand_grid(command)}
+    found = {canonical_words([*command.fixed, *override_words(overrides)]) for overrides in expand_grid(command)}
     return digest(sorted(found))[:12]
 
 
 def canonical_words(words: Iterable[str]) -> tuple[str, ...]:
     """The words that say what a point computes, sorted; of two words with one key the last counts."""
     by_key = {word.partition("=")[0]: word for word in words}
-    return tuple(sorted(word for key, word in by_key.items() if key not in MANNER and not key.startswith("tracking.")))
+    return tuple(
+        sorted(word for key, word in by_key.items() if key not in EXECUTION_KEYS and not key.startswith("tracking."))
+    )
 
 
-def lines(overrides: Mapping[str, Any]) -> list[str]:
+def override_words(overrides: Mapping[str, Any]) -> list[str]:
     """Values by key as words."""
     return [f"{key}={value}" for key, value in overrides.items()]
 
@@ -165,20 +167,20 @@ class PointChecker:
     fixed: Sequence[str]
     compositions: Compositions = field(default_factory=dict)
 
-    def point(self, number: int, overrides: Mapping[str, str]) -> SweepPoint:
+    def check_point(self, number: int, overrides: Mapping[str, str]) -> SweepPoint:
         """The point of these values, or BadInput with the fault."""
-        words = (*self.fixed, *lines(overrides))
-        jobs = self.jobs(words)
+        words = (*self.fixed, *override_words(overrides))
+        jobs = self.point_jobs(words)
         replicates = (jobs[0].numbers[0], max(len(job.numbers) for job in jobs))
         return SweepPoint(number, dict(overrides), words, tuple(job.run.identity for job in jobs), replicates)
 
-    def launch(self, words: Sequence[str]) -> Launch:
+    def compose_point(self, words: Sequence[str]) -> Launch:
         """The checked launch of one point."""
         return compose.compose_launch(words, self.compositions)
 
-    def jobs(self, words: Sequence[str]) -> list[Job]:
+    def point_jobs(self, words: Sequence[str]) -> list[Job]:
         """Its studies with their identities."""
-        launch = self.launch(words)
+        launch = self.compose_point(words)
         return [make_job(launch, chosen) for chosen in launch.studies]
 
 
@@ -187,11 +189,11 @@ def hydra_words(command: SweepCommand, values: Mapping[str, Any]) -> list[str]:
 
     `values` are those that the configuration needs to be composed at all.
     """
-    for name in command.names.values():
+    for name in command.choices.values():
         _check_installed(name)
-    chosen = [f"{key}={name}" for key, name in command.names.items()]
-    bare = compose_sweep([*chosen, *lines(values)])
-    return [_known(word, command, bare) for word in command.launcher]
+    chosen = [f"{key}={name}" for key, name in command.choices.items()]
+    bare = compose_sweep([*chosen, *override_words(values)])
+    return [_check_launcher_word(word, command, bare) for word in command.launcher]
 
 
 def compose_sweep(words: Sequence[str]) -> dict[str, Any]:
@@ -206,7 +208,7 @@ def compose_sweep(words: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _known(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:
+def _check_launcher_word(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:
     """A word for the launcher or the search, prefixed by ++ where it adds a key that is not Hydra's to know."""
     key = word.partition("=")[0]
     *groups, last = key.split(".")
@@ -217,7 +219,7 @@ def _known(word: str, command: SweepCommand, bare: Mapping[str, Any]) -> str:
         return word
     if isinstance(group, Mapping) and groups[-1] in OPEN_GROUPS:
         return f"++{word}"
-    if groups[0] == "sweeper" and command.names["sweeper"] == "grid":
+    if groups[0] == "sweeper" and command.choices["sweeper"] == "grid":
         raise BadInput(f"'{word}' speaks to a search: add sweeper=tpe")
     launcher = groups[0] == "hydra"
     known = _leaves(bare["hydra"]["launcher"] if launcher else bare["sweeper"], "launcher." if launcher else "sweeper.")
@@ -234,12 +236,12 @@ def _leaves(group: Mapping[str, Any], prefix: str) -> list[str]:
 
 
 def _check_installed(name: str) -> None:
-    module, extra = EXTRAS.get(name, ("core", ""))
+    module, extra = REQUIRED_EXTRAS.get(name, ("core", ""))
     if importlib.util.find_spec(module) is None:
         raise BadInput(f"'{name}' needs a further package: pip install 'encore-papers[{extra}]'")
 
 
-def expand_points(words: Sequence[str]) -> list[list[str]]:
+def expand_sweep(words: Sequence[str]) -> list[list[str]]:
     """Every point of a grid as the words of a single run."""
     command = parse_command(words)
-    return [[*command.fixed, *lines(overrides)] for overrides in expand_grid(command)]
+    return [[*command.fixed, *override_words(overrides)] for overrides in expand_grid(command)]

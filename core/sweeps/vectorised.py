@@ -26,53 +26,53 @@ from core.runs.sweep_folder import SweepPoint
 from core.sweeps.run_point import Leader
 from core.sweeps.sweep_command import PointChecker
 
-MOST = 256  # replicates of all points in one program
+MAX_REPLICATES = 256  # replicates of all points in one program
 
 
 @dataclass(frozen=True)
 class VectorisedGroup:
-    """Runs whose settings differ in the numbers `names` only."""
+    """Runs whose settings differ in the numbers named `varying_settings` only."""
 
     jobs: tuple[Job, ...]
-    names: tuple[str, ...]
+    varying_settings: tuple[str, ...]
 
-    def entries(self) -> list[tuple[Job, int]]:
+    def missing_replicates(self) -> list[tuple[Job, int]]:
         """Every missing replicate of every run."""
         return [(job, number) for job in self.jobs for number in job.missing]
 
-    def task(self, entries: Sequence[tuple[Job, int]], folder: Path) -> dict[str, Any]:
-        """Some of them as the worker reads it."""
+    def worker_task(self, entries: Sequence[tuple[Job, int]], folder: Path) -> dict[str, Any]:
+        """Some of these replicates as a task that a worker reads."""
         first = self.jobs[0]
         runs, replicates = [job.run.identity for job, _ in entries], [number for _, number in entries]
         values = {id(job): dict(numeric_settings(job.chosen.settings)) for job in self.jobs}
         return {
             **execute.worker_task(first, "varied", replicates, first.run),
             "runs": runs,
-            "vary": {name: [values[id(job)][name] for job, _ in entries] for name in self.names},
+            "vary": {name: [values[id(job)][name] for job, _ in entries] for name in self.varying_settings},
             "checkpoints": str(folder / "checkpoints" / digest([runs, replicates])[:12]),
         }
 
 
 def compute_groups(
-    folder: Path, points: Sequence[SweepPoint], checker: PointChecker, leader: Leader, screen: Callable[[str], None]
+    folder: Path, points: Sequence[SweepPoint], checker: PointChecker, leader: Leader, notify: Callable[[str], None]
 ) -> None:
-    """Compute what is missing of all points that can share programs; the book is not touched."""
-    jobs = {job.run.identity: job for point in points for job in checker.jobs(point.words) if job.missing}
+    """Compute what is missing of all points that can share programs; the points' files are not touched."""
+    jobs = {job.run.identity: job for point in points for job in checker.point_jobs(point.words) if job.missing}
     for group in group_jobs(jobs.values()):
         first = group.jobs[0]
-        title = f"{len(group.jobs)} points of {first.study.name}, different in {', '.join(group.names)}"
+        title = f"{len(group.jobs)} points of {first.study.name}, different in {', '.join(group.varying_settings)}"
         if (reason := why_not_vectorisable(group)) is not None:
-            screen(f"{title}: one by one, as they cannot share a program ({reason})")
+            notify(f"{title}: one by one, as they cannot share a program ({reason})")
             continue
         try:
-            with lock_points(group) as free:
-                screen(f"{title}: {len(free.entries())} replicates in one program")
+            with lock_runs(group) as free:
+                notify(f"{title}: {len(free.missing_replicates())} replicates in one program")
                 _compute(free, folder)
         except Stopped:
-            leader.stop()
+            leader.request_stop()
             return
-        except EncoreError as error:  # the points run one by one afterwards, and those at fault screen so themselves
-            screen(f"{title}: one by one, as together they failed ({error})")
+        except EncoreError as error:  # the points run one by one afterwards, and those at fault say so themselves
+            notify(f"{title}: one by one, as together they failed ({error})")
 
 
 def group_jobs(jobs: Iterable[Job]) -> list[VectorisedGroup]:
@@ -123,11 +123,13 @@ def why_not_vectorisable(group: VectorisedGroup) -> str | None:
 
     jax.config.update("jax_platforms", "cpu")
     first = group.jobs[0]
-    return vectorised.why_not_vectorisable(first.launch.config.slug, first.study, first.chosen.settings, group.names)
+    return vectorised.why_not_vectorisable(
+        first.launch.config.slug, first.study, first.chosen.settings, group.varying_settings
+    )
 
 
 @contextlib.contextmanager
-def lock_points(group: VectorisedGroup) -> Generator[VectorisedGroup]:
+def lock_runs(group: VectorisedGroup) -> Generator[VectorisedGroup]:
     """The runs of a group that nobody else computes, locked, each with its settings written."""
     with contextlib.ExitStack() as locks:
         free = []
@@ -140,17 +142,17 @@ def lock_points(group: VectorisedGroup) -> Generator[VectorisedGroup]:
 
 
 def _compute(group: VectorisedGroup, folder: Path) -> None:
-    entries, first, screen = group.entries(), group.jobs[0], RunDisplay()
+    entries, first, screen = group.missing_replicates(), group.jobs[0], RunDisplay()
     for name in data_sets_of_settings(first.chosen.settings):
-        loading.fetch_data_set(name, screen.line)
+        loading.fetch_data_set(name, screen.print_line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
-        execute.compute_shared_work_here(first, accelerator, screen)
+        execute.compute_prepared_work_here(first, accelerator, screen)
     workers = 1 if accelerator else min(first.launch.workers or len(available_cores()), len(entries))
-    most = min(MOST, -(-len(entries) // workers))
-    tasks = [group.task(entries[at : at + most], folder) for at in range(0, len(entries), most)]
+    most = min(MAX_REPLICATES, -(-len(entries) // workers))
+    tasks = [group.worker_task(entries[at : at + most], folder) for at in range(0, len(entries), most)]
     with worker_reuse.acquire_pool(folder / "logs", accelerator, pinned=not accelerator) as pool:
-        pool.start(workers)
-        steps = forecasting.count_cost(first.launch.config.slug, first.study, first.chosen.settings)["steps"]
-        with screen.progress(first, steps * len(entries), "training") as progress:
+        pool.start_workers(workers)
+        steps = forecasting.count_trial_cost(first.launch.config.slug, first.study, first.chosen.settings)["steps"]
+        with screen.progress_bar(first, steps * len(entries), "training") as progress:
             execute.follow_tasks(first, process_group.single_process(pool), tasks, progress)

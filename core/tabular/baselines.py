@@ -1,7 +1,7 @@
 """Classical two-class methods for small tables, each as one function on the host: train x, train y, test x -> p(1).
 
 Every method has the same number of configurations, chosen among by the log loss in the same stratified folds of the
-training rows; the chosen one is fitted to all of them. Test rows are never looked at.
+training rows; the chosen one is fitted to all of them. Test rows have no part in the choice.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,27 +13,25 @@ from threadpoolctl import threadpool_limits
 from core.errors import BadInput, unknown_name
 from core.tabular.scores import log_loss
 
-CONFIGURATIONS = 8  # of every method
-LEAST = 1e-3  # probabilities nearer to 0 or 1 are no better for the choice
+GRID_SIZE = 8  # of every method
+MIN_PROBABILITY = 1e-3  # probabilities nearer to 0 or 1 are no better for the choice
 
 
-def logistic_regression(features: int) -> list[Any]:
+def logistic_regression_grid(features: int) -> list[Any]:
     """Logistic regression with an l2 penalty, C from 1e-3 to 30."""
     from sklearn.linear_model import LogisticRegression
 
-    return [
-        LogisticRegression(C=c, solver="newton-cholesky", max_iter=200) for c in np.geomspace(1e-3, 30, CONFIGURATIONS)
-    ]
+    return [LogisticRegression(C=c, solver="newton-cholesky", max_iter=200) for c in np.geomspace(1e-3, 30, GRID_SIZE)]
 
 
-def nearest_neighbours(features: int) -> list[Any]:
+def nearest_neighbours_grid(features: int) -> list[Any]:
     """k nearest neighbours, k from 1 to 15."""
     from sklearn.neighbors import KNeighborsClassifier
 
     return [KNeighborsClassifier(k) for k in (1, 2, 3, 4, 5, 7, 10, 15)]
 
 
-def gaussian_process(features: int) -> list[Any]:
+def gaussian_process_grid(features: int) -> list[Any]:
     """Gaussian-process classification (Laplace), RBF kernels with four lengthscales in units of √d and two scales."""
     from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
@@ -45,7 +43,7 @@ def gaussian_process(features: int) -> list[Any]:
     ]
 
 
-def boosted_trees(features: int) -> list[Any]:
+def boosted_trees_grid(features: int) -> list[Any]:
     """Gradient-boosted trees: 100 of depth 1 or 2, the grid of the published XGBoost baseline without its child weight.
 
     scikit-learn's exact trees stand in for XGBoost: learning rate 0.02 or 0.2, subsample 0.5 or 0.8, 80 % of columns.
@@ -62,7 +60,7 @@ def boosted_trees(features: int) -> list[Any]:
     ]
 
 
-def histogram_trees(features: int) -> list[Any]:
+def histogram_trees_grid(features: int) -> list[Any]:
     """Histogram gradient boosting (as LightGBM): 100 trees, leaves of 2 rows or more instead of 20."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -81,19 +79,19 @@ def histogram_trees(features: int) -> list[Any]:
     ]
 
 
-METHODS: Mapping[str, Callable[[int], list[Any]]] = {
-    "logistic_regression": logistic_regression,
-    "nearest_neighbours": nearest_neighbours,
-    "gaussian_process": gaussian_process,
-    "boosted_trees": boosted_trees,
-    "histogram_trees": histogram_trees,
+GRIDS: Mapping[str, Callable[[int], list[Any]]] = {
+    "logistic_regression": logistic_regression_grid,
+    "nearest_neighbours": nearest_neighbours_grid,
+    "gaussian_process": gaussian_process_grid,
+    "boosted_trees": boosted_trees_grid,
+    "histogram_trees": histogram_trees_grid,
 }
 
 
-def tuned_probabilities(
+def tune_and_predict(
     method: str, train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, folds: int = 5, configurations: int = 8
 ) -> np.ndarray:
-    """p(class 1) of test rows by one of the `METHODS`.
+    """p(class 1) of test rows by the configuration of one of the `GRIDS` that cross-validation chooses.
 
     Args:
       method: its name.
@@ -106,8 +104,8 @@ def tuned_probabilities(
     Returns:
       Float64 (m,). Training rows of one class give that class the probability 1.
     """
-    if method not in METHODS:
-        raise unknown_name("method", method, METHODS)
+    if method not in GRIDS:
+        raise unknown_name("method", method, GRIDS)
     x, y, tests = np.asarray(train_x, float), np.asarray(train_y), np.asarray(test_x, float)
     if x.ndim != 2 or tests.ndim != 2 or x.shape[1] != tests.shape[1] or len(x) != len(y) or not len(x):
         raise BadInput(f"rows of one width are needed, with a class for each: {x.shape}, {y.shape}, {tests.shape}")
@@ -116,28 +114,28 @@ def tuned_probabilities(
     smaller = min(int((y == 0).sum()), int((y == 1).sum()))
     if smaller == 0:
         return np.full(len(tests), float(y[0]))
-    tried = METHODS[method](x.shape[1])[:configurations]
+    models = GRIDS[method](x.shape[1])[:configurations]
     chosen = 0
     with threadpool_limits(1):  # for so few rows, handing out work to threads takes longer than the work
-        if len(tried) > 1 and smaller > 1:
-            chosen = int(np.argmin(cross_validated_losses(tried, x, y, min(folds, smaller))))
-        return _fitted(tried[chosen], x, y, tests)
+        if len(models) > 1 and smaller > 1:
+            chosen = int(np.argmin(cross_validation_losses(models, x, y, min(folds, smaller))))
+        return _fit_and_predict(models[chosen], x, y, tests)
 
 
-def cross_validated_losses(tried: list[Any], x: np.ndarray, y: np.ndarray, folds: int) -> np.ndarray:
+def cross_validation_losses(models: list[Any], x: np.ndarray, y: np.ndarray, folds: int) -> np.ndarray:
     """Log loss of each configuration over all held-out rows of stratified folds: (configurations,)."""
-    fold = stratified_folds(y, folds)
+    fold = assign_stratified_folds(y, folds)
     losses = []
-    for model in tried:
+    for model in models:
         p = np.empty(len(y))
         for number in range(folds):
             held = fold == number
-            p[held] = _fitted(model, x[~held], y[~held], x[held])
-        losses.append(log_loss(p, y, LEAST))
+            p[held] = _fit_and_predict(model, x[~held], y[~held], x[held])
+        losses.append(log_loss(p, y, MIN_PROBABILITY))
     return np.array(losses)
 
 
-def stratified_folds(y: np.ndarray, folds: int) -> np.ndarray:
+def assign_stratified_folds(y: np.ndarray, folds: int) -> np.ndarray:
     """The fold of each row: the rows of each class dealt out in turn, int (n,)."""
     fold = np.empty(len(y), int)
     for label in (0, 1):
@@ -146,7 +144,7 @@ def stratified_folds(y: np.ndarray, folds: int) -> np.ndarray:
     return fold
 
 
-def _fitted(model: Any, x: np.ndarray, y: np.ndarray, tests: np.ndarray) -> np.ndarray:
+def _fit_and_predict(model: Any, x: np.ndarray, y: np.ndarray, tests: np.ndarray) -> np.ndarray:
     if hasattr(model, "n_neighbors") and model.n_neighbors > len(x):
         model = type(model)(len(x))
     return model.fit(x, y).predict_proba(tests)[:, 1]

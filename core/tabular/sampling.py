@@ -8,7 +8,7 @@ import numpy as np
 from core.errors import BadInput
 
 
-class Problems(NamedTuple):
+class ClassificationProblems(NamedTuple):
     """`count` two-class problems of one table.
 
     Attributes:
@@ -24,7 +24,7 @@ class Problems(NamedTuple):
     test_y: np.ndarray
 
 
-def two_classes(labels: Any) -> np.ndarray:
+def two_most_frequent_classes(labels: Any) -> np.ndarray:
     """Of labels (n,), bool (2, n): rows of the two most frequent classes (of equal ones the lower), and of the second.
 
     The two classes are in the order of their labels.
@@ -39,7 +39,7 @@ def two_classes(labels: Any) -> np.ndarray:
 
 def sample_problems(
     features: Any, labels: Any, key: jax.Array, count: int = 20, rows: int = 100, context: int = 30
-) -> Problems:
+) -> ClassificationProblems:
     """Balanced subsets of a table, each drawn anew without replacement and shuffled (Müller et al. 2022, section 7).
 
     Both classes have half of the rows and half of the context in every problem, as in the published code, where they
@@ -56,7 +56,7 @@ def sample_problems(
     Raises:
       BadInput: where a class has fewer than rows/2 rows, or a value is missing.
     """
-    x, (kept, second) = np.asarray(features, np.float64), two_classes(labels)
+    x, (kept, second) = np.asarray(features, np.float64), two_most_frequent_classes(labels)
     if not 0 < context < rows or rows % 2 or context % 2:
         raise BadInput(f"a context of {context} in {rows} rows: both must be even, and the context the smaller")
     if not np.isfinite(x[kept]).all():
@@ -66,7 +66,7 @@ def sample_problems(
         raise BadInput(f"{rows // 2} rows of each class are needed, not {len(groups[0])} and {len(groups[1])}")
     random = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     parts = [_one(x, groups, random, rows // 2, context // 2) for _ in range(count)]
-    return Problems(*(np.stack(part) for part in zip(*parts, strict=True)))
+    return ClassificationProblems(*(np.stack(part) for part in zip(*parts, strict=True)))
 
 
 def _one(x: np.ndarray, groups: list[np.ndarray], random: np.random.Generator, half: int, seen: int) -> tuple:
@@ -81,13 +81,13 @@ def _one(x: np.ndarray, groups: list[np.ndarray], random: np.random.Generator, h
     return train_x, train_y, test_x, test_y
 
 
-def standardise(train: np.ndarray, test: np.ndarray, furthest: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
+def standardise(train: np.ndarray, test: np.ndarray, clip: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
     """Both in units of the training rows' mean and standard deviation, float32; a column constant there becomes 0.
 
-    Test values are kept within `furthest` standard deviations.
+    Test values are kept within `clip` standard deviations.
     """
     mean, spread = train.mean(0), train.std(0)
     varies = spread > 1e-9 * (np.abs(mean) + 1)
     scale = np.where(varies, spread, 1)
-    found = [np.clip(np.where(varies, (part - mean) / scale, 0), -furthest, furthest) for part in (train, test)]
+    found = [np.clip(np.where(varies, (part - mean) / scale, 0), -clip, clip) for part in (train, test)]
     return found[0].astype(np.float32), found[1].astype(np.float32)

@@ -8,42 +8,42 @@ from scipy import stats as distributions
 from core.errors import BadInput
 
 
-def calibration_error(probabilities: Any, hits: Any, bins: int = 100) -> float:
-    """Expected calibration error (Naeini et al. 2015): Σ_b n_b/n |mean hits in b - mean probability in b|.
+def expected_calibration_error(probabilities: Any, outcomes: Any, bins: int = 100) -> float:
+    """Expected calibration error (Naeini et al. 2015): Σ_b n_b/n |mean outcome in b - mean probability in b|.
 
     Args:
       probabilities: (n,) in [0, 1]: of the event itself (two classes), or the confidence in the class chosen.
-      hits: bool (n,): whether the event happened, or the chosen class was right.
+      outcomes: bool (n,): whether the event happened, or the chosen class was right.
       bins: of equal width; the upper border belongs to a bin, as in the published code, and 0 to the first.
     """
-    p, hit = _pair(probabilities, hits)
+    p, hit = _pair(probabilities, outcomes)
     if bins < 1:
         raise BadInput(f"there must be 1 bin or more, not {bins}")
     if ((p < 0) | (p > 1)).any():
         raise BadInput(f"probabilities must lie in [0, 1], not from {p.min():g} to {p.max():g}")
     place = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), p, side="left") - 1, 0, bins - 1)
-    # n_b |mean hits - mean p| = |Σ (hit - p)| within a bin
+    # n_b |mean outcome - mean p| = |Σ (hit - p)| within a bin
     gaps = np.bincount(place, weights=hit - p, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
 
 
 def top_label_calibration_error(probabilities: Any, labels: Any, bins: int = 100) -> float:
-    """`calibration_error` of the confidence in the most probable class, from (n, classes) and labels (n,)."""
+    """`expected_calibration_error` of the confidence in the most probable class, from (n, classes) and labels (n,)."""
     p = np.asarray(probabilities, float)
-    return calibration_error(p.max(1), p.argmax(1) == np.asarray(labels), bins)
+    return expected_calibration_error(p.max(1), p.argmax(1) == np.asarray(labels), bins)
 
 
-def roc_auc(scores: Any, hits: Any) -> float:
+def roc_auc(scores: Any, outcomes: Any) -> float:
     """Area under the ROC curve: the probability that a positive scores above a negative, ties counting one half.
 
     Args:
       scores: (n,), any real numbers.
-      hits: bool (n,), True for positives.
+      outcomes: bool (n,), True for positives.
 
     Raises:
       BadInput: where one of the two classes is missing.
     """
-    score, hit = _pair(scores, hits)
+    score, hit = _pair(scores, outcomes)
     positives, negatives = int(hit.sum()), int(len(hit) - hit.sum())
     if not positives or not negatives:
         raise BadInput("the area under the ROC curve needs both classes")
@@ -52,14 +52,14 @@ def roc_auc(scores: Any, hits: Any) -> float:
     return float((ranks[hit > 0].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def log_loss(probabilities: Any, hits: Any, least: float = 1e-7) -> float:
-    """Mean negative log probability of what happened, nats; probabilities are kept `least` away from 0 and 1."""
-    p, hit = _pair(probabilities, hits)
-    p = np.clip(p, least, 1 - least)
+def log_loss(probabilities: Any, outcomes: Any, clip: float = 1e-7) -> float:
+    """Mean negative log probability of what happened, nats; probabilities are kept `clip` away from 0 and 1."""
+    p, hit = _pair(probabilities, outcomes)
+    p = np.clip(p, clip, 1 - clip)
     return float(-np.mean(hit * np.log(p) + (1 - hit) * np.log1p(-p)))
 
 
-def ranks(scores: Any, higher_is_better: bool = True) -> np.ndarray:
+def rank_methods(scores: Any, higher_is_better: bool = True) -> np.ndarray:
     """Ranks of methods on each table, 1 the best, ties sharing their mean rank: (tables, methods) -> the same shape."""
     values = np.asarray(scores, float)
     if values.ndim != 2 or np.isnan(values).any():
@@ -68,19 +68,19 @@ def ranks(scores: Any, higher_is_better: bool = True) -> np.ndarray:
 
 
 def mean_ranks(scores: Any, higher_is_better: bool = True) -> np.ndarray:
-    """Mean of `ranks` over tables: (methods,)."""
-    return ranks(scores, higher_is_better).mean(0)
+    """Mean of `rank_methods` over tables: (methods,)."""
+    return rank_methods(scores, higher_is_better).mean(0)
 
 
-class Wilcoxon(NamedTuple):
+class WilcoxonResult(NamedTuple):
     """Signed-rank test: the sum of ranks in favour of the first, the p-value, and how many pairs were not tied."""
 
     statistic: float
     p_value: float
-    untied: int
+    untied_pairs: int
 
 
-def wilcoxon(first: Any, second: Any, alternative: str = "greater") -> Wilcoxon:
+def wilcoxon_test(first: Any, second: Any, alternative: str = "greater") -> WilcoxonResult:
     """Wilcoxon's signed-rank test of paired scores (n,); ties are dropped, all tied gives p = 1.
 
     Args:
@@ -92,9 +92,9 @@ def wilcoxon(first: Any, second: Any, alternative: str = "greater") -> Wilcoxon:
     apart = a - b
     untied = int((apart != 0).sum())
     if untied == 0:
-        return Wilcoxon(0.0, 1.0, 0)
+        return WilcoxonResult(0.0, 1.0, 0)
     found = distributions.wilcoxon(apart[apart != 0], alternative=alternative)
-    return Wilcoxon(float(found.statistic), float(found.pvalue), untied)
+    return WilcoxonResult(float(found.statistic), float(found.pvalue), untied)
 
 
 def _pair(first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:

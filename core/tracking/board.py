@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
-from core.tracking.mirror_process import Follower
-from core.tracking.run_info import RunInfo, RunVerdict, newest_verdict
+from core.tracking.mirror_process import TrackerUpdater
+from core.tracking.run_info import RunInfo, VerdictFolder, newest_verdict_folder
 from core.tracking.trackers import load_tracker, trackio
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 2.0
-VIEW = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those of few points would look flat
+VIEW_OPTIONS = "smoothing=0&hide_empty_tabs=true"  # curves as measured: smoothed, those of few points would look flat
 
 
-class Board:
+class BoardUpdater:
     """Carries what is new in the folders of runs over to Trackio's databases.
 
     `papers` are the papers to show, all where there are none; `left_out` names the folders that cannot be read.
@@ -29,17 +29,17 @@ class Board:
     def __init__(self, runs: Path, papers: Sequence[str] = ()) -> None:
         self.runs, self.papers = runs, tuple(papers)
         self.left_out: set[str] = set()
-        self._followed: dict[Path, Follower] = {}
+        self._followed: dict[Path, TrackerUpdater] = {}
         self._verdicts: dict[Path, float] = {}
 
     def update(self) -> int:
-        """Look at every run once; returns how many there are."""
+        """Bring every run up to date once; returns how many there are."""
         for settings in sorted(self.runs.glob("*/settings.json")):
             folder = settings.parent
             try:
                 self._update(folder)
             except sqlite3.Error:
-                continue  # another process is writing: it is looked at again
+                continue  # another process is writing: its turn comes again
             except (OSError, ValueError, KeyError, TypeError):
                 self.left_out.add(folder.name)
             else:
@@ -47,50 +47,54 @@ class Board:
         return len(self._followed)
 
     def _update(self, folder: Path) -> None:
-        about = self._followed[folder].about if folder in self._followed else RunInfo(folder, trackio.asked(folder), "")
-        paper = about.config["paper"]
+        about = (
+            self._followed[folder].run
+            if folder in self._followed
+            else RunInfo(folder, trackio.read_tracking_settings(folder), "")
+        )
+        paper = about.metadata["paper"]
         if self.papers and paper not in self.papers:
             return
         if folder not in self._followed:
             tracker = trackio.TrackioTracker(about)
-            self._followed[folder] = Follower(about, tracker, tracker.known())
+            self._followed[folder] = TrackerUpdater(about, tracker, tracker.logged_replicates())
         self._followed[folder].update()
-        verdict = newest_verdict(folder)
+        verdict = newest_verdict_folder(folder)
         changed = (verdict / "claims.json").stat().st_mtime if verdict else 0.0
         if verdict and self._verdicts.get(folder) != changed:
-            self._followed[folder].tracker.judged([], RunVerdict(verdict))
+            self._followed[folder].tracker.log_verdict([], VerdictFolder(verdict))
             self._verdicts[folder] = changed
 
 
 @contextlib.contextmanager
-def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, Board, str | None]]:
+def serve_board(runs: Path, port: int, papers: Sequence[str] = ()) -> Generator[tuple[str, BoardUpdater, str | None]]:
     """Serve the board on loopback; gives its address, the board to be updated, and a note for the person or None.
 
     Raises BadInput when Trackio is not installed or the port is in use.
     """
     load_tracker("trackio")
     check_port(port)
-    with databases(runs) as (folder, note):
-        trackio.use(folder)
-        board = Board(runs, papers)
+    with open_database_folder(runs) as (folder, note):
+        trackio.configure_trackio(folder)
+        board = BoardUpdater(runs, papers)
         board.update()
         server, address = _serve(port)
         try:
             chosen = f"&project={papers[0]}" if len(papers) == 1 else ""
-            yield f"{address}?{VIEW}{chosen}", board, note
+            yield f"{address}?{VIEW_OPTIONS}{chosen}", board, note
         finally:
             with contextlib.redirect_stdout(io.StringIO()):
                 server.close()
 
 
-def update_board(board: Board, stop: threading.Event) -> None:
-    """Keep the board up to date until `stop` is set."""
+def update_board_until(updater: BoardUpdater, stop: threading.Event) -> None:
+    """Update the board every few seconds until `stop` is set."""
     while not stop.wait(POLL_SECONDS):
-        board.update()
+        updater.update()
 
 
 @contextlib.contextmanager
-def databases(runs: Path) -> Generator[tuple[Path, str | None]]:
+def open_database_folder(runs: Path) -> Generator[tuple[Path, str | None]]:
     """Where the databases are: beside the runs, or for a while elsewhere when nothing can be written there."""
     folder = runs / trackio.FOLDER
     try:

@@ -14,10 +14,10 @@ from typing import Any
 from core.errors import BadInput, unknown_name
 from core.tracking import trackers
 
-FOLLOWER = ("-m", "core.tracking.mirror_process")
+MIRROR_COMMAND = ("-m", "core.tracking.mirror_process")
 MODES = ("offline", "online", "disabled")
-NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
-LOG = "logs/tracking.log"  # inside the run's folder
+PROJECT_NAME = r"[A-Za-z0-9_.-]+( [A-Za-z0-9_.-]+)*"
+LOG_FILE = "logs/tracking.log"  # inside the run's folder
 WAIT_SECONDS = 60.0  # at the end of a run, for the last rows and, when online, the upload
 
 
@@ -35,11 +35,11 @@ class Mirror:
         `tracking` is the chosen tracking group: name, mode, project, entity, group, tags, notes. Unless the run is
         `computing`, there is nothing to mirror before its verdict.
         """
-        check_tracking(tracking)
+        check_tracking_settings(tracking)
         if tracking["mode"] == "disabled":
             return cls(folder, None)
         process = _launch(folder.resolve())
-        _tell(process, {"tracking": dict(tracking), "computing": computing, "shown": str(folder)})
+        _tell(process, {"tracking": dict(tracking), "computing": computing, "display_path": str(folder)})
         return cls(folder, process, tracking["name"])
 
     def finish(self, verdict_folder: Path | None, wait_seconds: float = WAIT_SECONDS) -> str | None:
@@ -55,13 +55,12 @@ class Mirror:
             return f"{self.name}: not finished within {wait_seconds:.0f} s and stopped; the run's files are complete"
         lines = answer.strip().splitlines()
         if not lines:
-            return (
-                f"{self.name}: the mirror ended early (see {self.folder / LOG}); the run itself does not depend on it"
-            )
+            log = self.folder / LOG_FILE
+            return f"{self.name}: the mirror ended early (see {log}); the run itself does not depend on it"
         return lines[-1]
 
 
-def check_tracking(tracking: Mapping[str, Any]) -> None:
+def check_tracking_settings(tracking: Mapping[str, Any]) -> None:
     """Raise `BadInput` for settings that no mirror can work with."""
     name, mode, project = tracking["name"], tracking["mode"], tracking["project"]
     if mode not in MODES:
@@ -73,7 +72,7 @@ def check_tracking(tracking: Mapping[str, Any]) -> None:
     tracker = trackers.load_tracker(name)
     if mode not in tracker.MODES:
         raise BadInput(f"tracking={name} has no mode '{mode}': choose from {', '.join([*tracker.MODES, 'disabled'])}")
-    if project is not None and not (isinstance(project, str) and re.fullmatch(NAME, project)):
+    if project is not None and not (isinstance(project, str) and re.fullmatch(PROJECT_NAME, project)):
         raise BadInput("tracking.project must be a name, for example tracking.project=encore")
     for key in ("entity", "group", "notes"):
         if not isinstance(tracking[key], str | None):
@@ -83,9 +82,9 @@ def check_tracking(tracking: Mapping[str, Any]) -> None:
 
 
 def _launch(folder: Path) -> subprocess.Popen[str]:
-    log = folder / LOG
+    log = folder / LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *FOLLOWER, str(folder)]
+    command = [sys.executable, *MIRROR_COMMAND, str(folder)]
     with log.open("w") as errors:
         # A session of its own: an interrupt at the terminal reaches the run, and the mirror ends when the run does.
         return subprocess.Popen(

@@ -1,7 +1,8 @@
 """The mirror process: `python -m core.tracking.mirror_process <run folder>`.
 
-Reads JSON lines from standard input: first `{"tracking": …, "computing": whether replicates are still to come, "shown":
-the folder as the person knows it}`, at the end `{"verdict": folder or null}`. The end of the input means that the run
+Reads JSON lines from standard input: first `{"tracking": …, "computing": whether replicates are still to come,
+  "display_path": the folder as the person knows it}`, at the end `{"verdict": folder or null}`. The end of the input
+  means that the run
 is gone: what has been mirrored is closed and the process ends. Its only line of output is meant for the person.
 """
 
@@ -17,44 +18,46 @@ from typing import Any
 
 from core.runs import live
 from core.tracking import rows, trackers
-from core.tracking.run_info import RunInfo, RunVerdict
+from core.tracking.run_info import RunInfo, VerdictFolder
 from core.tracking.trackers import Tracker
 
 POLL_SECONDS = 1.0
-MOST_LOOKS = 20  # of one loop in one poll: what runs is thinned, what is measured is not
+MAX_LIVE_ROWS = 20  # of one loop in one poll: what runs is thinned, what is measured is not
 
 
-class Follower:
-    """Carries what is new in a run's files over to a tracker; `measured` are replicates that it holds already."""
+class TrackerUpdater:
+    """Carries what is new in a run's files over to a tracker; `logged_replicates` are those that it has already."""
 
-    def __init__(self, about: RunInfo, tracker: Tracker, measured: Iterable[int] = ()) -> None:
-        self.about, self.tracker = about, tracker
-        self._live = live.LiveReader(about.folder / "live")
-        self._measured = set(measured)
+    def __init__(self, run: RunInfo, tracker: Tracker, logged_replicates: Iterable[int] = ()) -> None:
+        self.run, self.tracker = run, tracker
+        self._live = live.LiveReader(run.folder / "live")
+        self._logged = set(logged_replicates)
         self._final: list[rows.Row] = []
 
     def update(self) -> None:
         """Replicates that finished since the last time, and what the running ones show."""
-        looks = list(self._live.new_rows())
-        for replicate in rows.finished_replicates(self.about.folder):
-            if replicate in self._measured:
+        live_rows = list(self._live.new_rows())
+        for replicate in rows.finished_replicates(self.run.folder):
+            if replicate in self._logged:
                 continue
-            self._measured.add(replicate)
+            self._logged.add(replicate)
             try:
-                new = rows.read_rows(self.about.folder, replicate)
+                new = rows.read_replicate_rows(self.run.folder, replicate)
             except (OSError, ValueError, KeyError, TypeError):
-                print(f"replicate {replicate} of {self.about.folder.name} cannot be read: left out", file=sys.stderr)
+                print(f"replicate {replicate} of {self.run.folder.name} cannot be read: left out", file=sys.stderr)
                 continue
-            self.tracker.measured(replicate, new)
+            self.tracker.log_replicate(replicate, new)
             self._final += [row for row in new if row.get("step") is None]
-        running = [look for look in looks if look["replicate"] not in self._measured]
+        running = [row for row in live_rows if row["replicate"] not in self._logged]
         if running:
-            self.tracker.looked(rows.tidy_curves(rows.thin_rows(running, MOST_LOOKS), self.about.place_of))
+            self.tracker.log_live_rows(
+                rows.tidy_live_rows(rows.thin_live_rows(running, MAX_LIVE_ROWS), self.run.stage_columns)
+            )
 
-    def end(self, verdict: Path | None) -> str:
+    def finish(self, verdict: Path | None) -> str:
         """The verdict, if there is one, and the line for the person."""
         if verdict is not None:
-            self.tracker.judged(self._final, RunVerdict(verdict))
+            self.tracker.log_verdict(self._final, VerdictFolder(verdict))
         return self.tracker.close(verdict is not None)
 
 
@@ -62,35 +65,35 @@ def main() -> None:
     """Mirror one run until its verdict or its end; a failure shows in the run's tracking log and nowhere else."""
     os.nice(19)  # what trains on all cores must not notice
     logging.disable(logging.CRITICAL)  # libraries' own logs would hold absolute paths
-    messages = _listen()
+    messages = _receive_messages()
     first = messages.get()
     if first is not None:
-        print(mirror(Path(sys.argv[1]), first, messages), flush=True)
+        print(mirror_run(Path(sys.argv[1]), first, messages), flush=True)
 
 
-def mirror(folder: Path, first: Mapping[str, Any], messages: queue.Queue) -> str:
+def mirror_run(folder: Path, first_message: Mapping[str, Any], messages: queue.Queue) -> str:
     """Follow the run while it computes, then add its verdict; a run that is mirrored already is left alone."""
-    about = RunInfo(folder, first["tracking"], first["shown"])
-    module = trackers.load_tracker(about.tracking["name"])
-    follower, message = None, {}
-    if first["computing"]:
-        follower = Follower(about, module.start(about))
+    run = RunInfo(folder, first_message["tracking"], first_message["display_path"])
+    module = trackers.load_tracker(run.tracking["name"])
+    updater, message = None, {}
+    if first_message["computing"]:
+        updater = TrackerUpdater(run, module.start_tracker(run))
     while message == {}:
         message = _next_message(messages)
-        if follower is not None:
-            follower.update()
+        if updater is not None:
+            updater.update()
     verdict = Path(message["verdict"]) if message and message["verdict"] else None
-    if follower is None:
+    if updater is None:
         if verdict is None:
-            return f"{about.tracking['name']}: nothing new to mirror"
-        if line := module.mirrored_before(about, RunVerdict(verdict)):
+            return f"{run.tracking['name']}: nothing new to mirror"
+        if line := module.current_mirror_line(run, VerdictFolder(verdict)):
             return line
-        follower = Follower(about, module.start(about))
-        follower.update()
-    return follower.end(verdict)
+        updater = TrackerUpdater(run, module.start_tracker(run))
+        updater.update()
+    return updater.finish(verdict)
 
 
-def _listen() -> queue.Queue:
+def _receive_messages() -> queue.Queue:
     """Messages from standard input, read by a thread; None marks its end."""
     messages: queue.Queue = queue.Queue()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.runs.live import SHARED, Row
+from core.runs.live import INDEX_COLUMNS, Row
 
 CLAIM_COLUMNS = (
     "claim", "verdict", "statement", "published", "estimate", "low", "high", "units", "region", "metric", "n",
@@ -21,31 +21,31 @@ def finished_replicates(folder: Path) -> list[int]:
     return sorted(int(done.parent.name) for done in folder.glob("replicates/*/done.json") if done.parent.name.isdigit())
 
 
-def read_rows(folder: Path, replicate: int) -> list[Row]:
+def read_replicate_rows(folder: Path, replicate: int) -> list[Row]:
     """One finished replicate's measurements, in the order they were made, with `replicate` as a column."""
     text = (folder / "replicates" / f"{replicate:06d}" / "measurements.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     return [{"replicate": replicate} | row | {"value": float(row["value"])} for row in rows]
 
 
-def thin_rows(looks: Sequence[Row], most: int) -> list[Row]:
-    """At most so many looks of every loop, evenly chosen, the newest among them, in their order."""
+def thin_live_rows(rows: Sequence[Row], max_rows_per_loop: int) -> list[Row]:
+    """At most `max_rows_per_loop` rows of every loop, evenly chosen, the newest among them, in their order."""
     places: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for place, look in enumerate(looks):
-        places[look["replicate"], look["stage"]].append(place)
+    for place, row in enumerate(rows):
+        places[row["replicate"], row["stage"]].append(place)
     kept = []
     for each in places.values():
-        count = min(most, len(each))
+        count = min(max_rows_per_loop, len(each))
         kept += [each[-1 - k * len(each) // count] for k in range(count)]
-    return [looks[place] for place in sorted(kept)]
+    return [rows[place] for place in sorted(kept)]
 
 
-def tidy_curves(looks: Iterable[Row], place_of: Callable[[str], dict[str, str]]) -> list[Row]:
-    """Looks as rows of one metric each; `place_of` gives the columns (arm, stage) that a stage's name stands for."""
+def tidy_live_rows(rows: Iterable[Row], stage_columns: Callable[[str], dict[str, str]]) -> list[Row]:
+    """Live rows as rows of one metric each; `stage_columns` gives the columns that a stage's name stands for."""
     found = []
-    for look in looks:
-        shared = {"replicate": look["replicate"], "step": look["step"], **place_of(look["stage"])}
-        found += [shared | {"metric": name, "value": value} for name, value in look.items() if name not in SHARED]
+    for row in rows:
+        shared = {"replicate": row["replicate"], "step": row["step"], **stage_columns(row["stage"])}
+        found += [shared | {"metric": name, "value": value} for name, value in row.items() if name not in INDEX_COLUMNS]
     return [row for row in found if not math.isnan(row["value"])]
 
 
@@ -58,7 +58,7 @@ def curve_points(rows: Iterable[Row]) -> list[Row]:
     return [{"step": step} | points[step] for step in sorted(points)]
 
 
-def final_table(rows: Iterable[Row]) -> tuple[list[str], list[list[Any]]]:
+def final_measurements_table(rows: Iterable[Row]) -> tuple[list[str], list[list[Any]]]:
     """Column names and cells of the measurements that belong to no curve; None where a condition does not apply."""
     final = [row for row in rows if row.get("step") is None]
     ends = ("replicate", "arm", "metric", "value", "step")

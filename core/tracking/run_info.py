@@ -21,56 +21,56 @@ class RunInfo:
     Attributes:
       folder: where the run's files are.
       tracking: the chosen tracking group: name, mode, project, entity, group, tags, notes.
-      shown: the folder as the person knows it.
+      display_path: the folder as the person knows it.
     """
 
     folder: Path
     tracking: Mapping[str, Any]
-    shown: str
+    display_path: str
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Paper, study, scale, settings and the parts of the identity."""
-        return without_private(read_json(self.folder / "settings.json"))
+        return redact_private(read_json(self.folder / "settings.json"))
 
     @cached_property
-    def overridden(self) -> str:
-        """The settings that differ from the page, in short, such as `rate=0.05 steps=2000`."""
-        values = dict(flatten_settings(self.config["settings"]))
-        names = [name for name in self.config["overridden"] if name in values]
+    def override_summary(self) -> str:
+        """The settings that differ from the config, in short, such as `rate=0.05 steps=2000`."""
+        values = dict(flatten_settings(self.metadata["settings"]))
+        names = [name for name in self.metadata["overridden"] if name in values]
         return " ".join(f"{name.rpartition('.')[2]}={values[name]}" for name in names)
 
     @cached_property
     def label(self) -> str:
         """A short name: study, scale unless it is the default, what is overridden, the end of the identity."""
-        scale = self.config["scale"] if self.config["scale"] != "laptop" else ""
-        parts = (self.config["study"], scale, self.overridden, self.folder.name[-6:])
+        scale = self.metadata["scale"] if self.metadata["scale"] != "laptop" else ""
+        parts = (self.metadata["study"], scale, self.override_summary, self.folder.name[-6:])
         return " ".join(filter(None, parts))
 
     @property
     def project(self) -> str:
         """Where the run is shown among others: the project that was asked for, else its paper."""
-        return self.tracking["project"] or self.config["paper"]
+        return self.tracking["project"] or self.metadata["paper"]
 
     @cached_property
     def group(self) -> str:
         """What the run belongs to: the group that was asked for, else its sweep, else its paper."""
-        return self.tracking["group"] or find_sweep(self.folder) or self.config["paper"]
+        return self.tracking["group"] or find_sweep_group(self.folder) or self.metadata["paper"]
 
     @property
     def tags(self) -> list[str]:
         """Paper, study and scale, and those that were asked for."""
-        return [*(self.config[name] for name in ("paper", "study", "scale")), *self.tracking["tags"]]
+        return [*(self.metadata[name] for name in ("paper", "study", "scale")), *self.tracking["tags"]]
 
     @cached_property
     def arms(self) -> tuple[str, ...]:
-        """The arms on the page of the study; none where the page is gone."""
+        """The arms of the study in its config; none where the config is gone."""
         try:
-            return tuple(load_config(self.config["paper"]).form.studies[self.config["study"]].arms)
+            return tuple(load_config(self.metadata["paper"]).form.studies[self.metadata["study"]].arms)
         except (EncoreError, KeyError):
             return ()
 
-    def place_of(self, stage: str) -> dict[str, str]:
+    def stage_columns(self, stage: str) -> dict[str, str]:
         """The columns that a stage's name stands for: `low/ticket-3` is stage `low/3` of the arm `ticket`."""
         pieces = re.split(r"([/.-])", stage)
         named = [piece for piece in pieces if piece in self.arms]
@@ -82,8 +82,8 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
-class RunVerdict:
-    """The folder of a verdict, which is named by the first replicate and how many."""
+class VerdictFolder:
+    """What the folder of a verdict holds; its name is the first replicate and how many."""
 
     folder: Path
 
@@ -95,7 +95,7 @@ class RunVerdict:
     @property
     def provenance(self) -> dict[str, Any]:
         """Code, libraries, machine and cost."""
-        return without_private(read_json(self.folder / "provenance.json"))
+        return redact_private(read_json(self.folder / "provenance.json"))
 
     @property
     def figures(self) -> list[Path]:
@@ -109,14 +109,14 @@ class RunVerdict:
         return range(first, first + count)
 
 
-def newest_verdict(folder: Path) -> Path | None:
-    """The verdict of a run that was made last, or None."""
+def newest_verdict_folder(folder: Path) -> Path | None:
+    """The folder of the verdict of a run that was made last, or None."""
     found = [path.parent for path in folder.glob("verdict/*/provenance.json")]
     return max(found, key=lambda path: (path / "provenance.json").stat().st_mtime, default=None)
 
 
-def find_sweep(folder: Path) -> str | None:
-    """The sweep that a run folder belongs to, the one worked on last if there are several."""
+def find_sweep_group(folder: Path) -> str | None:
+    """The dashboard group of a run's sweep, of the one worked on last if there are several, or None."""
     from core.runs import sweep_folder
 
     for sweep in sweep_folder.read_sweeps(folder.parent):
@@ -125,10 +125,10 @@ def find_sweep(folder: Path) -> str | None:
     return None
 
 
-def without_private(value: Any) -> Any:
+def redact_private(value: Any) -> Any:
     """The same plain data with every text that tells where or by whom it was made replaced."""
     if isinstance(value, Mapping):
-        return {name: without_private(item) for name, item in value.items()}
+        return {name: redact_private(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_private(item) for item in value]
+        return [redact_private(item) for item in value]
     return "(private)" if any(find_private(value)) else value

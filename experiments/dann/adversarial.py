@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from core.models.convolution import ValidConv
-from core.models.images import dense, max_pool
+from core.models.images import dense_layer, max_pool_2x2
 from core.models.linear import principal_directions
 
 Tree = Any
@@ -67,16 +67,16 @@ class Network(nn.Module):
     def __call__(self, x: jax.Array, reversal: jax.Array | float = 0.0) -> Outputs:
         """Everything of a batch; `reversal` is the weight λ of the domain head's gradients in the features."""
         for number, width in enumerate(self.channels):
-            x = nn.relu(max_pool(ValidConv(width, name=f"features_{number}")(x)))
+            x = nn.relu(max_pool_2x2(ValidConv(width, name=f"features_{number}")(x)))
         f = x.reshape(len(x), -1)
         if self.width:
-            f = nn.sigmoid(dense(f, self.width, "features"))
+            f = nn.sigmoid(dense_layer(f, self.width, "features"))
         h, d = f, reverse_gradient(f, reversal)
         for number, width in enumerate(self.hidden):
-            h = nn.relu(dense(h, width, f"label_{number}"))
+            h = nn.relu(dense_layer(h, width, f"label_{number}"))
         for number, width in enumerate(self.domain_hidden):
-            d = nn.relu(dense(d, width, f"domain_{number}"))
-        return Outputs(dense(h, self.classes, "label"), dense(d, 1, "domain")[:, 0], f, h)
+            d = nn.relu(dense_layer(d, width, f"domain_{number}"))
+        return Outputs(dense_layer(h, self.classes, "label"), dense_layer(d, 1, "domain")[:, 0], f, h)
 
 
 @dataclass(frozen=True)

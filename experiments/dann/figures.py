@@ -62,11 +62,11 @@ def figures(measurements: "pd.DataFrame", arrays: Arrays) -> dict[str, "Figure"]
 
 def boundaries(arrays: Arrays) -> "Figure":
     """The paper's figure 2."""
-    from core.figures.drawing import PALETTE, label_axes, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, panel_grid
 
     arms = ("plain", "dann")
     titles = {(kind, arm): f"{NAMES[arm]}: {kind}" for kind in ("decisions", "features") for arm in arms}
-    figure, panels = small_multiples(list(titles.values()), columns=2, share_x=False)
+    figure, panels = panel_grid(list(titles.values()), columns=2, share_x=False)
     source, target, labels = (arrays[name][0] for name in ("source", "target", "labels"))
     across, up = (np.linspace(-reach, reach, arrays["label_map_dann"].shape[-1]) for reach in REACH)
     colours = np.array(PALETTE)[labels]
@@ -93,11 +93,11 @@ def scatter(axes: "Axes", source: np.ndarray, target: np.ndarray, colours: np.nd
 
 def features(arrays: Arrays) -> "Figure":
     """The paper's figure 5, by principal directions."""
-    from core.figures.drawing import PALETTE, label_axes, shared_legend, small_multiples
+    from core.figures.drawing import PALETTE, add_shared_legend, label_axes, panel_grid
 
     arms = ("source_only", "dann")
     titles = {(kind, arm): f"{NAMES[arm]}, by {kind}" for kind in ("domain", "class") for arm in arms}
-    figure, panels = small_multiples(list(titles.values()), columns=2, share_x=False)
+    figure, panels = panel_grid(list(titles.values()), columns=2, share_x=False)
     labels = arrays["plane_labels"][0]
     for arm in arms:
         plane, half = arrays[f"plane_{arm}"][0], len(labels) // 2
@@ -107,21 +107,21 @@ def features(arrays: Arrays) -> "Figure":
         panels[titles["class", arm]].scatter(plane[:, 0], plane[:, 1], s=6, c=labels, cmap="tab10", linewidths=0)
         for kind in ("domain", "class"):
             label_axes(panels[titles[kind, arm]], "first direction", "second direction")
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure
 
 
 def accuracies(measurements: "pd.DataFrame") -> "Figure":
     """Bars of the target accuracy by arm, each replicate as a point; means over the pairs of domains."""
-    from core.figures.drawing import PALETTE, label_axes, mean_intervals, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, mean_confidence_intervals, panel_grid
 
     metric = "svm_test_accuracy" if "svm_test_accuracy" in set(measurements["metric"]) else "test_accuracy"
     frame = measurements[measurements["metric"] == metric]
     units = frame.groupby(["arm", "replicate"], as_index=False)["value"].mean()
-    table = mean_intervals(units, "arm", "value")
+    table = mean_confidence_intervals(units, "arm", "value")
     arms = [arm for arm in reversed(NAMES) if arm in table.index]
     covered = measurements[measurements["metric"] == "gap_covered"].groupby("arm")["value"].mean()
-    figure, panels = small_multiples(["target test accuracy"], columns=1)
+    figure, panels = panel_grid(["target test accuracy"], columns=1)
     figure.set_size_inches(6.6, 0.42 * len(arms) + 1.1)
     axes = panels["target test accuracy"]
     for place, arm in enumerate(arms):
@@ -152,12 +152,12 @@ def accuracies(measurements: "pd.DataFrame") -> "Figure":
 
 def distances(measurements: "pd.DataFrame") -> "Figure":
     """The paper's figure 3."""
-    from core.figures.drawing import PALETTE, label_axes, small_multiples
+    from core.figures.drawing import PALETTE, label_axes, panel_grid
 
     frame = measurements[measurements["metric"] == "proxy_distance"]
     means = frame.groupby(["arm", "pair"])["value"].mean().unstack("arm")
     titles = {arm: f"against {NAMES[arm]}" for arm in ("raw", "plain")}
-    figure, panels = small_multiples(list(titles.values()), columns=2, share_y=True)
+    figure, panels = panel_grid(list(titles.values()), columns=2, share_y=True)
     low, high = means[["raw", "plain", "dann"]].min().min() - 0.1, means[["raw", "plain", "dann"]].max().max() + 0.1
     for arm, title in titles.items():
         axes = panels[title]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
-from core.models.linear import aligned, chosen_class, linear_svm
+from core.models.linear import align_subspaces, fit_linear_svm, predict_class
 from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, initial, outputs, plane, step
 
@@ -116,7 +116,7 @@ def domains(settings: "ImageSettings", keys: jax.Array, lab: "Lab") -> Tree:
 
 def training_of(settings: "ImageSettings") -> Training:
     """The network of figure 4 and its schedules."""
-    classes = len(describe(settings.source).classes)
+    classes = len(find_data_set(settings.source).classes)
     network = Network(settings.channels, 0, settings.hidden, settings.domain_hidden, classes)
     return Training(
         network, settings.steps, settings.learning_rate, settings.momentum, settings.decay, settings.reversal_gain
@@ -157,17 +157,17 @@ def svm_accuracy(
     settings: "ImageSettings", labelled: jax.Array, labels: jax.Array, tested: jax.Array, true: jax.Array
 ) -> jax.Array:
     """Target test accuracy in percent of a linear support vector machine in place of the last layer (section 5.2.3)."""
-    classes = len(describe(settings.source).classes)
+    classes = len(find_data_set(settings.source).classes)
     scale = jnp.sqrt(jnp.mean(labelled**2))
-    weights = linear_svm(labelled / scale, labels[: len(labelled)], classes, settings.svm_cost)
-    return 100 * (chosen_class(weights, tested / scale) == true).mean()
+    weights = fit_linear_svm(labelled / scale, labels[: len(labelled)], classes, settings.svm_cost)
+    return 100 * (predict_class(weights, tested / scale) == true).mean()
 
 
 def alignment(settings: "ImageSettings", result: Tree, labels: jax.Array, true: jax.Array) -> Tree:
     """Subspace alignment of the features: accuracy for each number of directions, and the best by the TARGET labels."""
 
     def one(directions: jax.Array) -> jax.Array:
-        source, test = aligned(result["labelled"], result["target"], result["tested"], directions)
+        source, test = align_subspaces(result["labelled"], result["target"], result["tested"], directions)
         return svm_accuracy(settings, source, labels, test, true)
 
     found = jax.lax.map(one, jnp.array(settings.directions))

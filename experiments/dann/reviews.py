@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from core.lab.keys import key_for, named_keys
-from core.models.linear import marginalised_denoising, proxy_distance, svm_path, with_bias
+from core.models.linear import append_bias_column, fit_svm_path, proxy_a_distance, stacked_denoising_features
 from core.supervised.batches import epoch_batches
 from experiments.dann.adversarial import Network, State, Training, accuracy, arm, begin, initial, outputs, step
 
@@ -55,7 +55,7 @@ def represented(layers: int, data: Tree, test: jax.Array) -> Tree:
     if not layers:
         return data
     names = ("source", "target", "source_held", "target_held", "test")
-    learnt = marginalised_denoising([data[name] for name in names], layers, seen=2)
+    learnt = stacked_denoising_features([data[name] for name in names], layers, training_sets=2)
     return data | dict(zip(names, learnt, strict=True))
 
 
@@ -181,21 +181,21 @@ def chosen_svm(costs: tuple[float, ...], data: Tree) -> jax.Array:
         return 2.0 * labels - 1
 
     source, target, held = (data[name].astype(jnp.float32) for name in ("source", "target", "source_held"))
-    weights = svm_path(source, signs(data["labels"]), costs)
-    guessed = jnp.where(with_bias(target) @ weights.T > 0, 1.0, -1.0)
-    back = jax.lax.map(lambda one: svm_path(target, one[0], one[1][None])[0], (guessed.T, jnp.array(costs)))
-    right = (with_bias(held) @ back.T > 0) == (data["held_labels"][:, None] > 0)
+    weights = fit_svm_path(source, signs(data["labels"]), costs)
+    guessed = jnp.where(append_bias_column(target) @ weights.T > 0, 1.0, -1.0)
+    back = jax.lax.map(lambda one: fit_svm_path(target, one[0], one[1][None])[0], (guessed.T, jnp.array(costs)))
+    right = (append_bias_column(held) @ back.T > 0) == (data["held_labels"][:, None] > 0)
     return weights[jnp.argmax(right.mean(0))]
 
 
 def svm_guesses(weights: jax.Array, documents: jax.Array) -> jax.Array:
     """The labels that it gives to documents, int32 (n,)."""
-    return (with_bias(documents.astype(jnp.float32)) @ weights > 0).astype(jnp.int32)
+    return (append_bias_column(documents.astype(jnp.float32)) @ weights > 0).astype(jnp.int32)
 
 
 def distance(costs: tuple[float, ...], source: jax.Array, target: jax.Array) -> jax.Array:
     """Proxy A-distance of two sets of documents or of their features."""
-    return proxy_distance(source.astype(jnp.float32), target.astype(jnp.float32), costs)
+    return proxy_a_distance(source.astype(jnp.float32), target.astype(jnp.float32), costs)
 
 
 # --- the experiment -------------------------------------------------------------------------------------------------

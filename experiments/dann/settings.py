@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput, unknown_name
 from core.papers.settings import (
     DataSetName,
@@ -45,12 +45,12 @@ class ImageSettings(Settings):
     @model_validator(mode="after")
     def _check_image(self) -> Self:
         """Refuse what contradicts itself before anything is trained."""
-        if describe(self.source).classes != describe(self.target).classes:
+        if find_data_set(self.source).classes != find_data_set(self.target).classes:
             raise BadInput(f"settings.target={self.target} has other classes than settings.source={self.source}")
         for name in ("source", "target"):
-            if "train_images" not in describe(getattr(self, name)).arrays:
+            if "train_images" not in find_data_set(getattr(self, name)).array_shapes:
                 raise BadInput(f"settings.{name}={getattr(self, name)} is no set of labelled images")
-        images_there = describe(self.source).arrays["train_images"][0][0]
+        images_there = find_data_set(self.source).array_shapes["train_images"][0][0]
         if self.source == self.target and images_there - self.train < self.batch:
             raise BadInput(f"settings.train={self.train} leaves none of the {images_there} images for the target")
         side = self.size
@@ -74,7 +74,7 @@ class BlendedSettings(ImageSettings):
     @model_validator(mode="after")
     def _check_blended(self) -> Self:
         """Backgrounds are photographs."""
-        if "train_photographs" not in describe(self.backgrounds).arrays:
+        if "train_photographs" not in find_data_set(self.backgrounds).array_shapes:
             raise BadInput(f"settings.backgrounds={self.backgrounds} is no set of photographs")
         return self
 
@@ -109,7 +109,7 @@ class ReviewSettings(Settings):
     batch: PositiveInt = setting("documents of each domain in a batch")
     learning_rate: PositiveFloat = setting("step size")
     momentum: Share = setting("momentum")
-    evaluate_every: PositiveInt = setting("between two looks at the held-out documents", unit="steps")
+    evaluate_every: PositiveInt = setting("between two evaluations on the held-out documents", unit="steps")
     weights: tuple[NonNegativeFloat, ...] = setting("values of λ that reverse validation chooses among")
     shown_weight: NonNegativeFloat = setting("λ at which the proxy A-distance is taken, one of them")
     costs: tuple[PositiveFloat, ...] = setting("rising values of C of the support vector machines")
@@ -117,7 +117,9 @@ class ReviewSettings(Settings):
     @model_validator(mode="after")
     def _check_review(self) -> Self:
         """Known domains; a shown weight that is trained; a path of costs that rises."""
-        known = [name.removesuffix("_train") for name in describe(self.dataset).arrays if name.endswith("_train")]
+        known = [
+            name.removesuffix("_train") for name in find_data_set(self.dataset).array_shapes if name.endswith("_train")
+        ]
         for pair in self.pairs:
             for domain in pair.split("_to_"):
                 if domain not in known or pair.count("_to_") != 1:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
 from core.models.norms import layer_norm
-from core.models.recurrent import lstm
+from core.models.recurrent import lstm_step
 from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import Task, Training, kind_of, train
 
@@ -36,7 +36,7 @@ def binarised(images: jax.Array, rows: jax.Array, part: int) -> jax.Array:
 
 def pixels(settings: "DrawSettings") -> int:
     """Pixels of an image."""
-    return int(np.prod(describe(settings.dataset).arrays["train_images"][0][1:]))
+    return int(np.prod(find_data_set(settings.dataset).array_shapes["train_images"][0][1:]))
 
 
 def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
@@ -72,7 +72,7 @@ def step(
         # h = σ(o) tanh(LN(c)), and nothing else is normalised
         return layer_norm(a, own["gain"], own["bias"]) if norm and part == "cell" else a
 
-    h, c = lstm(normalise, carry, summed, params[f"{player}_bias"][None])
+    h, c = lstm_step(normalise, carry, summed, params[f"{player}_bias"][None])
     return h, c
 
 
@@ -123,10 +123,10 @@ def loss(
     return bound(settings, norm, values["params"], x, keys[0]).mean(), values["batch_stats"]
 
 
-def look(
+def evaluate(
     settings: "DrawSettings", norm: bool, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
-    """Mean bound, in nats, with the same latent noise at every look."""
+    """Mean bound, in nats, with the same latent noise at every evaluation."""
     images, number = (arrays[1], 1) if part == "test" else (arrays[0], 0)
 
     def some(row: jax.Array) -> jax.Array:
@@ -138,7 +138,7 @@ def look(
 
 def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
     """Order of the training images (steps, batch), held-out images and test images."""
-    images = describe(settings.dataset).arrays["train_images"][0][0]
+    images = find_data_set(settings.dataset).array_shapes["train_images"][0][0]
     chosen = jax.random.permutation(split, images).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
     rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
@@ -164,6 +164,8 @@ def compare(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         norm = kind == "layer_norm"
-        task = Task(partial(initial, settings), partial(loss, settings, norm, shuffled), partial(look, settings, norm))
+        task = Task(
+            partial(initial, settings), partial(loss, settings, norm, shuffled), partial(evaluate, settings, norm)
+        )
         rate, draws = rates.of(kind), f"init{again}"
         train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)

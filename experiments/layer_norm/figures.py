@@ -63,12 +63,12 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def invariances(measurements: "pd.DataFrame") -> "Figure":
     """A cell for every norm and transformation."""
-    from core.figures.drawing import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, panel_grid
 
     arms = ["layer_norm", "batch_norm", "weight_norm", "batch_axis", "uncentred", "whole_matrix"]
     rows = measurements[measurements["metric"] == "relative_change"]
     table = rows.pivot_table(index="arm", columns="transformation", values="value").loc[arms, list(TRANSFORMATIONS)]
-    figure, panels = small_multiples(["relative change of a layer's output"], columns=1)
+    figure, panels = panel_grid(["relative change of a layer's output"], columns=1)
     figure.set_size_inches(7.4, 3.2)
     (axes,) = panels.values()
     axes.grid(visible=False)
@@ -88,16 +88,16 @@ def invariances(measurements: "pd.DataFrame") -> "Figure":
 
 def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
     """The paper's figure 6: a column for every batch size."""
-    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid, plot_mean_with_band
 
     batches = sorted(measurements["batch"].unique(), reverse=True)
     shown = {"train_loss": ("training loss", "nats"), "validation_error": ("validation error", "%")}
     titles = {(metric, batch): f"batches of {batch:g}" for metric in shown for batch in batches}
-    figure, panels = small_multiples([f"{metric}/{batch}" for metric, batch in titles], columns=len(batches))
+    figure, panels = panel_grid([f"{metric}/{batch}" for metric, batch in titles], columns=len(batches))
     for (metric, batch), axes in zip(titles, panels.values(), strict=True):
         rows = measurements[(measurements["metric"] == metric) & (measurements["batch"] == batch)]
         rows = rows.assign(thousands=rows["step"] * batch / 1000)
-        interval_band(axes, rows, "thousands", "value", "arm", order=ORDER, names=NAMES)
+        plot_mean_with_band(axes, rows, "thousands", "value", "arm", order=ORDER, names=NAMES)
         axes.set_title(titles[metric, batch])
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -108,13 +108,13 @@ def batch_sizes(measurements: "pd.DataFrame") -> "Figure":
         low, high = min(axes.get_ylim()[0] for axes in both), max(axes.get_ylim()[1] for axes in both)
         for axes in both:
             axes.set_ylim(low, high)
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure
 
 
 def validation(measurements: "pd.DataFrame") -> "Figure":
     """Validation curves: a panel for every regime or initial gain, or a single one."""
-    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid, plot_mean_with_band
 
     rows = measurements[(measurements["metric"] == "validation_loss") & measurements["arm"].isin(ORDER)]
     unit = "bits per letter" if set(rows["study"]) == {"chars"} else "nats"
@@ -122,30 +122,32 @@ def validation(measurements: "pd.DataFrame") -> "Figure":
     panels_of = {"validation loss": rows}
     if column is not None:
         panels_of = {f"{column} {value}": part for value, part in rows.groupby(column, sort=False)}
-    figure, panels = small_multiples(list(panels_of), columns=2, share_y=column == "gain")
+    figure, panels = panel_grid(list(panels_of), columns=2, share_y=column == "gain")
     figure.set_size_inches(5.0 if column is None else 6.6, 3.0)
     for title, part in panels_of.items():
         axes = panels[title]
-        interval_band(
+        plot_mean_with_band(
             axes, part.assign(step=part["step"].astype(float)), "step", "value", "arm", order=ORDER, names=NAMES
         )
         for line in axes.get_lines():
             line.set_markersize(2.5)
         label_axes(axes, "training", "validation loss", "steps", unit)
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure
 
 
 def gradients(measurements: "pd.DataFrame") -> "Figure":
     """How far back gradients reach in a fresh network."""
-    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid, plot_mean_with_band
 
     rows = measurements[measurements["metric"] == "gradient_norm"]
-    figure, panels = small_multiples(["norm of the gradient, by that of the last step"], columns=1)
+    figure, panels = panel_grid(["norm of the gradient, by that of the last step"], columns=1)
     figure.set_size_inches(5.0, 3.0)
     (axes,) = panels.values()
-    interval_band(axes, rows.assign(time=rows["time"].astype(float)), "time", "value", "arm", order=ORDER, names=NAMES)
+    plot_mean_with_band(
+        axes, rows.assign(time=rows["time"].astype(float)), "time", "value", "arm", order=ORDER, names=NAMES
+    )
     axes.set_yscale("log")
     label_axes(axes, "time step of the input", "relative norm")
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure

@@ -1,4 +1,4 @@
-"""How every network here is trained and watched: Adam, gradients cut at a norm, looks at held-out examples."""
+"""How every network here is trained and evaluated: Adam, gradients cut at a norm, losses of held-out examples."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +29,12 @@ class Task(NamedTuple):
 
     initial(key) -> {"params": …, "batch_stats": …}
     loss(values, rows, key, *arrays) -> (mean loss of these examples in nats, new statistics)
-    look(values, part, rows, *arrays) -> {metric: scalar} on held-out rows, called once for every part but "test"
+    evaluate(values, part, rows, *arrays) -> {metric: scalar} on held-out rows, called once for every part but "test"
     """
 
     initial: Callable
     loss: Callable
-    look: Callable
+    evaluate: Callable
 
 
 def begin(initial: Callable, key: jax.Array) -> State:
@@ -60,18 +60,20 @@ def update(
     return State({"params": params, "batch_stats": statistics}, moments)
 
 
-def watch(look: Callable, state: State, i: jax.Array, order: Tree, parts: Tree, *shared: Any) -> tuple[State, dict]:
+def evaluate_splits(
+    evaluate: Callable, state: State, i: jax.Array, order: Tree, parts: Tree, *shared: Any
+) -> tuple[State, dict]:
     """The metrics of every part but the test part."""
     seen = {}
     for part, rows in parts.items():
         if part != "test":
-            seen |= {f"{part}_{name}": value for name, value in look(state.values, part, rows, *shared[1:]).items()}
+            seen |= {f"{part}_{name}": value for name, value in evaluate(state.values, part, rows, *shared[1:]).items()}
     return state, seen
 
 
-def finish(look: Callable, state: State, order: Tree, parts: Tree, *shared: Any) -> dict[str, jax.Array]:
+def finish(evaluate: Callable, state: State, order: Tree, parts: Tree, *shared: Any) -> dict[str, jax.Array]:
     """The metrics of the test part at the end of the training."""
-    return {f"test_{name}": v for name, v in look(state.values, "test", parts["test"], *shared[1:]).items()}
+    return {f"test_{name}": v for name, v in evaluate(state.values, "test", parts["test"], *shared[1:]).items()}
 
 
 class Training(NamedTuple):
@@ -107,8 +109,8 @@ def train(
         each=(training.order, training.parts),
         shared=(np.float32(rate), *training.arrays),
         evaluate_every=training.every,
-        evaluate=partial(watch, task.look),
-        finish=partial(finish, task.look),
+        evaluate=partial(evaluate_splits, task.evaluate),
+        finish=partial(finish, task.evaluate),
     )
     lab.measure(result, **conditions)
     lab.measure(curves, along={"step": steps}, **conditions)

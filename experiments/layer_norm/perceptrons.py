@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
 from core.models.norms import BatchNorm, LayerNorm
 from core.supervised.batches import epoch_batches
@@ -67,13 +67,13 @@ def perceptron(settings: "PerceptronSettings", arm: str, batch: int) -> Perceptr
     """The network of an arm; running statistics remember as many examples whatever the batch size."""
     momentum = max(0.0, 1 - batch / settings.memory)
     return Perceptron(
-        settings.hidden, len(describe(settings.dataset).classes), arm, momentum, batch <= settings.unbiased_up_to
+        settings.hidden, len(find_data_set(settings.dataset).classes), arm, momentum, batch <= settings.unbiased_up_to
     )
 
 
 def initial(settings: "PerceptronSettings", arm: str, batch: int, key: jax.Array) -> dict[str, Tree]:
     """Fresh parameters and statistics."""
-    x = jnp.zeros((2, *describe(settings.dataset).arrays["train_images"][0][1:]), jnp.uint8)
+    x = jnp.zeros((2, *find_data_set(settings.dataset).array_shapes["train_images"][0][1:]), jnp.uint8)
     made = perceptron(settings, arm, batch).init(key, as_vectors(x), True)
     return {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
 
@@ -93,7 +93,7 @@ def loss(
     return cross_entropy(logits, labels[rows]), new.get("batch_stats", {})
 
 
-def look(
+def evaluate(
     settings: "PerceptronSettings", arm: str, batch: int, values: Tree, part: str, rows: jax.Array, *arrays: Any
 ) -> dict[str, jax.Array]:
     """Cross-entropy and error, some cases at a time; layer norm along the wrong axis has them in training batches."""
@@ -113,7 +113,7 @@ def look(
 def arranged(settings: "PerceptronSettings", batch: int, key: jax.Array, test: int) -> tuple[jax.Array, Tree]:
     """Order of the training examples (steps, batch), and the parts: some of them, held-out ones, all test images."""
     split, order = jax.random.split(key)
-    images = describe(settings.dataset).arrays["train_images"][0][0]
+    images = find_data_set(settings.dataset).array_shapes["train_images"][0][0]
     rows = jax.random.permutation(split, images)[: settings.examples + settings.validation].astype(jnp.int32)
     own, held_out = rows[: settings.examples], rows[settings.examples :]
     steps = settings.seen // batch
@@ -138,6 +138,6 @@ def compare(
         )
         training = Training(settings.seen // batch, settings.every // batch, settings.clip, order, parts, arrays)
         for arm in ARMS:
-            task = Task(*(partial(each, settings, arm, batch) for each in (initial, loss, look)))
+            task = Task(*(partial(each, settings, arm, batch) for each in (initial, loss, evaluate)))
             rate, name = rates[batch].of(arm), f"{prefix}{arm}/{batch}"
             train(lab, keys, task, training, rate, "init", name, arm=arm, batch=batch, **conditions)

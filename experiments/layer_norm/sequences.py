@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.lab import timing
 from core.lab.keys import named_keys
-from core.models.recurrent import Recurrent
+from core.models.recurrent import RecurrentLayer
 from core.supervised.batches import epoch_batches
 from experiments.layer_norm.learning import (
     State,
@@ -51,7 +51,7 @@ class Reader(nn.Module):
     def __call__(self, x: jax.Array, training: bool) -> jax.Array:
         """Logits (cases, steps, classes), or (cases, classes), of sequences (cases, steps, inputs)."""
         steps, inputs = x.shape[1:]
-        layer = Recurrent(
+        layer = RecurrentLayer(
             self.cell,
             inputs,
             self.width,
@@ -71,7 +71,7 @@ class Reader(nn.Module):
 
 def letters(settings: "TextSettings") -> int:
     """How many symbols a text is written with."""
-    return len(describe(settings.dataset).classes)
+    return len(find_data_set(settings.dataset).classes)
 
 
 def text_reader(settings: "TextSettings", arm: str) -> Reader:
@@ -115,7 +115,7 @@ def text_loss(
     return cross_entropy(logits, codes[:, 1:]), new.get("batch_stats", {})
 
 
-def text_look(
+def evaluate_text(
     settings: "TextSettings", arm: str, values: Tree, part: str, starts: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
     """Mean cross-entropy of the next letter, in bits per letter."""
@@ -130,7 +130,7 @@ def text_look(
 
 def arranged_text(settings: "TextSettings", key: jax.Array) -> tuple[jax.Array, Tree]:
     """Random starts of windows (steps, batch), and evenly spaced ones in the other parts."""
-    arrays = describe(settings.dataset).arrays
+    arrays = find_data_set(settings.dataset).array_shapes
     room = {part: arrays[f"{part}_text"][0][0] - settings.length for part in ("train", "validation", "test")}
     order = jax.random.randint(key, (settings.steps, settings.batch), 0, room["train"])
     asked = {"validation": settings.validation, "test": settings.test}
@@ -157,7 +157,7 @@ def compare_texts(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         loss = partial(text_loss, settings, kind, shuffled)
-        task = Task(partial(first_text_values, settings, kind), loss, partial(text_look, settings, kind))
+        task = Task(partial(first_text_values, settings, kind), loss, partial(evaluate_text, settings, kind))
         rate, draws = rates.of(kind), f"init{again}"
         found[arm] = train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
     return found
@@ -168,7 +168,7 @@ def compare_texts(
 
 def image_reader(settings: "ImageSettings", arm: str) -> Reader:
     """An LSTM that names the class of an image after its last piece."""
-    classes = len(describe(settings.dataset).classes)
+    classes = len(find_data_set(settings.dataset).classes)
     return Reader("lstm", settings.width, classes, NORMS[arm], settings.gain, every_step=False)
 
 
@@ -187,7 +187,7 @@ def as_pieces(settings: "ImageSettings", images: jax.Array) -> jax.Array:
 
 def first_image_values(settings: "ImageSettings", arm: str, key: jax.Array) -> dict[str, Tree]:
     """Fresh parameters, and statistics of every time step where there are any."""
-    x = jnp.zeros((2, *describe(settings.dataset).arrays["train_images"][0][1:]), jnp.uint8)
+    x = jnp.zeros((2, *find_data_set(settings.dataset).array_shapes["train_images"][0][1:]), jnp.uint8)
     made = image_reader(settings, arm).init(key, as_pieces(settings, x), True)
     return {"params": made["params"], "batch_stats": made.get("batch_stats", {})}
 
@@ -210,7 +210,7 @@ def image_loss(
     return cross_entropy(logits, labels[rows]), new.get("batch_stats", {})
 
 
-def image_look(
+def evaluate_images(
     settings: "ImageSettings", arm: str, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
 ) -> dict[str, jax.Array]:
     """Mean cross-entropy in nats and error in percent, some images at a time."""
@@ -226,7 +226,7 @@ def image_look(
 
 def arranged_images(settings: "ImageSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
     """Order of the training images (steps, batch), held-out images, and all test images."""
-    arrays = describe(settings.dataset).arrays
+    arrays = find_data_set(settings.dataset).array_shapes
     chosen = jax.random.permutation(split, arrays["train_images"][0][0]).astype(jnp.int32)
     own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
     rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
@@ -253,7 +253,7 @@ def compare_images(
         training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
         kind, shuffled = kind_of(arm), arm == "shuffled"
         loss = partial(image_loss, settings, kind, shuffled)
-        task = Task(partial(first_image_values, settings, kind), loss, partial(image_look, settings, kind))
+        task = Task(partial(first_image_values, settings, kind), loss, partial(evaluate_images, settings, kind))
         rate, draws = rates.of(kind), f"init{again}"
         found[arm] = train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
     return found
@@ -302,17 +302,17 @@ def steps_taken(task: Task, clip: float, steps: int, key: jax.Array, rate: jax.A
 def measure_seconds(settings: "SecondsSettings", keys: jax.Array, lab: "Lab", arms: tuple[str, ...]) -> None:
     """Seconds of a training step in every arm, by those of the plain arm in the same round: median over the rounds."""
     tasks: list[tuple[str, Any, tuple, tuple[str, ...]]] = [
-        ("chars", settings.chars, (first_text_values, text_loss, text_look), TEXT_PARTS),
-        ("rows", settings.rows, (first_image_values, image_loss, image_look), IMAGE_PARTS),
+        ("chars", settings.chars, (first_text_values, text_loss, evaluate_text), TEXT_PARTS),
+        ("rows", settings.rows, (first_image_values, image_loss, evaluate_images), IMAGE_PARTS),
     ]
     for name, own, functions, parts in tasks:
         data = lab.data(own.dataset)
         arrays, rows = [data[part] for part in parts], jnp.arange(own.batch)
         calls = {}
         for arm in arms:
-            first, loss, look = functions
+            first, loss, evaluate = functions
             kind = kind_of(arm)
-            task = Task(partial(first, own, kind), partial(loss, own, kind, False), partial(look, own, kind))
+            task = Task(partial(first, own, kind), partial(loss, own, kind, False), partial(evaluate, own, kind))
             taken = jax.jit(partial(steps_taken, task, own.clip, settings.steps))
             calls[arm] = partial(taken, jax.random.key(0), np.float32(own.rates.of(kind)), rows, *arrays)
         seconds = lab.time(calls, settings.rounds)

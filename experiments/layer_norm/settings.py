@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.papers.settings import (
     DataSetName,
@@ -53,7 +53,7 @@ class PerceptronSettings(Settings):
     validation: PositiveInt = setting("held-out images", unit="images")
     watched: PositiveInt = setting("training images on which the training loss is taken", unit="images")
     seen: PositiveInt = setting("images seen in a training, whatever the batch", unit="images")
-    every: PositiveInt = setting("images between two looks", unit="images")
+    every: PositiveInt = setting("images between two evaluations", unit="images")
     clip: PositiveFloat = setting("largest norm of a gradient")
     memory: PositiveInt = setting("images that batch norm's running statistics remember", unit="images")
     unbiased_up_to: NonNegativeInt = setting("largest batch with unbiased variances in batch norm", unit="images")
@@ -62,8 +62,8 @@ class PerceptronSettings(Settings):
 
     @model_validator(mode="after")
     def _check_perceptron(self) -> Self:
-        """There are enough images, and a look is at least one batch."""
-        images = describe(self.dataset).arrays["train_images"][0][0]
+        """There are enough images, and between two evaluations is at least one batch."""
+        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.examples + self.validation > images:
             raise BadInput(
                 f"settings.examples={self.examples} and validation={self.validation} are more than {images} images"
@@ -82,7 +82,7 @@ class ReaderSettings(Settings):
     width: int = setting("units of the recurrent layer", ge=2)
     batch: int = setting("batch size", unit="sequences", ge=2)
     steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two looks", unit="steps")
+    every: PositiveInt = setting("between two evaluations", unit="steps")
     validation: PositiveInt = setting("held-out sequences", unit="sequences")
     clip: PositiveFloat = setting("largest norm of a gradient")
     rates: RateSettings = setting("learning rates")
@@ -98,7 +98,7 @@ class TextSettings(ReaderSettings):
     def _check_text(self) -> Self:
         """Every part of the text has room for its windows."""
         for part, windows in (("validation", self.validation), ("test", self.test)):
-            letters = describe(self.dataset).arrays[f"{part}_text"][0][0]
+            letters = find_data_set(self.dataset).array_shapes[f"{part}_text"][0][0]
             if windows * self.length >= letters:
                 raise BadInput(f"settings.{part}={windows} windows of {self.length} do not fit into {letters} letters")
         return self
@@ -115,7 +115,7 @@ class ImageSettings(ReaderSettings):
     @model_validator(mode="after")
     def _check_image(self) -> Self:
         """Images are cut into equal pieces, and there are enough of them."""
-        images, height, width = describe(self.dataset).arrays["train_images"][0]
+        images, height, width = find_data_set(self.dataset).array_shapes["train_images"][0]
         if height % self.shrink or width % self.shrink or (height * width // self.shrink**2) % self.pixels:
             raise BadInput(
                 f"settings.shrink={self.shrink} and pixels={self.pixels} do not cut {height} x {width} pixels evenly"
@@ -159,7 +159,7 @@ class DrawSettings(Settings):
     glimpses: PositiveInt = setting("glimpses T")
     batch: PositiveInt = setting("batch size", unit="images")
     steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two looks", unit="steps")
+    every: PositiveInt = setting("between two evaluations", unit="steps")
     examples: PositiveInt = setting("images trained on", unit="images")
     validation: PositiveInt = setting("held-out images", unit="images")
     test: PositiveInt = setting("test images", unit="images")
@@ -169,7 +169,7 @@ class DrawSettings(Settings):
     @model_validator(mode="after")
     def _check_draw(self) -> Self:
         """There are enough images."""
-        arrays = describe(self.dataset).arrays
+        arrays = find_data_set(self.dataset).array_shapes
         for part, asked in (("train", self.examples + self.validation), ("test", self.test)):
             if asked > arrays[f"{part}_images"][0][0]:
                 raise BadInput(f"{asked} {part} images are asked for, there are {arrays[f'{part}_images'][0][0]}")

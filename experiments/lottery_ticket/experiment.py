@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.data.catalogue import describe
-from core.models.images import PlainNetwork, ResNet18, Vgg19, as_input
+from core.data.catalogue import find_data_set
+from core.models.images import CifarResNet20, ConvNet, Vgg19, images_to_floats
 from core.papers.contract import Study
 from core.sparsity.masks import Density, Mask, full_mask, kernels, magnitude_mask, pruning_densities, random_like
 from core.supervised.comparison import Comparison, Trained
@@ -27,18 +27,18 @@ Tree = Any
 
 def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
-    classes = len(describe(settings.data.name).classes)
+    classes = len(find_data_set(settings.data.name).classes)
     if settings.network.name == "plain":
-        return PlainNetwork(settings.network.channels, settings.network.hidden, classes)
-    return Vgg19(classes) if settings.network.name == "vgg19" else ResNet18(classes)
+        return ConvNet(settings.network.channels, settings.network.hidden, classes)
+    return Vgg19(classes) if settings.network.name == "vgg19" else CifarResNet20(classes)
 
 
 def classification(settings: TicketSettings) -> Task:
     """f(x; θ) on images, by cross-entropy: θ0 ~ D has Gaussian Glorot weights and zero biases."""
-    shape, dtype = describe(settings.data.name).arrays["train_images"]
+    shape, dtype = find_data_set(settings.data.name).array_shapes["train_images"]
     example = jax.ShapeDtypeStruct(shape[1:], jnp.dtype(dtype))
     return module_task(
-        network(settings), example, prepare=as_input, augment=settings.data.augment, scaling=settings.scaling
+        network(settings), example, prepare=images_to_floats, augment=settings.data.augment, scaling=settings.scaling
     )
 
 

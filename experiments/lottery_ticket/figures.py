@@ -35,13 +35,13 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def against_density(measurements: "pd.DataFrame") -> "Figure":
     """Accuracy and early-stop iteration of tickets and of what they are compared with, from dense to sparse."""
-    from core.figures.drawing import label_axes, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid
 
     present = set(measurements["arm"])
     others = [arm for arm in ("reinit", "one_shot", "random") if arm in present]
     rows = (("test_accuracy", "test accuracy", "%"), ("early_stop_iteration", "early stop", "iterations"))
     titles = {(arm, metric): f"{SHOWN[arm]}: {text}" for metric, text, _ in rows for arm in others}
-    figure, panels = small_multiples(list(titles.values()), columns=len(others))
+    figure, panels = panel_grid(list(titles.values()), columns=len(others))
     for metric, text, unit in rows:
         frame = measurements[(measurements["metric"] == metric) & measurements["arm"].isin(SHOWN)]
         for arm in others:
@@ -50,16 +50,16 @@ def against_density(measurements: "pd.DataFrame") -> "Figure":
             label_axes(axes, "weights left", text, "%", unit)
             if metric == "early_stop_iteration":
                 ring_capped(axes, frame[frame["arm"].isin(["ticket", arm])], measurements["step"].max())
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure
 
 
 def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
     """One metric of tickets and one other arm, on the scale of all arms; the dense network as a line."""
-    from core.figures.drawing import PALETTE, interval_band
+    from core.figures.drawing import PALETTE, plot_mean_with_band
 
     drawn = frame[frame["arm"].isin(["ticket", arm])]
-    interval_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
+    plot_mean_with_band(axes, drawn, "density", "value", "arm", order=list(SHOWN), names=SHOWN)
     axes.axhline(frame[frame["arm"] == "dense"]["value"].mean(), color=PALETTE[6], linestyle="--", label=SHOWN["dense"])
     lowest, highest = frame["value"].min(), frame["value"].max()
     room = 0.05 * (highest - lowest) or 1.0
@@ -73,28 +73,26 @@ def density_panel(axes: "Axes", frame: "pd.DataFrame", arm: str) -> None:
 
 def ring_capped(axes: "Axes", frame: "pd.DataFrame", cap: float) -> None:
     """A ring around every mean that includes a censored iteration: the network was still improving at the cap."""
-    from core.figures.drawing import mean_intervals
+    from core.figures.drawing import mean_confidence_intervals
 
     for _, rows in frame.groupby("arm"):
         densities = rows[rows["value"] >= cap]["density"].unique()
-        means = mean_intervals(rows[rows["density"].isin(densities)], "density", "value")["mean"]
+        means = mean_confidence_intervals(rows[rows["density"].isin(densities)], "density", "value")["mean"]
         axes.plot(means.index, means, "o", markersize=9, fillstyle="none", color="#555555", label="some at the cap")
 
 
 def loss_curves(measurements: "pd.DataFrame") -> "Figure":
     """Validation loss against iterations at the densities where tickets were re-initialised."""
-    from core.figures.drawing import interval_band, label_axes, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid, plot_mean_with_band
 
     frame = measurements[measurements["metric"] == "validation_loss"]
     frame = frame.assign(step=frame["step"].astype(float))
     densities = sorted(frame[frame["arm"] == "reinit"]["density"].unique(), reverse=True)
-    figure, panels = small_multiples(
-        [f"{density:g} % of the weights" for density in densities], columns=2, share_y=True
-    )
+    figure, panels = panel_grid([f"{density:g} % of the weights" for density in densities], columns=2, share_y=True)
     for density, axes in zip(densities, panels.values(), strict=True):
         rows = frame[(frame["density"] == density) | (frame["arm"] == "dense")]
-        interval_band(axes, rows, "step", "value", "arm", order=list(SHOWN), names=SHOWN)
+        plot_mean_with_band(axes, rows, "step", "value", "arm", order=list(SHOWN), names=SHOWN)
         axes.set_yscale("log")
         label_axes(axes, "training", "validation loss", "iterations", "nats")
-    shared_legend(figure)
+    add_shared_legend(figure)
     return figure

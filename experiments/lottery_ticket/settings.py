@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.optim.settings import OptimizerSettings
 from core.papers.settings import Fraction, PositiveInt, Settings, Share, setting
@@ -58,8 +58,8 @@ class TicketSettings(SupervisedSettings):
         """Weights and pruned fraction of every layer of a plain network; nothing is known here of the others."""
         if self.network.name != "plain":
             return {}
-        about = describe(self.data.name)
-        height, width, *rest = about.arrays["train_images"][0][1:]
+        about = find_data_set(self.data.name)
+        height, width, *rest = about.array_shapes["train_images"][0][1:]
         inputs, found = (rest or [1])[0], {}
         for number, outputs in enumerate(self.network.channels):
             found[f"conv_{number}"] = (9 * inputs * outputs, self.pruning.conv)

@@ -78,7 +78,7 @@ def train_along(
     return {"params": descend(net, settings.learning_rate, state["params"], x, y)}
 
 
-def look_along(
+def evaluate_along(
     net: NTKNetwork, state: Tree, i: jax.Array, x: jax.Array, y: jax.Array, along: jax.Array
 ) -> tuple[Tree, dict[str, jax.Array]]:
     """What is left to learn: g_i along every direction, h across all of them; root mean squares over the batch."""
@@ -109,7 +109,8 @@ def halving(
     steps, chosen = jnp.asarray((0, *marks), jnp.float32), eigenvalues[np.array(settings.components) - 1]
     fallen = jnp.log(settings.together_amplitude / jnp.abs(jnp.stack(g)))
     fallen = jnp.concatenate([jnp.zeros_like(fallen[:, :1]), fallen], 1)
-    # log |g| taken as straight between two looks; where it has not halved at the end, as straight from start to end
+    # log |g| taken as straight between two evaluations; where it has not halved at the end, as straight from start to
+    # end
     halved, rows = fallen >= np.log(2), jnp.arange(len(g))
     after = jnp.where(halved.any(1), halved.argmax(1), len(marks))
     before = jnp.where(halved.any(1), after - 1, 0)
@@ -149,7 +150,7 @@ def follow(
         steps=course.steps,
         each=(data["x"], target, along),
         evaluate_every=course.every,
-        evaluate=partial(look_along, net),
+        evaluate=partial(evaluate_along, net),
         finish=nothing,
     )
     curves, about = [run.curves[f"g{i}"] for i in range(len(course.numbers))], {"arm": arm, "width": course.width}

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.kernels import duals
-from core.kernels.dynamics import Flow, check_learning_rate
-from core.kernels.infinite import Kernels, fully_connected
+from core.kernels.dynamics import GradientFlow, check_learning_rate
+from core.kernels.infinite import KernelPair, fully_connected_kernels
 from core.lab.keys import named_keys
 from core.models.ntk import NTKNetwork
 from core.papers.contract import Study
@@ -116,7 +116,7 @@ def train(
     return {**state, "params": descend(net, rate, state["params"], x, y), "linear": linear}
 
 
-def look(
+def evaluate(
     settings: TrainingSettings, net: NTKNetwork, state: Tree, i: jax.Array, x: jax.Array, y: jax.Array, before: Tree
 ) -> tuple[Tree, dict[str, jax.Array]]:
     """How far the kernel on the circle has moved, and how far the network is from the linear equation."""
@@ -163,7 +163,7 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
                 steps=steps,
                 each=(data["x"], data["y"], before),
                 evaluate_every=settings.every,
-                evaluate=partial(look, settings, net),
+                evaluate=partial(evaluate, settings, net),
                 finish=rows,
             )
             lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)
@@ -177,10 +177,12 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
 def law(settings: LawSettings, bias: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over initialisations of the infinitely wide network at t = ∞, on the circle."""
     x, grid = training_points(settings), circle(settings.grid)
-    kernels = partial(fully_connected, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
+    kernels = partial(fully_connected_kernels, depth=settings.depth, activation=duals.relu, bias_variance=bias**2)
     train, cross, test = kernels(x), kernels(grid, x), kernels(grid)
     # f_∞(x) ~ N(A y, S(x,x) - A S(X,x) - (A S(X,x))ᵀ + A S(X,X) Aᵀ) with A = Θ(x,X) Θ(X,X)⁻¹
-    found = Flow.of(train.ntk).law(np.inf, product(x), train.nngp, Kernels(cross.nngp, cross.ntk), test.nngp)
+    found = GradientFlow.from_kernel(train.ntk).predictive_distribution(
+        np.inf, product(x), train.nngp, KernelPair(cross.nngp, cross.ntk), test.nngp
+    )
     return found.mean.astype(np.float32), np.sqrt(np.maximum(found.covariance.diagonal(), 0)).astype(np.float32)
 
 

@@ -74,17 +74,17 @@ def training_widths(measurements: "pd.DataFrame") -> "Figure":
 
 def panels_of(titles: Any) -> tuple["Figure", dict[str, "Axes"]]:
     """Panels beside each other."""
-    from core.figures.drawing import small_multiples
+    from core.figures.drawing import panel_grid
 
-    return small_multiples(list(titles), columns=len(titles))
+    return panel_grid(list(titles), columns=len(titles))
 
 
 def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, ...]) -> None:
     """One metric over the width, both on logarithmic scales, with a guide that falls as 1/√width from the first arm."""
-    from core.figures.drawing import interval_band, mean_intervals
+    from core.figures.drawing import mean_confidence_intervals, plot_mean_with_band
 
-    interval_band(axes, frame, "width", "value", "arm", order=arms, names=NAMES)
-    means = mean_intervals(frame[frame["arm"] == arms[0]], "width", "value")["mean"]
+    plot_mean_with_band(axes, frame, "width", "value", "arm", order=arms, names=NAMES)
+    means = mean_confidence_intervals(frame[frame["arm"] == arms[0]], "width", "value")["mean"]
     widths = means.index.to_numpy(float)
     axes.plot(widths, means.iloc[0] * np.sqrt(widths[0] / widths), color="#555555", linestyle=":", label="1/√width")
     axes.set_xscale("log", base=2)
@@ -94,23 +94,23 @@ def against_width(axes: "Axes", frame: "pd.DataFrame", arms: tuple[str, ...]) ->
 
 def finished(figure: "Figure", panels: dict[str, "Axes"], y: str, text: str, x: str = "width") -> "Figure":
     """Labels, one legend and a caption."""
-    from core.figures.drawing import label_axes, set_caption, shared_legend
+    from core.figures.drawing import add_shared_legend, label_axes, set_caption
 
     for axes in panels.values():
         label_axes(axes, x, y)
-    shared_legend(figure)
+    add_shared_legend(figure)
     set_caption(figure, text)
     return figure
 
 
 def kernel_rows(arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 1: Θ(x0, x) around the circle at a narrow and at the largest width, before and after."""
-    from core.figures.drawing import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, panel_grid
 
     widths = sorted(int(name.removeprefix("rows_")) for name in arrays if name.startswith("rows_"))
     shown = [widths[min(1, len(widths) - 1)], widths[-1]]
     titles = {width: f"width {width:,}" for width in dict.fromkeys(shown)}
-    figure, panels = small_multiples(list(titles.values()), columns=2, share_y=True)
+    figure, panels = panel_grid(list(titles.values()), columns=2, share_y=True)
     for width, title in titles.items():
         rows = np.asarray(arrays[f"rows_{width}"])
         for moment, name, color in ((0, "at initialisation", PALETTE[0]), (1, "after training", PALETTE[1])):
@@ -134,16 +134,16 @@ def around(axes: "Axes", curves: np.ndarray, name: str, color: str, **style: Any
     turned = np.roll(curves, count // 2, 1)
     closed = np.concatenate([turned, turned[:, :1]], 1)
     for number, curve in enumerate(closed):
-        look: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6, **style}
-        axes.plot(angles, curve, color=color, label=name if number == 0 else None, **look)
+        line_style: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6, **style}
+        axes.plot(angles, curve, color=color, label=name if number == 0 else None, **line_style)
 
 
 def percentiles(arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 2: percentiles of the law, and trained networks of the first ensemble."""
-    from core.figures.drawing import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, panel_grid
 
     widths = sorted(int(name.removeprefix("outputs_")) for name in arrays if name.startswith("outputs_"))
-    figure, panels = small_multiples([f"width {width:,}" for width in widths], columns=len(widths), share_y=True)
+    figure, panels = panel_grid([f"width {width:,}" for width in widths], columns=len(widths), share_y=True)
     mean, sd = (np.asarray(arrays[name])[:1] for name in ("mean", "sd"))
     angles = np.asarray(arrays["angles"])[0]
     for width, axes in zip(widths, panels.values(), strict=True):
@@ -164,10 +164,10 @@ def percentiles(arrays: dict[str, Any]) -> "Figure":
 
 def along_component(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> "Figure":
     """The paper's figure 3: what is left to learn along a component, and the deviation from the line."""
-    from core.figures.drawing import PALETTE, small_multiples
+    from core.figures.drawing import PALETTE, panel_grid
 
     titles = {"left": "left along the component", "across": "deviation from the line"}
-    figure, panels = small_multiples(list(titles.values()), columns=2)
+    figure, panels = panel_grid(list(titles.values()), columns=2)
     frame = measurements[
         (measurements["arm"] == "component") & measurements["course"].fillna("").str.startswith("alone")
     ]
@@ -209,8 +209,8 @@ def speed(measurements: "pd.DataFrame") -> "Figure":
     for position, arm in enumerate(("component", "shuffled")):
         rows = measurements[(measurements["metric"] == "half_time") & (measurements["arm"] == arm)]
         rows = rows.merge(held, on=["replicate", "component"], suffixes=("", "_of"))
-        look: dict[str, Any] = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
-        axes.plot(rows["value_of"], rows["value"], label=NAMES[arm], **look)
+        style: dict[str, Any] = {"color": PALETTE[position], "marker": MARKERS[position], "linestyle": ""}
+        axes.plot(rows["value_of"], rows["value"], label=NAMES[arm], **style)
     ends = np.array([held["value"].min(), held["value"].max()])
     axes.plot(ends, np.log(2) / ends, color=PALETTE[6], linestyle="--", label="log 2 / λ")
     axes.set_xscale("log")

@@ -9,7 +9,7 @@ import numpy as np
 from core.kernels import duals
 from core.kernels.dynamics import check_learning_rate
 from core.kernels.empirical import empirical_ntk
-from core.kernels.infinite import fully_connected
+from core.kernels.infinite import fully_connected_kernels
 from core.models.ntk import NTKNetwork, StandardNetwork
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def tangent(net: NTKNetwork, params: Tree, x: jax.Array) -> jax.Array:
     return empirical_ntk(apply, params, x, method="layers", outputs=0)
 
 
-def limit(settings: "NetworkSettings", x: jax.Array, dual: duals.Dual = duals.relu, depth: int = 0) -> jax.Array:
+def limit(
+    settings: "NetworkSettings", x: jax.Array, dual: duals.DualActivation = duals.relu, depth: int = 0
+) -> jax.Array:
     """Θ∞(x, x'), shape (n, n); of another depth where one is given."""
-    kernels = fully_connected(x, depth=depth or settings.depth, activation=dual, bias_variance=settings.bias**2)
+    kernels = fully_connected_kernels(x, depth=depth or settings.depth, activation=dual, bias_variance=settings.bias**2)
     return kernels.ntk
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput
 from core.papers.settings import (
     DataSetName,
@@ -53,16 +53,16 @@ class TrainingSettings(NetworkSettings):
     points: PositiveInt = setting("training points N, each N(0, I)")
     learning_rate: PositiveFloat = setting("step size η of gradient descent")
     steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two looks", unit="steps")
+    every: PositiveInt = setting("between two evaluations", unit="steps")
     kernel_after: PositiveInt = setting("steps after which kernels are compared", unit="steps")
     grid: int = setting("points on the circle, the first is (1, 0)", ge=2)
 
     @model_validator(mode="after")
     def _check_training(self) -> Self:
-        """The kernels are compared at a look."""
+        """The kernels are compared at an evaluation."""
         if self.kernel_after > self.steps or self.kernel_after % self.every:
             raise BadInput(
-                f"settings.kernel_after={self.kernel_after} is no look: the looks are every {self.every} steps up to "
+                f"settings.kernel_after={self.kernel_after} is no evaluation: these are every {self.every} steps up to "
                 f"{self.steps}"
             )
         return self
@@ -91,18 +91,18 @@ class ComponentSettings(NetworkSettings):
     component: PositiveInt = setting("component of the target, counted from 1")
     widths: tuple[PositiveInt, ...] = setting("widths that learn this component")
     steps: PositiveInt = setting("their training length", unit="steps")
-    every: PositiveInt = setting("between two looks at them", unit="steps")
+    every: PositiveInt = setting("between two evaluations", unit="steps")
     components: tuple[PositiveInt, ...] = setting("components that one network learns together")
     together_amplitude: PositiveFloat = setting("of every one of them in the target")
     together_width: PositiveInt = setting("its width")
     together_steps: PositiveInt = setting("its training length", unit="steps")
-    together_every: PositiveInt = setting("between two looks at it", unit="steps")
+    together_every: PositiveInt = setting("between two evaluations", unit="steps")
     printed: tuple[PositiveFloat, ...] = setting("printed eigenvalues, the largest first")
 
     @model_validator(mode="after")
     def _check_component(self) -> Self:
         """The batch is there, and has the components."""
-        images = describe(self.dataset).arrays["train_images"][0][0]
+        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.images > images:
             raise BadInput(f"settings.images={self.images} is more than the {images} images of {self.dataset}")
         if list(self.components) != sorted(set(self.components)):

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.amortised import heads
-from core.amortised.priors import linear_network
-from core.amortised.training import Recipe
-from core.bayes import chains, network, variational
-from core.bayes.network import TwoLayers
+from core.amortised.priors import sample_linear_classifiers
+from core.amortised.training import TrainingSpec
+from core.bayes import chains, two_layer_classifier, variational
+from core.bayes.two_layer_classifier import TwoLayerClassifier
 from core.lab.keys import key_for, named_keys
 from experiments.pfn import rivals
 from experiments.pfn.networks import Training, recipe_of
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 Tree = Any
 
 
-def bnn_prior(layers: TwoLayers, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def bnn_prior(layers: TwoLayerClassifier, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """Labels of a random two-layer linear classifier."""
-    return linear_network(key, shape, layers)
+    return sample_linear_classifiers(key, shape, layers)
 
 
-def bnn_recipe(settings: "BNNPreparedSettings") -> tuple[Recipe, TwoLayers]:
+def bnn_recipe(settings: "BNNPreparedSettings") -> tuple[TrainingSpec, TwoLayerClassifier]:
     """The network that is trained, and the one whose posterior it learns."""
-    layers = TwoLayers(settings.features, settings.prior_hidden)
+    layers = TwoLayerClassifier(settings.features, settings.prior_hidden)
     prior = partial(bnn_prior, layers)
-    return recipe_of(settings, prior, 1, heads.bernoulli, fixed=settings.context), layers
+    return recipe_of(settings, prior, 1, heads.bernoulli_log_density, fixed=settings.context), layers
 
 
 def bnn_prepare(settings: "BNNPreparedSettings", keys: jax.Array, lab: "Lab") -> Tree:
@@ -46,27 +46,27 @@ def bnn_prepare(settings: "BNNPreparedSettings", keys: jax.Array, lab: "Lab") ->
     return {"params": params, "borders": none}
 
 
-def bnn_target(layers: TwoLayers, n: int, x: jax.Array, y: jax.Array) -> Target:
+def bnn_target(layers: TwoLayerClassifier, n: int, x: jax.Array, y: jax.Array) -> Target:
     """The posterior of the weights after n points."""
     labels = y.astype(jnp.int32)
 
     def log_joint(weights: Tree) -> jax.Array:
-        return network.log_joint(weights, x[:n], labels[:n])
+        return two_layer_classifier.log_joint(weights, x[:n], labels[:n])
 
     def log_densities(draws: Tree) -> jax.Array:
-        return network.log_densities(draws, x[n:], labels[n:])
+        return two_layer_classifier.log_likelihoods_per_draw(draws, x[n:], labels[n:])
 
-    return Target(log_joint, layers.sample, log_densities)
+    return Target(log_joint, layers.sample_weights, log_densities)
 
 
 def by_field(
-    target: Callable, looks: tuple[int, ...], rate: float, draws: int, x: jax.Array, y: jax.Array, key: jax.Array
+    target: Callable, steps: tuple[int, ...], rate: float, draws: int, x: jax.Array, y: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Of one data set, the mean-field posterior (SVI) after several numbers of steps: (looks, N - n)."""
+    """Of one data set, the mean-field posterior (SVI) after several numbers of steps: (steps, N - n)."""
     at = target(x, y)
-    fields = variational.fit_mean_field(at.log_joint, at.start(key_for(key, "start")), key, looks, rate)
-    drawn = jax.vmap(lambda field: variational.sample(field, key_for(key, "draws"), draws))(fields)
-    return jax.vmap(lambda weights: chains.mixture(at.log_densities(weights)))(drawn)
+    fields = variational.fit_mean_field(at.log_joint, at.start(key_for(key, "start")), key, steps, rate)
+    drawn = jax.vmap(lambda field: variational.sample_mean_field(field, key_for(key, "draws"), draws))(fields)
+    return jax.vmap(lambda weights: chains.log_mean_exp(at.log_densities(weights)))(drawn)
 
 
 def methods_of(settings: "BNNSettings", target: Callable) -> dict[str, dict[int, Callable]]:
@@ -97,7 +97,7 @@ def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
 
 
 def measure_seconds(
-    settings: "BNNSettings", recipe: Recipe, methods: dict, found: dict, arrays: tuple, keys: Any, lab: "Lab"
+    settings: "BNNSettings", recipe: TrainingSpec, methods: dict, found: dict, arrays: tuple, keys: Any, lab: "Lab"
 ) -> None:
     """Seconds of all methods in both styles, and how many times as long they take to the network's loss."""
     n, sets, (x, y, _) = settings.prepared.context, settings.timed_sets, arrays

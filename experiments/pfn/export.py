@@ -1,7 +1,7 @@
 """Write the published network of the study `gp` to a file: `python -m experiments.pfn.export weights.safetensors`.
 
-from core.amortised.estimators import load
-model = load("weights.safetensors").fit(X, y)      # X (n, 1), y (n,), at most 31 points
+from core.amortised.estimators import load_estimator
+model = load_estimator("weights.safetensors").fit(X, y)      # X (n, 1), y (n,), at most 31 points
 mean, spread = model.predict(X_new, return_std=True)
 """
 
@@ -15,22 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from core.amortised.encoder import Encoder, initial
-from core.amortised.weights import Trained, write
+from core.amortised.encoder import TransformerEncoder, init_params
+from core.amortised.weights import TrainedNetwork, save_weights
 from core.errors import BadInput, EncoreError
 from core.papers.config import load_config
 from core.paths import results_folder
 
 
-def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> Trained:
+def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> TrainedNetwork:
     """The network whose parameters stand in one row, (parameters,), by the settings of the config."""
     values = load_config("pfn").studies["gp"].values(scale)
     sizes: Any = [values[name] for name in ("features", "width", "layers", "heads", "hidden", "bars")]
-    network, points = Encoder(*sizes), int(str(values["points"]))
-    flat, unravel = ravel_pytree(initial(network, jax.random.key(0)))
+    network, points = TransformerEncoder(*sizes), int(str(values["points"]))
+    flat, unravel = ravel_pytree(init_params(network, jax.random.key(0)))
     if np.shape(row) != flat.shape:
         raise BadInput(f"the config's network has {flat.size} parameters, not {np.size(row)}")
-    return Trained(network, unravel(jnp.asarray(row)), "regression", points - 1, borders)
+    return TrainedNetwork(network, unravel(jnp.asarray(row)), "regression", points - 1, borders)
 
 
 def main(words: Sequence[str]) -> int:
@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
         if not path.exists():
             raise BadInput("no result of pfn is published: encore run paper=pfn study=gp, then encore publish")
         with np.load(path, allow_pickle=False) as arrays:
-            write(Path(words[0]), network_of(arrays["gp/weights"][0], arrays["gp/borders"][0]))
+            save_weights(Path(words[0]), network_of(arrays["gp/weights"][0], arrays["gp/borders"][0]))
     except EncoreError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -44,10 +44,10 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
 
 def posteriors(arrays: dict[str, Any]) -> "Figure":
     """Mean and 95 % band of the first network beside the exact posterior, after several numbers of points."""
-    from core.figures.drawing import PALETTE, label_axes, set_caption, shared_legend, small_multiples
+    from core.figures.drawing import PALETTE, add_shared_legend, label_axes, panel_grid, set_caption
 
     sizes = sorted(int(name.removeprefix("posterior_")) for name in arrays if name.startswith("posterior_"))
-    figure, panels = small_multiples([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
+    figure, panels = panel_grid([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
     x, y = np.asarray(arrays["points"])[0]
     for n, axes in zip(sizes, panels.values(), strict=True):
         network, exactly = np.asarray(arrays[f"posterior_{n}"])[0]
@@ -59,7 +59,7 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
         axes.fill_between(grid, network[1], network[2], color=PALETTE[0], alpha=0.15, linewidth=0)
         axes.plot(x[:n], y[:n], "o", color=PALETTE[1], label="context", zorder=3)
         label_axes(axes, "x", "y")
-    shared_legend(figure)
+    add_shared_legend(figure)
     set_caption(
         figure,
         "Posterior predictive mean and 95 % band of the first network and of the exact Gaussian process, on the first "
@@ -70,16 +70,16 @@ def posteriors(arrays: dict[str, Any]) -> "Figure":
 
 def gaps(measurements: "pd.DataFrame") -> "Figure":
     """Gap to the exact posterior against the context size and against the number of data sets trained on."""
-    from core.figures.drawing import label_axes, set_caption, shared_legend, small_multiples
+    from core.figures.drawing import add_shared_legend, label_axes, panel_grid, set_caption
 
     titles = ("by context size", "by data sets trained on")
-    figure, panels = small_multiples(titles, columns=2, share_x=False)
+    figure, panels = panel_grid(titles, columns=2, share_x=False)
     rows = measurements[measurements["metric"] == "gap"]
     by_network(panels[titles[0]], rows, "context", ("pfn", "blind", "wrong_prior", "coarse"))
     by_network(panels[titles[1]], measurements[measurements["metric"] == "mean_gap"], "times", ("pfn",))
     label_axes(panels[titles[0]], "context size n", "gap", None, "nats")
     label_axes(panels[titles[1]], "data sets, in those of the shortest training", "gap", None, "nats")
-    shared_legend(figure)
+    add_shared_legend(figure)
     set_caption(
         figure,
         "Mean of log p - log q over held-out data sets: how far a network's predictive density is from the exact one. "
@@ -112,10 +112,10 @@ def logarithmic(axes: "Axes") -> None:
 
 def ranks(measurements: "pd.DataFrame") -> "Figure":
     """Mean rank, AUC and calibration error of every method over the tables."""
-    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, label_axes, panel_grid, set_caption
 
     metrics = {"rank": "rank by AUC", "auc": "area under the ROC curve", "ece": "calibration error"}
-    figure, panels = small_multiples(list(metrics.values()), columns=3, share_x=False)
+    figure, panels = panel_grid(list(metrics.values()), columns=3, share_x=False)
     order = measurements[measurements["metric"] == "rank"].groupby("arm")["value"].mean().sort_values().index
     for metric, title in metrics.items():
         axes = panels[title]
@@ -134,10 +134,10 @@ def ranks(measurements: "pd.DataFrame") -> "Figure":
 
 def heads(measurements: "pd.DataFrame") -> "Figure":
     """Loss of every replicate by head."""
-    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, label_axes, panel_grid, set_caption
 
     title = "loss on held-out data sets"
-    figure, panels = small_multiples([title], columns=1)
+    figure, panels = panel_grid([title], columns=1)
     axes, arms = panels[title], ("coarse", "gaussian", "bars")
     rows = measurements[measurements["metric"] == "nll"]
     for number, (_, frame) in enumerate(rows.groupby("replicate")):
@@ -151,11 +151,11 @@ def heads(measurements: "pd.DataFrame") -> "Figure":
 
 def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
     """Loss against seconds per data set for every method and budget, in both styles, on logarithmic scales."""
-    from core.figures.drawing import MARKERS, PALETTE, label_axes, set_caption, shared_legend, small_multiples
+    from core.figures.drawing import MARKERS, PALETTE, add_shared_legend, label_axes, panel_grid, set_caption
 
     mean, truth = mean_losses(measurements)
     taken = measurements[measurements["metric"] == "seconds"]
-    figure, panels = small_multiples(list(STYLES.values()), columns=2, share_y=True)
+    figure, panels = panel_grid(list(STYLES.values()), columns=2, share_y=True)
     for style, title in STYLES.items():
         axes, methods = panels[title], by_method(taken, mean, style)
         for arm, points in methods.items():
@@ -166,7 +166,7 @@ def losses_in_time(measurements: "pd.DataFrame") -> "Figure":
         logarithmic(axes)
         plain_ticks(axes)
         label_axes(axes, "time for a data set", "negative log density", "seconds", "nats")
-    shared_legend(figure)
+    add_shared_legend(figure)
     set_caption(
         figure,
         "Mean loss over the data sets that the long chains answered, against seconds per data set on one core, without "

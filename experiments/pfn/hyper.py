@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from core.amortised.training import Recipe
-from core.bayes import evidence, gaussian_process
+from core.amortised.training import TrainingSpec
+from core.bayes import gaussian_process, hyperparameters
 from core.bayes.gaussian_process import matern52
 from core.lab.keys import named_keys
 from experiments.pfn import rivals
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Tree = Any
 
 
-def hyper_recipe(settings: "LawSettings") -> Recipe:
+def hyper_recipe(settings: "LawSettings") -> TrainingSpec:
     """The network that is trained."""
     return recipe_of(settings, partial(matern_process, hyper_prior(settings)), settings.bars, sizes=settings.sizes)
 
@@ -37,21 +37,27 @@ def hyper_prepare(settings: "LawSettings", keys: jax.Array, lab: "Lab") -> Tree:
 
 
 def by_evidence(
-    prior: evidence.HyperPrior, steps: int, starts: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
+    prior: hyperparameters.HyperparameterPrior,
+    steps: int,
+    starts: int,
+    n: int,
+    x: jax.Array,
+    y: jax.Array,
+    key: jax.Array,
 ) -> jax.Array:
     """Of one data set, with the hyper-parameters that maximise the evidence (MLE-II): (N - n,)."""
-    hyper = evidence.fit(matern52, prior, x[:n], y[:n], key, steps, starts).hyper
-    return gaussian_process.log_density(gaussian_process.predictive(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
+    hyper = hyperparameters.fit_hyperparameters(matern52, prior, x[:n], y[:n], key, steps, starts).hyperparameters
+    return gaussian_process.normal_log_density(gaussian_process.predict(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
 
 
-def hyper_target(prior: evidence.HyperPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
+def hyper_target(prior: hyperparameters.HyperparameterPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
     """The posterior of the logarithms of hyper-parameters after n points."""
 
     def log_joint(logs: Tree) -> jax.Array:
-        return evidence.log_joint(logs, prior, matern52, x[:n], y[:n])
+        return hyperparameters.log_joint(logs, prior, matern52, x[:n], y[:n])
 
     def log_densities(positions: Tree) -> jax.Array:
-        return evidence.log_density_at(matern52, prior, positions, x[:n], y[:n], x[n:], y[n:])
+        return hyperparameters.log_density_per_draw(matern52, prior, positions, x[:n], y[:n], x[n:], y[n:])
 
     return Target(log_joint, prior.sample, log_densities)
 
@@ -74,7 +80,7 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
     measure_seconds(settings, recipe, (x, y, own), keys, lab)
 
 
-def measure_losses(settings: "HyperSettings", recipe: Recipe, n: int, arrays: tuple, lab: "Lab") -> None:
+def measure_losses(settings: "HyperSettings", recipe: TrainingSpec, n: int, arrays: tuple, lab: "Lab") -> None:
     """Losses of all methods after n points; of long chains, on the first data sets."""
     x, y, _ = arrays
     for arm, function in (("pfn", rivals.by_network), ("blind", rivals.without_context)):
@@ -86,7 +92,7 @@ def measure_losses(settings: "HyperSettings", recipe: Recipe, n: int, arrays: tu
     rivals.measure_long(settings, target, arrays, lab, context=n)
 
 
-def measure_seconds(settings: "HyperSettings", recipe: Recipe, arrays: tuple, keys: Any, lab: "Lab") -> None:
+def measure_seconds(settings: "HyperSettings", recipe: TrainingSpec, arrays: tuple, keys: Any, lab: "Lab") -> None:
     """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
     n, sets, (x, y, _) = max(settings.contexts), settings.timed_sets, arrays
     ways = rivals.network_ways(recipe, n, lab.prepared, x, y, sets)

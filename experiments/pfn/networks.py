@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from core.amortised import bars, heads
-from core.amortised.encoder import Encoder
-from core.amortised.training import Recipe, begin, finish, prior_targets, schedule, step
+from core.amortised import bar_distribution, heads
+from core.amortised.encoder import TransformerEncoder
+from core.amortised.training import (
+    TrainingSpec,
+    init_state,
+    learning_rate_plan,
+    params_only,
+    sample_prior_targets,
+    training_step,
+)
 from core.bayes import gaussian_process
-from core.bayes.gaussian_process import Hyper
+from core.bayes.gaussian_process import Hyperparameters
 from core.lab.keys import named_keys
 
 if TYPE_CHECKING:
@@ -25,20 +32,24 @@ def recipe_of(
     settings: "NetworkSettings",
     prior: Callable,
     outputs: int,
-    head: Callable = heads.bars,
+    head: Callable = heads.bar_log_density,
     *,
     sizes: tuple[int, ...] = (),
     fixed: int | None = None,
-) -> Recipe:
+) -> TrainingSpec:
     """What is trained, by the settings of a study: for the context sizes up to the last of `sizes`, or for one."""
-    network = Encoder(settings.features, settings.width, settings.layers, settings.heads, settings.hidden, outputs)
+    network = TransformerEncoder(
+        settings.features, settings.width, settings.layers, settings.heads, settings.hidden, outputs
+    )
     compiled = sizes if fixed is None else (fixed,)
-    return Recipe(network, prior, head, settings.points, settings.batch, compiled, fixed)
+    return TrainingSpec(network, prior, head, settings.points, settings.batch, compiled, fixed)
 
 
-def borders_of(recipe: Recipe, sets: int, key: jax.Array, prior: Tree) -> jax.Array:
+def borders_of(recipe: TrainingSpec, sets: int, key: jax.Array, prior: Tree) -> jax.Array:
     """Borders with equal prior mass between them, from the targets of so many data sets."""
-    return bars.quantile_borders(prior_targets(recipe, sets, key, prior), recipe.network.outputs)
+    return bar_distribution.borders_from_samples_jit(
+        sample_prior_targets(recipe, sets, key, prior), recipe.network.outputs
+    )
 
 
 class Training(NamedTuple):
@@ -56,40 +67,49 @@ class Training(NamedTuple):
     settings: "NetworkSettings"
     borders: Any
 
-    def run(self, name: str, recipe: Recipe, prior: Tree, lengths: Sequence[int], sees: float = 1.0) -> list[Tree]:
+    def run(
+        self, name: str, recipe: TrainingSpec, prior: Tree, lengths: Sequence[int], shows_context: float = 1.0
+    ) -> list[Tree]:
         """Parameters after so many steps in all, for each of the growing lengths.
 
         The trunk runs at a constant rate; for every length a branch leaves it at (1 - decay) of it and lowers the rate
         to 0 in the rest, so that every network has a whole schedule of its own.
         """
         lab, settings, done, found = self.lab, self.settings, 0, []
-        state = lab.map(partial(begin, recipe), named_keys(lab, self.keys, "start"))
+        state = lab.map(partial(init_state, recipe), named_keys(lab, self.keys, "start"))
         for length in lengths:
             turn = min(round(length * (1 - settings.decay)), length - 1)
             if turn > done:
-                state = self._loop(name, recipe, state, prior, sees, (done, turn), ends=False)
+                state = self._loop(name, recipe, state, prior, shows_context, (done, turn), ends=False)
             done = turn
-            ended = self._loop(name, recipe, state, prior, sees, (turn, length), ends=True)
+            ended = self._loop(name, recipe, state, prior, shows_context, (turn, length), ends=True)
             found.append(ended["params"])
         return found
 
     def _loop(
-        self, name: str, recipe: Recipe, state: Tree, prior: Tree, sees: float, span: tuple[int, int], ends: bool
+        self,
+        name: str,
+        recipe: TrainingSpec,
+        state: Tree,
+        prior: Tree,
+        shows_context: float,
+        span: tuple[int, int],
+        ends: bool,
     ) -> Tree:
         start, end = span
         part = f"{'branch' if ends else 'trunk'}/{end}"
-        plan = schedule(start, end, self.settings.warmup, self.settings.learning_rate, ends)
-        given = {"plan": plan, "prior": prior, "sees": jnp.float32(sees)}
+        plan = learning_rate_plan(start, end, self.settings.warmup, self.settings.learning_rate, ends)
+        given = {"plan": plan, "prior": prior, "shows_context": jnp.float32(shows_context)}
         return self.lab.iterate(
             f"{name}/{part}",
-            partial(step, recipe),
+            partial(training_step, recipe),
             named_keys(self.lab, self.keys, part),
             state,
             steps=end - start,
             each=(self.borders,),
             shared=(given,),
             evaluate_every=min(self.settings.every, end - start),
-            finish=finish if ends else None,
+            finish=params_only if ends else None,
         ).result
 
 
@@ -98,19 +118,27 @@ def by_context(answer: Callable, contexts: Sequence[int]) -> dict[str, Tree]:
     return {f"n{n}": answer(n) for n in contexts}
 
 
-def exact(kernel: Callable, hyper: Hyper, contexts: Sequence[int], x: jax.Array, y: jax.Array) -> dict[str, Tree]:
+def exact(
+    kernel: Callable, hyper: Hyperparameters, contexts: Sequence[int], x: jax.Array, y: jax.Array
+) -> dict[str, Tree]:
     """The exact predictive distributions of all queries after n points: mean, sd and log density, (S, N - n) each."""
 
     def one(n: int) -> dict[str, jax.Array]:
-        found = jax.vmap(lambda a, b: gaussian_process.predictive(kernel, hyper, a[:n], b[:n], a[n:]))(x, y)
-        log_density = jax.vmap(gaussian_process.log_density)(found, y[:, n:])
+        found = jax.vmap(lambda a, b: gaussian_process.predict(kernel, hyper, a[:n], b[:n], a[n:]))(x, y)
+        log_density = jax.vmap(gaussian_process.normal_log_density)(found, y[:, n:])
         return {"mean": found.mean, "sd": jnp.sqrt(found.variance), "log_density": log_density}
 
     return by_context(one, contexts)
 
 
 def held_against(
-    recipe: Recipe, contexts: Sequence[int], params: Tree, borders: jax.Array, data: Tree, truth: Tree, sees: jax.Array
+    recipe: TrainingSpec,
+    contexts: Sequence[int],
+    params: Tree,
+    borders: jax.Array,
+    data: Tree,
+    truth: Tree,
+    shows_context: jax.Array,
 ) -> dict[str, jax.Array]:
     """A network beside the exact posterior on the same data sets.
 
@@ -121,9 +149,9 @@ def held_against(
     x, y = data["x"], data["y"]
     gaps, off = [], []
     for n in contexts:
-        seen = jnp.int32(n) * sees.astype(jnp.int32)
-        outputs = jnp.asarray(recipe.network.apply({"params": params}, x, y, seen, size=n, first=n))
+        seen = jnp.int32(n) * shows_context.astype(jnp.int32)
+        outputs = jnp.asarray(recipe.network.apply({"params": params}, x, y, seen, max_context_size=n, first_query=n))
         right = truth[f"n{n}"]
         gaps.append(jnp.mean(right["log_density"] - recipe.head(borders, outputs, y[:, n:]), 1))
-        off.append(jnp.mean(jnp.abs(bars.mean(borders, outputs) - right["mean"]) / right["sd"], 1))
+        off.append(jnp.mean(jnp.abs(bar_distribution.mean(borders, outputs) - right["mean"]) / right["sd"], 1))
     return {"gap": jnp.stack(gaps, 1), "off": jnp.stack(off, 1)}

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from core.amortised import bars, heads
-from core.amortised.encoder import Encoder
-from core.amortised.priors import hyper_process, process
-from core.amortised.training import Recipe
-from core.bayes.evidence import Gamma, HyperPrior
-from core.bayes.gaussian_process import Hyper, matern52, predictive, rbf
+from core.amortised import bar_distribution, heads
+from core.amortised.encoder import TransformerEncoder
+from core.amortised.priors import sample_gaussian_process, sample_hierarchical_gaussian_process
+from core.amortised.training import TrainingSpec
+from core.bayes.gaussian_process import Hyperparameters, matern52, predict, rbf
+from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
 from core.lab.keys import named_keys
 from experiments.pfn.networks import Training, borders_of, exact, held_against, recipe_of
 
@@ -30,7 +30,7 @@ LEVELS = (0.025, 0.975)
 
 def rbf_process(key: jax.Array, shape: tuple[int, int, int], lengthscale: jax.Array, noise: jax.Array) -> Any:
     """f ~ GP(0, exp(-‖x - x'‖²/2ℓ²)), y = f(x) + ε, ε ~ N(0, σ²)."""
-    return process(key, shape, rbf, Hyper(lengthscale, jnp.float32(1), noise))
+    return sample_gaussian_process(key, shape, rbf, Hyperparameters(lengthscale, jnp.float32(1), noise))
 
 
 def prior_of(settings: "GPSettings", lengthscale: float) -> dict[str, jax.Array]:
@@ -38,7 +38,7 @@ def prior_of(settings: "GPSettings", lengthscale: float) -> dict[str, jax.Array]
     return {"lengthscale": jnp.float32(lengthscale), "noise": jnp.float32(settings.noise)}
 
 
-def held_out(settings: "GPSettings", recipe: Recipe, key: jax.Array) -> dict[str, jax.Array]:
+def held_out(settings: "GPSettings", recipe: TrainingSpec, key: jax.Array) -> dict[str, jax.Array]:
     """Data sets that no network is trained on, x (S, N, F) and y (S, N)."""
     shape = (settings.sets, settings.points, settings.features)
     x, y = recipe.prior(key, shape, **prior_of(settings, settings.lengthscale))
@@ -47,7 +47,7 @@ def held_out(settings: "GPSettings", recipe: Recipe, key: jax.Array) -> dict[str
 
 def truth_of(settings: "GPSettings", data: Tree) -> Tree:
     """Their exact posterior predictive distributions."""
-    hyper = Hyper(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
+    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
     return exact(rbf, hyper, settings.contexts, data["x"], data["y"])
 
 
@@ -64,16 +64,16 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
     networks = dict(zip(lengths, train.run("pfn", recipe, right, lengths), strict=True))
     [again] = train._replace(keys=named_keys(lab, keys, "repeat")).run("repeat", recipe, right, short)
     others = {
-        "blind": (recipe, borders, train.run("blind", recipe, right, short, sees=0.0)[0], 0.0),
+        "blind": (recipe, borders, train.run("blind", recipe, right, short, shows_context=0.0)[0], 0.0),
         "wrong_prior": (recipe, borders, train.run("wrong_prior", recipe, wrong, short)[0], 1.0),
         "coarse": (coarse, few, train._replace(borders=few).run("coarse", coarse, right, short)[0], 1.0),
     }
     data = lab.map(partial(held_out, settings, recipe), named_keys(lab, keys, "held out"))
     truth = lab.map(partial(truth_of, settings), data)
 
-    def beside(which: Recipe, params: Tree, edges: Any, sees: float) -> Tree:
+    def beside(which: TrainingSpec, params: Tree, edges: Any, shows_context: float) -> Tree:
         function = partial(held_against, which, settings.contexts)
-        return lab.map(function, params, edges, data, truth, shared=(jnp.float32(sees),))
+        return lab.map(function, params, edges, data, truth, shared=(jnp.float32(shows_context),))
 
     along = {"dataset": range(settings.sets), "context": settings.contexts}
     for length, params in networks.items():
@@ -85,8 +85,8 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
         if length == longest:
             lab.measure(rounded(lab, found), along=along, arm="pfn")
     averages(lab, settings, beside(recipe, again, borders, 1.0), "repeat", longest / lengths[0])
-    for arm, (which, edges, params, sees) in others.items():
-        lab.measure(rounded(lab, beside(which, params, edges, sees)), along=along, arm=arm)
+    for arm, (which, edges, params, shows_context) in others.items():
+        lab.measure(rounded(lab, beside(which, params, edges, shows_context)), along=along, arm=arm)
     pictures(settings, recipe, networks[longest], borders, data, lab)
 
 
@@ -113,25 +113,27 @@ def to_four_places(values: jax.Array) -> jax.Array:
     return jnp.round(values, 4)
 
 
-def drawn_posteriors(settings: "GPSettings", recipe: Recipe, params: Tree, borders: jax.Array, data: Tree) -> Tree:
+def drawn_posteriors(
+    settings: "GPSettings", recipe: TrainingSpec, params: Tree, borders: jax.Array, data: Tree
+) -> Tree:
     """For the figure: one data set after several numbers of points, by the network and exactly."""
-    hyper = Hyper(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
+    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
     grid = jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, settings.features))
     x, y, found = data["x"][0], data["y"][0], {}
     for n in settings.shown:
         every = jnp.concatenate([x[:n], grid])[None]
         logits = jnp.asarray(recipe.network.apply({"params": params}, every, jnp.pad(y[:n], (0, GRID))[None], n))[0]
-        exactly = predictive(rbf, hyper, x[:n], y[:n], grid)
-        sides = [bars.quantile(borders, logits, level) for level in LEVELS]
+        exactly = predict(rbf, hyper, x[:n], y[:n], grid)
+        sides = [bar_distribution.quantile(borders, logits, level) for level in LEVELS]
         reach = 1.959964 * jnp.sqrt(exactly.variance)
-        network = jnp.stack([bars.mean(borders, logits), *sides])
+        network = jnp.stack([bar_distribution.mean(borders, logits), *sides])
         found[f"posterior_{n}"] = jnp.stack(
             [network, jnp.stack([exactly.mean, exactly.mean - reach, exactly.mean + reach])]
         )
     return found | {"points": jnp.stack([x[:, 0], y])}
 
 
-def pictures(settings: "GPSettings", recipe: Recipe, params: Tree, borders: Any, data: Tree, lab: "Lab") -> None:
+def pictures(settings: "GPSettings", recipe: TrainingSpec, params: Tree, borders: Any, data: Tree, lab: "Lab") -> None:
     """Posteriors for the figure, and the network itself, for whoever wants to use it."""
     for name, array in lab.map(partial(drawn_posteriors, settings, recipe), params, borders, data).items():
         lab.keep(name, array)
@@ -147,23 +149,25 @@ def flattened(params: Tree) -> jax.Array:
 # --- C6: the head ---------------------------------------------------------------------------------------------------
 
 
-def hyper_prior(settings: "LawSettings") -> HyperPrior:
+def hyper_prior(settings: "LawSettings") -> HyperparameterPrior:
     """ℓ, s² and σ² - floor by Gamma laws (shape, rate)."""
     laws = (settings.lengthscale, settings.outputscale, settings.noise)
-    lengthscale, outputscale, noise = (Gamma(*law) for law in laws)
-    return HyperPrior(lengthscale, outputscale, noise, settings.floor)
+    lengthscale, outputscale, noise = (GammaPrior(*law) for law in laws)
+    return HyperparameterPrior(lengthscale, outputscale, noise, settings.floor)
 
 
-def matern_process(prior: HyperPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def matern_process(prior: HyperparameterPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """y from a Matérn-5/2 process whose hyper-parameters are drawn anew for every data set."""
-    return hyper_process(key, shape, matern52, prior)
+    return sample_hierarchical_gaussian_process(key, shape, matern52, prior)
 
 
-def nll(recipe: Recipe, contexts: tuple[int, ...], sets: int, params: Tree, borders: jax.Array, key: jax.Array) -> Tree:
+def nll(
+    recipe: TrainingSpec, contexts: tuple[int, ...], sets: int, params: Tree, borders: jax.Array, key: jax.Array
+) -> Tree:
     """Mean negative log density of queries of held-out data sets, and how far another order of the context moves it."""
     x, y = recipe.prior(key, (sets, recipe.points, recipe.network.features))
     losses, moved = [], []
-    placed = Encoder(**{name: getattr(recipe.network, name) for name in SIZES}, positions=True)
+    placed = TransformerEncoder(**{name: getattr(recipe.network, name) for name in SIZES}, positions=True)
     for n in contexts:
         outputs = jnp.asarray(recipe.network.apply({"params": params}, x, y, n))
         losses.append(-jnp.mean(recipe.head(borders, outputs, y[:, n:])))
@@ -175,7 +179,7 @@ def nll(recipe: Recipe, contexts: tuple[int, ...], sets: int, params: Tree, bord
 SIZES = ("features", "width", "layers", "heads", "hidden", "outputs")
 
 
-def apart(network: Encoder, params: Tree, x: jax.Array, y: jax.Array, order: jax.Array, n: int) -> jax.Array:
+def apart(network: TransformerEncoder, params: Tree, x: jax.Array, y: jax.Array, order: jax.Array, n: int) -> jax.Array:
     """The largest difference of a probability of any bar between two orders of the context."""
     orders = ((x, y), (x[:, order], y[:, order]))
     both = [jax.nn.softmax(jnp.asarray(network.apply({"params": params}, a, b, n))) for a, b in orders]
@@ -186,9 +190,9 @@ def head_trial(settings: "HeadSettings", keys: jax.Array, lab: "Lab") -> None:
     """The same encoder with many bars, with five, and with a Gaussian head."""
     prior = partial(matern_process, hyper_prior(settings))
     for arm, outputs, head in (
-        ("bars", settings.bars, heads.bars),
-        ("coarse", settings.coarse_bars, heads.bars),
-        ("gaussian", 2, heads.gaussian),
+        ("bars", settings.bars, heads.bar_log_density),
+        ("coarse", settings.coarse_bars, heads.bar_log_density),
+        ("gaussian", 2, heads.gaussian_log_density),
     ):
         recipe = recipe_of(settings, prior, outputs, head, sizes=settings.sizes)
         edges = recipe_of(settings, prior, max(outputs, 3), sizes=settings.sizes)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.amortised.training import Recipe, begin, schedule, step
+from core.amortised.training import TrainingSpec, init_state, learning_rate_plan, training_step
 from core.bayes import chains
 from core.lab.keys import key_for
 from core.lab.replicas import function_key
@@ -38,24 +38,26 @@ class Target(NamedTuple):
     log_densities: Callable
 
 
-def by_network(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+def by_network(recipe: TrainingSpec, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     """Log density of all queries of all data sets in one pass: (S, N - n)."""
     return recipe.head(borders, jnp.asarray(recipe.network.apply({"params": params}, x, y, n)), y[:, n:])
 
 
-def without_context(recipe: Recipe, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+def without_context(
+    recipe: TrainingSpec, n: int, params: Tree, borders: jax.Array, x: jax.Array, y: jax.Array
+) -> jax.Array:
     """The same queries by the network that is shown nothing, as a control."""
     return by_network(recipe, 0, params, borders, x[:, n:], y[:, n:])
 
 
 def by_nuts(target: Callable, draws: int, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     """Of one data set, the mixture over a chain of NUTS with as many steps of warm-up as draws: (N - n,)."""
-    return chains.mixture(chain(target(x, y), draws, key))
+    return chains.log_mean_exp(chain(target(x, y), draws, key))
 
 
 def chain(at: Target, draws: int, key: jax.Array) -> jax.Array:
     """Log densities (draws, queries) of the draws of one chain."""
-    found = chains.nuts(at.log_joint, at.start(key_for(key, "start")), key, draws, draws)
+    found = chains.sample_nuts(at.log_joint, at.start(key_for(key, "start")), key, draws, draws)
     return at.log_densities(found.positions)
 
 
@@ -71,9 +73,9 @@ def by_long_chains(
     keys = jax.random.split(key_for(key, "long"), count)
     found = jax.lax.map(partial(chain, target(x, y), draws), keys)
     followed = found.mean(-1)
-    effective, reduction = chains.effective_draws(followed), chains.scale_reduction(followed)
+    effective, reduction = chains.effective_sample_size(followed), chains.potential_scale_reduction(followed)
     return {
-        "log_density": chains.mixture(found.reshape(count * draws, -1)),
+        "log_density": chains.log_mean_exp(found.reshape(count * draws, -1)),
         "effective_draws": jnp.where(jnp.isfinite(effective), effective, 0.0),
         "scale_reduction": jnp.where(jnp.isfinite(reduction), reduction, jnp.inf),
     }
@@ -96,7 +98,7 @@ def losses(log_densities: jax.Array) -> dict[str, jax.Array]:
     return {"nll": jnp.mean(jnp.where(fine, -log_densities, LOST), -1), "failed": jnp.any(~fine, -1).astype(jnp.int32)}
 
 
-def drawn_sets(recipe: Recipe, sets: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def drawn_sets(recipe: TrainingSpec, sets: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Held-out data sets."""
     return tuple(recipe.prior(key, (sets, recipe.points, recipe.network.features)))
 
@@ -212,7 +214,7 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
 # --- seconds --------------------------------------------------------------------------------------------------------
 
 
-def network_ways(recipe: Recipe, n: int, trained: Tree, x: Any, y: Any, sets: int) -> dict[str, Way]:
+def network_ways(recipe: TrainingSpec, n: int, trained: Tree, x: Any, y: Any, sets: int) -> dict[str, Way]:
     """The network in both styles, each also under another name, as a control."""
     function = partial(by_network, recipe, n)
     alone, batched = (network_way(function, trained, x, y, sets, size) for size in (1, sets))
@@ -242,18 +244,18 @@ def called(way: Way) -> Callable[[], float]:
     return call
 
 
-def trained_steps(recipe: Recipe, key: jax.Array, borders: jax.Array) -> jax.Array:
+def trained_steps(recipe: TrainingSpec, key: jax.Array, borders: jax.Array) -> jax.Array:
     """The first steps of a training, to be timed: what is left are parameters."""
-    given = {"plan": schedule(0, STEPS, 1, 1e-3, False), "prior": {}, "sees": jnp.float32(1)}
+    given = {"plan": learning_rate_plan(0, STEPS, 1, 1e-3, False), "prior": {}, "shows_context": jnp.float32(1)}
 
     def one(state: Tree, i: jax.Array) -> tuple[Tree, None]:
-        return step(recipe, state, jax.random.fold_in(key, i), i, borders, given), None
+        return training_step(recipe, state, jax.random.fold_in(key, i), i, borders, given), None
 
-    state, _ = jax.lax.scan(one, begin(recipe, key), jnp.arange(STEPS))
+    state, _ = jax.lax.scan(one, init_state(recipe, key), jnp.arange(STEPS))
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(state["params"])])
 
 
-def seconds_of(lab: "Lab", ways: Mapping[str, Way], sets: int, rounds: int, recipe: Recipe, keys: Any) -> Tree:
+def seconds_of(lab: "Lab", ways: Mapping[str, Way], sets: int, rounds: int, recipe: TrainingSpec, keys: Any) -> Tree:
     """Seconds of a data set in every way and, under `training`, of a step of training: (1, rounds) each.
 
     All of them take turns within a round.
@@ -284,7 +286,7 @@ def rivals_in(names: Sequence[str] | Mapping[str, Any]) -> list[str]:
     return [name for name in names if name not in ("pfn", "pfn_alone", "again", "alone_again", "training")]
 
 
-def measure_times(lab: "Lab", ways: dict[str, Way], settings: Any, recipe: Recipe, keys: Any) -> Tree:
+def measure_times(lab: "Lab", ways: dict[str, Way], settings: Any, recipe: TrainingSpec, keys: Any) -> Tree:
     """Measure seconds per data set, those of the whole training, and when it has paid; returns the seconds."""
     rounds, steps = settings.rounds, settings.prepared.steps
     taken = lab.stage(

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.errors import BadInput, unknown_name
 from core.papers.settings import (
     DataSetName,
@@ -187,7 +187,7 @@ class TableSettings(NetworkSettings):
     def _check_table(self) -> Self:
         """The tables are there, and narrow enough."""
         for dataset, tables in ((self.dataset, self.tables), (self.other_dataset, self.other_tables)):
-            arrays = describe(dataset).arrays
+            arrays = find_data_set(dataset).array_shapes
             known = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
             for table in tables:
                 if table not in known:

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from core.amortised import heads
-from core.amortised.priors import TabularLaw, tabular_network
-from core.amortised.training import Recipe
+from core.amortised.priors import ArchitectureRanges, sample_network_tables
+from core.amortised.training import TrainingSpec
 from core.lab.keys import key_for, named_keys
 from core.tabular import sampling, scores
-from core.tabular.baselines import tuned_probabilities
+from core.tabular.baselines import tune_and_predict
 from experiments.pfn.networks import Training, recipe_of
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def sources(settings: "TableSettings") -> list[tuple[str, str]]:
     return [(dataset, table) for dataset, tables in named for table in tables]
 
 
-def tabular_prior(law: TabularLaw, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def tabular_prior(law: ArchitectureRanges, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """Tables of random networks, see `core.amortised.priors`."""
-    return tabular_network(key, shape, law)
+    return sample_network_tables(key, shape, law)
 
 
 def problems_of(settings: "TableSettings", lab: "Lab", keys: jax.Array, dataset: str, table: str) -> Tree:
@@ -55,10 +55,10 @@ def problems_of(settings: "TableSettings", lab: "Lab", keys: jax.Array, dataset:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
 
-def answer(settings: "TableSettings", method: str, cut: sampling.Problems, k: int) -> np.ndarray:
+def answer(settings: "TableSettings", method: str, cut: sampling.ClassificationProblems, k: int) -> np.ndarray:
     """p(1) of the test rows of one subset."""
     train, test = (cut.train_x[k], cut.train_y[k]), cut.test_x[k]
-    return tuned_probabilities(method, *train, test, settings.folds, settings.configurations).astype(np.float32)
+    return tune_and_predict(method, *train, test, settings.folds, settings.configurations).astype(np.float32)
 
 
 def problem_shapes(settings: "TableSettings") -> Tree:
@@ -69,7 +69,7 @@ def problem_shapes(settings: "TableSettings") -> Tree:
     return {"x": of((settings.subsets, rows, settings.features)), "y": of((settings.subsets, rows)), **each}
 
 
-def answered(recipe: Recipe, context: int, params: Tree, problems: Tree, key: jax.Array) -> dict[str, jax.Array]:
+def answered(recipe: TrainingSpec, context: int, params: Tree, problems: Tree, key: jax.Array) -> dict[str, jax.Array]:
     """p(1) of the test rows by the network, from the context as it is and with its labels dealt out at random."""
     x, y, found = problems["x"], problems["y"], {}
     dealt = jax.vmap(lambda k, row: row.at[:context].set(jax.random.permutation(k, row[:context])))
@@ -91,18 +91,18 @@ def judged(settings: "TableSettings", problems: dict[str, Tree], answers: dict[s
         auc[arm] = np.array([[np.mean(list(map(scores.roc_auc, p[r], h[r]))) for p, h in pairs] for r in replicates])
         ece[arm] = np.array(
             [
-                [scores.calibration_error(p[r].ravel(), h[r].ravel(), settings.bins) for p, h in pairs]
+                [scores.expected_calibration_error(p[r].ravel(), h[r].ravel(), settings.bins) for p, h in pairs]
                 for r in replicates
             ]
         )
     found: dict[str, Any] = {"auc": auc, "ece": ece, "rank": {}, "wilcoxon": {}}
     for network in NETWORKS:  # the one with permuted labels is ranked in the place of the other
         compared = (network, *METHODS)
-        ranks = np.stack([scores.ranks(np.stack([auc[arm][r] for arm in compared], 1)) for r in replicates])
+        ranks = np.stack([scores.rank_methods(np.stack([auc[arm][r] for arm in compared], 1)) for r in replicates])
         places = range(len(compared)) if network == "pfn" else (0,)
         found["rank"] |= {compared[place]: ranks[:, :, place] for place in places}
         found["wilcoxon"][network] = np.array(
-            [scores.wilcoxon(auc[network][r], auc["boosted_trees"][r]).p_value for r in replicates]
+            [scores.wilcoxon_test(auc[network][r], auc["boosted_trees"][r]).p_value for r in replicates]
         )
     return found
 
@@ -116,8 +116,8 @@ def judged_shapes(tables: int) -> Tree:
 
 def tables_trial(settings: "TableSettings", keys: jax.Array, lab: "Lab") -> None:
     """Train once on the prior, then answer every table in one forward pass."""
-    law = TabularLaw(settings.prior_width, settings.prior_depth, settings.features)
-    recipe = recipe_of(settings, partial(tabular_prior, law), 1, heads.bernoulli, fixed=settings.context)
+    law = ArchitectureRanges(settings.prior_width, settings.prior_depth, settings.features)
+    recipe = recipe_of(settings, partial(tabular_prior, law), 1, heads.bernoulli_log_density, fixed=settings.context)
     none = jnp.zeros((*keys.shape, 1))
     [params] = Training(lab, keys, settings, none).run("pfn", recipe, {}, (settings.steps,))
     drawn, problems, answers = named_keys(lab, keys, "subsets"), {}, {}

@@ -13,11 +13,11 @@ from scipy import integrate, special
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
-from core.amortised import bars, encoder, estimators, heads, priors, training, weights
+from core.amortised import bar_distribution, encoder, estimators, heads, priors, training, weights
 from core.bayes import gaussian_process
-from core.bayes.evidence import Gamma, HyperPrior
-from core.bayes.gaussian_process import Hyper
-from core.bayes.network import TwoLayers
+from core.bayes.gaussian_process import Hyperparameters
+from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
+from core.bayes.two_layer_classifier import TwoLayerClassifier
 from core.errors import BadInput
 from core.lab.loops import LoopState, scan_block
 
@@ -30,7 +30,9 @@ def logits() -> jax.Array:
 
 
 def density(logits: Any, y: Any) -> np.ndarray:
-    return np.exp(np.asarray(bars.log_density(jnp.asarray(BORDERS), jnp.asarray(logits), jnp.asarray(y)), float))
+    return np.exp(
+        np.asarray(bar_distribution.log_density(jnp.asarray(BORDERS), jnp.asarray(logits), jnp.asarray(y)), float)
+    )
 
 
 # --- bars -----------------------------------------------------------------------------------------------------------
@@ -58,8 +60,10 @@ def test_the_density_is_the_one_that_is_said_and_integrates_to_one(logits: jax.A
     total = [sum(integrate.quad(lambda v, k=k: v**k * by_hand(p, np.array([v]))[0], *ab)[0] for ab in pieces)
              for k in range(3)]  # fmt: skip
     assert total[0] == pytest.approx(1, abs=1e-6)
-    assert float(bars.mean(jnp.asarray(BORDERS), logits)) == pytest.approx(total[1], abs=1e-5)
-    assert float(bars.variance(jnp.asarray(BORDERS), logits)) == pytest.approx(total[2] - total[1] ** 2, rel=1e-4)
+    assert float(bar_distribution.mean(jnp.asarray(BORDERS), logits)) == pytest.approx(total[1], abs=1e-5)
+    assert float(bar_distribution.variance(jnp.asarray(BORDERS), logits)) == pytest.approx(
+        total[2] - total[1] ** 2, rel=1e-4
+    )
 
 
 def test_the_quantile_inverts_the_cdf_which_integrates_the_density(logits: jax.Array) -> None:
@@ -69,35 +73,39 @@ def test_the_quantile_inverts_the_cdf_which_integrates_the_density(logits: jax.A
         pieces = np.unique(np.clip([-40, *BORDERS, y], -40, y))
         expected = sum(integrate.quad(lambda v: by_hand(p, np.array([v]))[0], a, b)[0]
                        for a, b in pairwise(pieces))  # fmt: skip
-        assert float(bars.cdf(borders, logits, jnp.float32(y))) == pytest.approx(expected, abs=1e-5)
+        assert float(bar_distribution.cdf(borders, logits, jnp.float32(y))) == pytest.approx(expected, abs=1e-5)
     for level in (0.001, 0.05, 0.3, 0.5, 0.77, 0.95, 0.999):
-        y = bars.quantile(borders, logits, level)
-        assert float(bars.cdf(borders, logits, y)) == pytest.approx(level, abs=1e-5)
+        y = bar_distribution.quantile(borders, logits, level)
+        assert float(bar_distribution.cdf(borders, logits, y)) == pytest.approx(level, abs=1e-5)
 
 
 def test_expected_improvement_is_what_chance_says(logits: jax.Array) -> None:
     borders, levels = jnp.asarray(BORDERS), (np.arange(200_000) + 0.5) / 200_000
     # draws by inverting the distribution function at evenly spread levels
-    drawn = np.asarray(jax.vmap(lambda u: bars.quantile(borders, logits, u))(jnp.asarray(levels, jnp.float32)), float)
+    drawn = np.asarray(
+        jax.vmap(lambda u: bar_distribution.quantile(borders, logits, u))(jnp.asarray(levels, jnp.float32)), float
+    )
     for best in (-5.0, -1.5, -0.7, 0.0, 0.45, 1.0, 2.5):
         expected = np.maximum(drawn - best, 0).mean()
-        assert float(bars.expected_improvement(borders, logits, jnp.float32(best))) == pytest.approx(expected, abs=2e-3)
+        assert float(bar_distribution.expected_improvement(borders, logits, jnp.float32(best))) == pytest.approx(
+            expected, abs=2e-3
+        )
 
 
 def test_borders_are_quantiles_and_must_grow() -> None:
     drawn = np.random.default_rng(0).normal(size=40_000)
-    borders = bars.borders_of(drawn, 10)
+    borders = bar_distribution.borders_from_samples(drawn, 10)
     shares = np.histogram(drawn, np.concatenate([[-np.inf], borders[1:-1], [np.inf]]))[0] / len(drawn)
     np.testing.assert_allclose(shares, 0.1, atol=1e-3)
-    inside = np.asarray(bars.quantile_borders(jnp.asarray(drawn, jnp.float32), 10))
+    inside = np.asarray(bar_distribution.borders_from_samples_jit(jnp.asarray(drawn, jnp.float32), 10))
     np.testing.assert_allclose(inside, borders, atol=1e-4)
-    assert len(bars.borders_of(np.repeat([0.0, 1.0, 2.0, 3.0], 100), 10)) == 5
-    assert (np.diff(np.asarray(bars.quantile_borders(jnp.zeros(50), 4))) > 0).all()
+    assert len(bar_distribution.borders_from_samples(np.repeat([0.0, 1.0, 2.0, 3.0], 100), 10)) == 5
+    assert (np.diff(np.asarray(bar_distribution.borders_from_samples_jit(jnp.zeros(50), 4))) > 0).all()
     for wrong in ([0, 1, 2], [0, 1, 1, 2], [0, 1, np.nan, 2], [[0, 1, 2, 3]]):
         with pytest.raises(BadInput, match="four or more finite numbers"):
-            bars.checked_borders(wrong)
+            bar_distribution.validate_borders(wrong)
     with pytest.raises(BadInput, match="finite targets"):
-        bars.borders_of([1.0, np.nan], 10)
+        bar_distribution.borders_from_samples([1.0, np.nan], 10)
 
 
 def test_heads_are_the_densities_of_their_names() -> None:
@@ -105,22 +113,24 @@ def test_heads_are_the_densities_of_their_names() -> None:
     outputs = jnp.array([[[0.1, 0.5], [2.0, -1.0]]])
     sd = 1e-3 + np.log1p(np.exp([0.5, -1.0]))
     expected = -(((np.array([0.3, 1.0]) - [0.1, 2.0]) / sd) ** 2) / 2 - np.log(sd * np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(heads.gaussian(jnp.zeros(1), outputs, y)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(heads.gaussian_log_density(jnp.zeros(1), outputs, y)[0], expected, rtol=1e-5)
     labels = jnp.array([[1.0, 0.0]])
     p = 1 / (1 + np.exp(-np.array([0.1, 2.0])))
     expected = np.log([p[0], 1 - p[1]])
-    np.testing.assert_allclose(heads.bernoulli(jnp.zeros(1), outputs[..., :1], labels)[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        heads.bernoulli_log_density(jnp.zeros(1), outputs[..., :1], labels)[0], expected, rtol=1e-5
+    )
 
 
 # --- the encoder ----------------------------------------------------------------------------------------------------
 
-NET = encoder.Encoder(features=2, width=16, layers=2, heads=2, hidden=24, outputs=5)
+NET = encoder.TransformerEncoder(features=2, width=16, layers=2, heads=2, hidden=24, outputs=5)
 
 
 @pytest.fixture(scope="module")
 def params() -> Any:
     """Parameters away from the initial ones, whose branches are 0."""
-    start = encoder.initial(NET, jax.random.key(0))
+    start = encoder.init_params(NET, jax.random.key(0))
     keys = iter(jax.random.split(jax.random.key(1), 100))
     return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), start)
 
@@ -144,18 +154,20 @@ def full_attention(q: Any, k: Any, v: Any, context: int) -> np.ndarray:
 @pytest.mark.parametrize(("context", "size"), [(4, 4), (4, 7), (1, 9), (8, 8)])
 def test_sliced_attention_equals_full_masked_attention(context: int, size: int) -> None:
     q, k, v = (jax.random.normal(key, (2, 9, 2, 4)) * 2 for key in jax.random.split(jax.random.key(5), 3))
-    np.testing.assert_allclose(encoder.attention(q, k, v, context, size), full_attention(q, k, v, context), atol=2e-6)
+    np.testing.assert_allclose(
+        encoder.context_attention(q, k, v, context, size), full_attention(q, k, v, context), atol=2e-6
+    )
 
 
 def test_without_context_a_query_sees_itself_alone() -> None:
     q, k, v = (jax.random.normal(key, (2, 5, 2, 4)) for key in jax.random.split(jax.random.key(5), 3))
-    np.testing.assert_allclose(encoder.attention(q, k, v, 0, 0), v, atol=1e-6)
-    np.testing.assert_allclose(encoder.attention(q, k, v, 0, 3), v, atol=1e-6)
+    np.testing.assert_allclose(encoder.context_attention(q, k, v, 0, 0), v, atol=1e-6)
+    np.testing.assert_allclose(encoder.context_attention(q, k, v, 0, 3), v, atol=1e-6)
 
 
 def test_outputs_depend_on_the_context_alone_and_not_on_its_order(params: Any, data: tuple) -> None:
     x, y = data
-    run = jax.jit(partial(NET.apply, context=5, size=5, first=5))
+    run = jax.jit(partial(NET.apply, context_size=5, max_context_size=5, first_query=5))
     found = run({"params": params}, x, y)
     assert found.shape == (3, 4, 5)
     order = jnp.array([3, 0, 4, 1, 2, 5, 6, 7, 8])
@@ -163,16 +175,18 @@ def test_outputs_depend_on_the_context_alone_and_not_on_its_order(params: Any, d
     blind = run({"params": params}, x.at[:, 7].set(9.0), y.at[:, 5:].set(100.0))
     np.testing.assert_array_equal(blind[:, [0, 1, 3]], found[:, [0, 1, 3]])
     assert np.abs(run({"params": params}, x, y.at[:, 2].add(1.0)) - found).max() > 1e-3
-    wider = NET.apply({"params": params}, x, y, jnp.int32(5), size=8, first=3)
+    wider = NET.apply({"params": params}, x, y, jnp.int32(5), max_context_size=8, first_query=3)
     np.testing.assert_allclose(wider[:, 2:], found, atol=1e-5)
-    ordered = encoder.Encoder(**{name: getattr(NET, name) for name in weights.ARCHITECTURE} | {"positions": True})
+    ordered = encoder.TransformerEncoder(
+        **{name: getattr(NET, name) for name in weights.ARCHITECTURE} | {"positions": True}
+    )
     swapped = [np.asarray(ordered.apply({"params": params}, a, b, 5)) for a, b in ((x, y), (x[:, order], y[:, order]))]
     assert np.abs(swapped[0] - swapped[1]).max() > 1e-2
 
 
 def test_layers_start_as_normalisation_alone(data: tuple) -> None:
     x, y = data
-    start = encoder.initial(NET, jax.random.key(0))
+    start = encoder.init_params(NET, jax.random.key(0))
     tokens = (np.asarray(x) @ np.asarray(start["x"]["kernel"]))[:, 4:]
     for _ in range(4):  # two layers with two normalisations each
         tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
@@ -187,7 +201,9 @@ def test_layers_start_as_normalisation_alone(data: tuple) -> None:
 def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
     """Products of targets by distance, over many data sets, against the kernel written down anew."""
     shape = (30_000, 3, 2)
-    x, y = priors.process(jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyper(0.5, 2.0, 0.3))
+    x, y = priors.sample_gaussian_process(
+        jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyperparameters(0.5, 2.0, 0.3)
+    )
     x, y = np.asarray(x, float), np.asarray(y, float)
     assert 0 <= x.min() < 0.01 and 0.99 < x.max() <= 1
     assert (y**2).mean() == pytest.approx(2.3, rel=0.02)
@@ -200,8 +216,10 @@ def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
 
 
 def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
-    laws = HyperPrior(Gamma(3.0, 6.0), Gamma(2.0, 0.5), Gamma(1.0, 10.0), 0.01)
-    _, y = priors.hyper_process(jax.random.key(0), (20_000, 2, 1), gaussian_process.matern52, laws)
+    laws = HyperparameterPrior(GammaPrior(3.0, 6.0), GammaPrior(2.0, 0.5), GammaPrior(1.0, 10.0), 0.01)
+    _, y = priors.sample_hierarchical_gaussian_process(
+        jax.random.key(0), (20_000, 2, 1), gaussian_process.matern52, laws
+    )
     # E y² = E s² + floor + E σ², and the scale differs between data sets
     assert float((y**2).mean()) == pytest.approx(4 + 0.01 + 0.1, rel=0.05)
     assert float((y**4).mean() / (y**2).mean() ** 2) > 4
@@ -209,7 +227,7 @@ def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
 
 def test_the_linear_network_gives_labels_by_its_softmax() -> None:
     """How strongly labels follow the inputs, beside the same model simulated in NumPy."""
-    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), TwoLayers(3, 5))
+    x, y = priors.sample_linear_classifiers(jax.random.key(0), (20_000, 40, 3), TwoLayerClassifier(3, 5))
     assert set(np.unique(y)) == {0.0, 1.0} and float(y.mean()) == pytest.approx(0.5, abs=0.01)
     random = np.random.default_rng(0)
     other = random.normal(size=(20_000, 40, 3))
@@ -224,8 +242,8 @@ def test_the_linear_network_gives_labels_by_its_softmax() -> None:
 
 
 def test_tabular_networks_make_balanced_tables_that_can_be_learnt() -> None:
-    law = priors.TabularLaw(width=16, depth=2, features=4)
-    x, y = priors.tabular_network(jax.random.key(0), (200, 60, 6), law)
+    law = priors.ArchitectureRanges(max_width=16, max_depth=2, max_features=4)
+    x, y = priors.sample_network_tables(jax.random.key(0), (200, 60, 6), law)
     x, y = np.asarray(x), np.asarray(y)
     assert x.shape == (200, 60, 6) and y.shape == (200, 60)
     np.testing.assert_allclose(y.mean(1), 0.5, atol=1e-6)
@@ -242,7 +260,7 @@ def test_tabular_networks_make_balanced_tables_that_can_be_learnt() -> None:
 
 
 def test_the_context_law_evens_out_the_query_losses() -> None:
-    law = training.context_law(6)
+    law = training.context_size_probabilities(6)
     np.testing.assert_allclose(law * (6 - np.arange(6)), law[0] * 6)
     assert law.sum() == pytest.approx(1) and law[5] == pytest.approx(6 * law[0])
     drawn = jax.random.choice(jax.random.key(0), 6, (60_000,), p=jnp.asarray(law))
@@ -250,18 +268,22 @@ def test_the_context_law_evens_out_the_query_losses() -> None:
 
 
 def process(key: jax.Array, shape: Any, lengthscale: Any) -> Any:
-    return priors.process(key, shape, gaussian_process.rbf, Hyper(lengthscale, 1.0, 0.01))
+    return priors.sample_gaussian_process(key, shape, gaussian_process.rbf, Hyperparameters(lengthscale, 1.0, 0.01))
 
 
-def small_recipe(**changes: Any) -> training.Recipe:
-    settings = {"points": 8, "batch": 16, "sizes": (3, 7)} | changes
-    return training.Recipe(encoder.Encoder(1, 16, 1, 2, 16, 20), process, heads.bars, **settings)
+def small_recipe(**changes: Any) -> training.TrainingSpec:
+    settings = {"points": 8, "batch_size": 16, "compiled_context_sizes": (3, 7)} | changes
+    return training.TrainingSpec(
+        encoder.TransformerEncoder(1, 16, 1, 2, 16, 20), process, heads.bar_log_density, **settings
+    )
 
 
-def given(recipe: training.Recipe, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    borders = bars.borders_of(training.prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20)
-    plan = training.schedule(0, 100, 1, 3e-3, False)
-    have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}, "sees": np.float32(1)}
+def given(recipe: training.TrainingSpec, **changes: Any) -> tuple[Any, dict[str, Any]]:
+    borders = bar_distribution.borders_from_samples(
+        training.sample_prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20
+    )
+    plan = training.learning_rate_plan(0, 100, 1, 3e-3, False)
+    have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}, "shows_context": np.float32(1)}
     have.update(changes)
     return borders, have
 
@@ -269,39 +291,48 @@ def given(recipe: training.Recipe, **changes: Any) -> tuple[Any, dict[str, Any]]
 def test_every_branch_has_the_loss_of_the_full_computation() -> None:
     """Whatever size is compiled, the loss is the mean over the queries of a plain forward pass."""
     recipe = small_recipe()
-    state, (borders, _) = training.begin(recipe, jax.random.key(0)), given(recipe)
-    x, y = recipe.prior(jax.random.key(1), recipe.shape, lengthscale=0.3)
+    state, (borders, _) = training.init_state(recipe, jax.random.key(0)), given(recipe)
+    x, y = recipe.prior(jax.random.key(1), recipe.input_shape, lengthscale=0.3)
     for context, branch in ((0, 0), (3, 0), (4, 1), (7, 1)):
         n = jnp.int32(context)
-        value, _ = training.branches(recipe)[branch](state["params"], borders, x, y, n, n)
-        plain = training.log_densities(recipe, state["params"], borders, x, y, context)
+        value, _ = training.gradient_branches(recipe)[branch](state["params"], borders, x, y, n, n)
+        plain = training.query_log_densities(recipe, state["params"], borders, x, y, context)
         assert float(value) == pytest.approx(-float(plain.mean()), rel=1e-5)
 
 
 def test_training_lowers_the_loss_and_shows_the_context() -> None:
     recipe, losses = small_recipe(), {}
     x, y = recipe.prior(jax.random.key(77), (400, 8, 1), lengthscale=0.3)
-    for sees in (0.0, 1.0):
-        (borders, have), state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
-        advance = scan_block(partial(training.step, recipe), 400, 1)
+    for shows_context in (0.0, 1.0):
+        (borders, have), state = (
+            given(recipe, shows_context=np.float32(shows_context)),
+            training.init_state(recipe, jax.random.key(0)),
+        )
+        advance = scan_block(partial(training.training_step, recipe), 400, 1)
         state = jax.jit(advance)(LoopState(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
-        found = training.log_densities(recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7)
-        losses[sees] = -float(found.mean())
+        found = training.query_log_densities(
+            recipe, state["params"], borders, x, y, 7 if shows_context else 0, max_context_size=7, first_query=7
+        )
+        losses[shows_context] = -float(found.mean())
     entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)
     assert abs(losses[0.0] - entropy) < 0.15
     assert losses[1.0] < losses[0.0] - 0.2
 
 
 def test_learning_rates_rise_and_fall() -> None:
-    rise = training.schedule(0, 0, 10, 2.0, False)
-    assert [float(training.rate_at(rise, i)) for i in (0, 4, 9, 5000)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
-    fall = training.schedule(80, 100, 10, 2.0, True)
-    assert [float(training.rate_at(fall, i)) for i in (0, 10, 19, 20)] == pytest.approx([2.0, 1.0, 0.1, 0.0])
+    rise = training.learning_rate_plan(0, 0, 10, 2.0, False)
+    assert [float(training.learning_rate_at(rise, i)) for i in (0, 4, 9, 5000)] == pytest.approx([0.2, 1.0, 2.0, 2.0])
+    fall = training.learning_rate_plan(80, 100, 10, 2.0, True)
+    assert [float(training.learning_rate_at(fall, i)) for i in (0, 10, 19, 20)] == pytest.approx([2.0, 1.0, 0.1, 0.0])
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"sizes": (3, 6)}, "the largest context 7"), ({"sizes": (7, 3)}, "grow"), ({"fixed": 5}, "5")],
+    [
+        ({"compiled_context_sizes": (3, 6)}, "the largest context 7"),
+        ({"compiled_context_sizes": (7, 3)}, "grow"),
+        ({"fixed_context_size": 5}, "5"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
@@ -311,45 +342,53 @@ def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) 
 # --- weights and estimators -----------------------------------------------------------------------------------------
 
 
-def regressor_weights(features: int = 12, points: int = 300) -> weights.Trained:
-    network = encoder.Encoder(features, 8, 1, 2, 8, 5)
-    return weights.Trained(network, encoder.initial(network, jax.random.key(0)), "regression", points, BORDERS)
+def regressor_weights(features: int = 12, points: int = 300) -> weights.TrainedNetwork:
+    network = encoder.TransformerEncoder(features, 8, 1, 2, 8, 5)
+    return weights.TrainedNetwork(
+        network, encoder.init_params(network, jax.random.key(0)), "regression", points, BORDERS
+    )
 
 
-def classifier_weights(features: int = 12, points: int = 300) -> weights.Trained:
-    network = encoder.Encoder(features, 8, 1, 2, 8, 1)
-    return weights.Trained(network, encoder.initial(network, jax.random.key(0)), "classification", points)
+def classifier_weights(features: int = 12, points: int = 300) -> weights.TrainedNetwork:
+    network = encoder.TransformerEncoder(features, 8, 1, 2, 8, 1)
+    return weights.TrainedNetwork(network, encoder.init_params(network, jax.random.key(0)), "classification", points)
 
 
 @pytest.mark.parametrize("make", [regressor_weights, classifier_weights])
 def test_a_network_comes_back_as_it_was_saved(make: Any, tmp_path: Path) -> None:
     trained = make()
-    weights.write(tmp_path / "w.safetensors", trained)
-    found = weights.read(tmp_path / "w.safetensors")
-    assert (found.network, found.kind, found.points) == (trained.network, trained.kind, trained.points)
+    weights.save_weights(tmp_path / "w.safetensors", trained)
+    found = weights.load_weights(tmp_path / "w.safetensors")
+    assert (found.network, found.task, found.max_context_size) == (
+        trained.network,
+        trained.task,
+        trained.max_context_size,
+    )
     jax.tree.map(np.testing.assert_array_equal, found.params, trained.params)
     x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-    models = [type(estimators.load(tmp_path / "w.safetensors"))(source).fit(x, y) for source in (trained, found)]
+    models = [
+        type(estimators.load_estimator(tmp_path / "w.safetensors"))(source).fit(x, y) for source in (trained, found)
+    ]
     np.testing.assert_array_equal(models[0].predict(x), models[1].predict(x))
 
 
 def test_what_holds_no_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no weights at"):
-        weights.read(tmp_path / "absent")
+        weights.load_weights(tmp_path / "absent")
     whole = tmp_path / "w"
-    weights.write(whole, regressor_weights())
+    weights.save_weights(whole, regressor_weights())
     for content in (b"", b"nonsense" * 9, whole.read_bytes()[:-40]):
         (tmp_path / "torn").write_bytes(content)
         with pytest.raises(BadInput, match="does not hold a trained network"):
-            weights.read(tmp_path / "torn")
+            weights.load_weights(tmp_path / "torn")
     with pytest.raises(BadInput, match="does not fit its borders"):
-        weights.Trained(NET, {}, "classification", 5, BORDERS)
+        weights.TrainedNetwork(NET, {}, "classification", 5, BORDERS)
 
 
 @pytest.mark.parametrize("make", [regressor_weights, classifier_weights])
 def test_the_estimators_keep_the_conventions_of_scikit_learn(make: Any, tmp_path: Path) -> None:
     kind = estimators.AmortisedRegressor if make is regressor_weights else estimators.AmortisedClassifier
-    weights.write(tmp_path / "w.safetensors", make())
+    weights.save_weights(tmp_path / "w.safetensors", make())
     found = check_estimator(kind(str(tmp_path / "w.safetensors")), on_fail=None, on_skip=None)
     assert len(found) > 30
     assert [(each["check_name"], each["exception"]) for each in found if each["status"] == "failed"] == []
@@ -365,12 +404,16 @@ def test_the_regressor_is_the_forward_pass_in_the_scale_of_the_prior() -> None:
     targets = np.concatenate([(y - y.mean()) / y.std(), np.zeros(70)]).astype(np.float32)[None]
     outputs = trained.network.apply({"params": trained.params}, every, targets, 6)[0]
     mean, sd = model.predict(new, return_std=True)
-    np.testing.assert_allclose(mean, y.mean() + y.std() * np.asarray(bars.mean(BORDERS, outputs)), atol=1e-4)
-    np.testing.assert_allclose(sd, y.std() * np.sqrt(np.asarray(bars.variance(BORDERS, outputs))), rtol=1e-4)
+    np.testing.assert_allclose(
+        mean, y.mean() + y.std() * np.asarray(bar_distribution.mean(BORDERS, outputs)), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        sd, y.std() * np.sqrt(np.asarray(bar_distribution.variance(BORDERS, outputs))), rtol=1e-4
+    )
     levels = model.predict_quantiles(new, (0.1, 0.9))
     assert (levels[:, 0] < mean).all() and (levels[:, 1] > mean).all()
     y_new = np.linspace(-20, 30, 70)
-    expected = bars.log_density(BORDERS, outputs, jnp.asarray((y_new - y.mean()) / y.std(), jnp.float32))
+    expected = bar_distribution.log_density(BORDERS, outputs, jnp.asarray((y_new - y.mean()) / y.std(), jnp.float32))
     np.testing.assert_allclose(model.log_density(new, y_new), np.asarray(expected) - np.log(y.std()), atol=1e-3)
 
 

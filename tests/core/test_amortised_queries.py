@@ -1,4 +1,4 @@
-"""Work left out because nobody looks at its result changes nothing: rows of the last layer that are no queries."""
+"""Work left out because nobody needs its result changes nothing: rows of the last layer that are no queries."""
 
 import jax
 import numpy as np
@@ -11,9 +11,9 @@ def full_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, context: int) ->
     """One point after another, in NumPy."""
     found = np.zeros_like(v, float)
     for b, n, h in np.ndindex(q.shape[:3]):
-        looked_at = [*range(context), *([n] if n >= context else [])]
-        weights = np.exp(k[b, looked_at, h] @ q[b, n, h] / np.sqrt(q.shape[-1]))
-        found[b, n, h] = weights / weights.sum() @ v[b, looked_at, h]
+        attended = [*range(context), *([n] if n >= context else [])]
+        weights = np.exp(k[b, attended, h] @ q[b, n, h] / np.sqrt(q.shape[-1]))
+        found[b, n, h] = weights / weights.sum() @ v[b, attended, h]
     return found
 
 
@@ -21,20 +21,20 @@ def full_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, context: int) ->
 def test_attention_of_the_last_points_is_that_of_all_points(context: int, size: int, first: int) -> None:
     q, k, v = (np.asarray(jax.random.normal(key, (2, 9, 2, 4))) for key in jax.random.split(jax.random.key(5), 3))
     expected = full_attention(q, k, v, context)[:, first:]
-    np.testing.assert_allclose(encoder.attention(q, k, v, context, size, first), expected, atol=2e-6)
+    np.testing.assert_allclose(encoder.context_attention(q, k, v, context, size, first), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 def test_outputs_at_queries_do_not_depend_on_what_else_is_computed(layers: int) -> None:
-    network = encoder.Encoder(2, 16, layers, 4, 32, 5)
+    network = encoder.TransformerEncoder(2, 16, layers, 4, 32, 5)
     keys = jax.random.split(jax.random.key(0), 3)
-    params = encoder.initial(network, keys[0])
+    params = encoder.init_params(network, keys[0])
     # Away from the start, where every branch is 0.
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(leaf.size), leaf.shape), params)
     x, y = jax.random.normal(keys[1], (3, 9, 2)), jax.random.normal(keys[2], (3, 9))
-    run = jax.jit(network.apply, static_argnames=("size", "first"))
-    whole = run({"params": params}, x, y, 6, size=7, first=0)
+    run = jax.jit(network.apply, static_argnames=("max_context_size", "first_query"))
+    whole = run({"params": params}, x, y, 6, max_context_size=7, first_query=0)
     for first in (2, 6):
-        found = run({"params": params}, x, y, 6, size=7, first=first)
+        found = run({"params": params}, x, y, 6, max_context_size=7, first_query=first)
         assert found.shape == (3, 9 - first, 5)
         np.testing.assert_allclose(found[:, 6 - first :], whole[:, 6:], atol=2e-5)

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.bayes import chains, evidence, network, variational
-from core.bayes.gaussian_process import Hyper, log_evidence, rbf
+from core.bayes import chains, hyperparameters, two_layer_classifier, variational
+from core.bayes.gaussian_process import Hyperparameters, log_marginal_likelihood, rbf
 from core.errors import BadInput
 
-PRIOR = evidence.HyperPrior(evidence.Gamma(3.0, 6.0), evidence.Gamma(2.0, 2.0), None, floor=0.05)
+PRIOR = hyperparameters.HyperparameterPrior(
+    hyperparameters.GammaPrior(3.0, 6.0), hyperparameters.GammaPrior(2.0, 2.0), None, noise_floor=0.05
+)
 
 
 def test_draws_of_one_hyper_parameter_agree_with_quadrature():
@@ -18,8 +20,8 @@ def test_draws_of_one_hyper_parameter_agree_with_quadrature():
     y = jnp.sin(5 * x[:, 0])
 
     def log_density(u):
-        hyper = Hyper(jnp.exp(u), jnp.float32(1), jnp.float32(0.05))
-        return log_evidence(rbf, hyper, x, y) + PRIOR.lengthscale.log_density_of_log(u)
+        hyper = Hyperparameters(jnp.exp(u), jnp.float32(1), jnp.float32(0.05))
+        return log_marginal_likelihood(rbf, hyper, x, y) + PRIOR.lengthscale.log_density_of_log(u)
 
     grid = jnp.linspace(-4, 2, 2001)
     log_p = jax.vmap(log_density)(grid)
@@ -28,11 +30,11 @@ def test_draws_of_one_hyper_parameter_agree_with_quadrature():
     mean = (weights * grid).sum()
     sd = np.sqrt((weights * (grid - mean) ** 2).sum())
     keys = jax.random.split(jax.random.key(0), 4)
-    run = jax.jit(jax.vmap(lambda key: chains.nuts(log_density, jnp.float32(-1), key, 300, 1000)))
+    run = jax.jit(jax.vmap(lambda key: chains.sample_nuts(log_density, jnp.float32(-1), key, 300, 1000)))
     draws = run(keys)
     assert draws.positions.shape == (4, 1000) and not draws.divergent.any()
-    effective = float(chains.effective_draws(draws.positions))
-    assert effective > 500 and float(chains.scale_reduction(draws.positions)) < 1.02
+    effective = float(chains.effective_sample_size(draws.positions))
+    assert effective > 500 and float(chains.potential_scale_reduction(draws.positions)) < 1.02
     error = sd / np.sqrt(effective)
     np.testing.assert_allclose(draws.positions.mean(), mean, atol=5 * error)
     np.testing.assert_allclose(draws.positions.std(), sd, rtol=0.1)
@@ -41,7 +43,9 @@ def test_draws_of_one_hyper_parameter_agree_with_quadrature():
         at = float(grid[np.searchsorted(cumulative, level)])
         np.testing.assert_allclose((draws.positions < at).mean(), level, atol=0.05)
     # A chain that is told half of the prior's rate must not pass the same test.
-    wrong = jax.jit(lambda key: chains.nuts(lambda u: log_density(u) - jnp.exp(u) * 6, jnp.float32(-1), key, 300, 1000))
+    wrong = jax.jit(
+        lambda key: chains.sample_nuts(lambda u: log_density(u) - jnp.exp(u) * 6, jnp.float32(-1), key, 300, 1000)
+    )
     assert abs(float(wrong(keys[0]).positions.mean()) - mean) > 0.2 * sd
 
 
@@ -68,18 +72,18 @@ START = {"a": jnp.zeros(1), "b": jnp.zeros(2)}
 
 def test_draws_agree_with_a_conjugate_model():
     log_joint, mean, precision, _ = conjugate()
-    draws = jax.jit(lambda key: chains.nuts(log_joint, START, key, 300, 2000))(jax.random.key(0))
+    draws = jax.jit(lambda key: chains.sample_nuts(log_joint, START, key, 300, 2000))(jax.random.key(0))
     w = np.concatenate([draws.positions["a"], draws.positions["b"]], axis=1)
     covariance = np.linalg.inv(precision)
     np.testing.assert_allclose(w.mean(0), mean, atol=0.15 * np.sqrt(np.diag(covariance)).max())
     np.testing.assert_allclose(np.cov(w.T), covariance, atol=0.15 * covariance.max())
-    assert (draws.leapfrogs >= 1).all()
+    assert (draws.leapfrog_steps >= 1).all()
 
 
 def test_mean_field_finds_the_best_factorised_normal_and_its_bound():
     log_joint, mean, precision, (x, y) = conjugate()
     run = jax.jit(
-        lambda key: variational.fit_mean_field(log_joint, START, key, (10, 1000, 3000), rate=0.01, particles=8)
+        lambda key: variational.fit_mean_field(log_joint, START, key, (10, 1000, 3000), learning_rate=0.01, particles=8)
     )
     fields = run(jax.random.key(0))
     last = jax.tree.map(lambda leaf: leaf[-1], fields)
@@ -91,11 +95,13 @@ def test_mean_field_finds_the_best_factorised_normal_and_its_bound():
     covariance = x @ x.T + 0.25 * np.eye(20)
     log_evidence_exact = -y @ np.linalg.solve(covariance, y) / 2 - np.linalg.slogdet(2 * np.pi * covariance)[1] / 2
     gap = (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1]) / 2
-    bound = variational.lower_bound(log_joint, last, jax.random.key(1), 4000)
+    bound = variational.evidence_lower_bound(log_joint, last, jax.random.key(1), 4000)
     np.testing.assert_allclose(bound, log_evidence_exact - gap, atol=0.1)
     assert bound < log_evidence_exact
     bounds = [
-        variational.lower_bound(log_joint, jax.tree.map(lambda leaf, i=i: leaf[i], fields), jax.random.key(2), 500)
+        variational.evidence_lower_bound(
+            log_joint, jax.tree.map(lambda leaf, i=i: leaf[i], fields), jax.random.key(2), 500
+        )
         for i in range(3)
     ]
     assert bounds[0] < bounds[1] <= bounds[2] + 0.1
@@ -104,7 +110,7 @@ def test_mean_field_finds_the_best_factorised_normal_and_its_bound():
 def test_the_first_looks_do_not_depend_on_later_ones():
     log_joint, *_ = conjugate()
     run = jax.jit(
-        lambda looks: variational.fit_mean_field(log_joint, START, jax.random.key(0), looks), static_argnums=0
+        lambda steps: variational.fit_mean_field(log_joint, START, jax.random.key(0), steps), static_argnums=0
     )
     short, long = run((2, 5)), run((2, 5, 9))
     np.testing.assert_allclose(short.mean["b"], long.mean["b"][:2], rtol=1e-6)
@@ -114,44 +120,50 @@ def test_the_first_looks_do_not_depend_on_later_ones():
 
 def test_a_mixture_is_the_mean_of_densities():
     log_p = jnp.log(jnp.array([[0.1, 0.5], [0.3, 0.7], [0.2, 0.0]]))
-    np.testing.assert_allclose(jnp.exp(chains.mixture(log_p)), [0.2, 0.4], rtol=1e-6)
-    np.testing.assert_allclose(jnp.exp(chains.running_mixture(log_p, (1, 2))), [[0.1, 0.5], [0.2, 0.6]], rtol=1e-6)
+    np.testing.assert_allclose(jnp.exp(chains.log_mean_exp(log_p)), [0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(jnp.exp(chains.running_log_mean_exp(log_p, (1, 2))), [[0.1, 0.5], [0.2, 0.6]], rtol=1e-6)
     with pytest.raises(BadInput, match="1 draw at least, not 5 and 0"):
-        chains.nuts(lambda u: -(u**2), jnp.float32(0), jax.random.key(0), 5, 0)
+        chains.sample_nuts(lambda u: -(u**2), jnp.float32(0), jax.random.key(0), 5, 0)
 
 
 def test_a_chain_stays_where_the_density_is_finite():
     def log_density(u):
         return jnp.where(u > 0, -u + jnp.log(jnp.maximum(u, 1e-30)), -jnp.inf)
 
-    draws = jax.jit(lambda key: chains.nuts(log_density, jnp.float32(1), key, 200, 500))(jax.random.key(0))
+    draws = jax.jit(lambda key: chains.sample_nuts(log_density, jnp.float32(1), key, 200, 500))(jax.random.key(0))
     assert (draws.positions > 0).all()
     np.testing.assert_allclose(draws.positions.mean(), 2, atol=0.5)  # Gamma(2, 1)
 
 
 def test_the_linear_network_is_what_its_equations_say():
-    shape = network.TwoLayers(3, 5)
-    weights = shape.sample(jax.random.key(0))
+    shape = two_layer_classifier.TwoLayerClassifier(3, 5)
+    weights = shape.sample_weights(jax.random.key(0))
     flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(weights)])
     assert len(flat) == 3 * 5 + 5 + 5 * 2 + 2
-    x, y = network.data_set(shape, jax.random.key(1), 40)
+    x, y = two_layer_classifier.sample_data_set(shape, jax.random.key(1), 40)
     w = {name: np.asarray(value, float) for name, value in weights.items()}
     scores = (np.asarray(x) @ w["weights_1"] + w["biases_1"]) @ w["weights_2"] + w["biases_2"]
     p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     expected = np.log(p[np.arange(40), y]).sum() - (flat**2).sum() / 2 - 32 * np.log(2 * np.pi) / 2
-    np.testing.assert_allclose(network.log_joint(weights, x, y), expected, rtol=1e-5)
+    np.testing.assert_allclose(two_layer_classifier.log_joint(weights, x, y), expected, rtol=1e-5)
     mask = jnp.arange(40) < 10
-    np.testing.assert_allclose(network.log_joint(weights, x, y, mask), network.log_joint(weights, x[:10], y[:10]), 1e-5)
+    np.testing.assert_allclose(
+        two_layer_classifier.log_joint(weights, x, y, mask),
+        two_layer_classifier.log_joint(weights, x[:10], y[:10]),
+        1e-5,
+    )
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), weights)
-    together = network.probabilities(two, x)
+    together = two_layer_classifier.predictive_probabilities(two, x)
     np.testing.assert_allclose(together.sum(1), 1, rtol=1e-5)
-    found = jnp.exp(chains.mixture(network.log_densities(two, x, y)))
+    found = jnp.exp(chains.log_mean_exp(two_layer_classifier.log_likelihoods_per_draw(two, x, y)))
     np.testing.assert_allclose(found, together[jnp.arange(40), y], rtol=1e-5)
 
 
 def test_labels_of_the_network_follow_its_probabilities():
-    shape = network.TwoLayers(2, 3)
-    _, y = jax.vmap(lambda key: network.data_set(shape, key, 50))(jax.random.split(jax.random.key(0), 400))
+    shape = two_layer_classifier.TwoLayerClassifier(2, 3)
+    _, y = jax.vmap(lambda key: two_layer_classifier.sample_data_set(shape, key, 50))(
+        jax.random.split(jax.random.key(0), 400)
+    )
     assert y.dtype == jnp.int32 and set(np.unique(y)) == {0, 1}
     # Exchanging the classes is a symmetry of the prior.
     np.testing.assert_allclose(y.mean(), 0.5, atol=0.05)
@@ -161,17 +173,17 @@ def test_labels_of_the_network_follow_its_probabilities():
 
 
 def test_long_chains_of_the_network_predict_better_than_its_prior_and_than_few_draws():
-    shape = network.TwoLayers(3, 5)
+    shape = two_layer_classifier.TwoLayerClassifier(3, 5)
     keys = jax.random.split(jax.random.key(5), 8)
 
     def one(key):
-        x, y = network.data_set(shape, key, 60)
-        start = shape.sample(jax.random.fold_in(key, 1))
-        draws = chains.nuts(lambda w: network.log_joint(w, x[:40], y[:40]), start, key, 100, 200)
-        prior = jax.vmap(shape.sample)(jax.random.split(key, 200))
-        log_p = network.log_densities(draws.positions, x[40:], y[40:])
-        nll = -chains.running_mixture(log_p, (1, 200)).mean(1)
-        return nll, -chains.mixture(network.log_densities(prior, x[40:], y[40:])).mean()
+        x, y = two_layer_classifier.sample_data_set(shape, key, 60)
+        start = shape.sample_weights(jax.random.fold_in(key, 1))
+        draws = chains.sample_nuts(lambda w: two_layer_classifier.log_joint(w, x[:40], y[:40]), start, key, 100, 200)
+        prior = jax.vmap(shape.sample_weights)(jax.random.split(key, 200))
+        log_p = two_layer_classifier.log_likelihoods_per_draw(draws.positions, x[40:], y[40:])
+        nll = -chains.running_log_mean_exp(log_p, (1, 200)).mean(1)
+        return nll, -chains.log_mean_exp(two_layer_classifier.log_likelihoods_per_draw(prior, x[40:], y[40:])).mean()
 
     nll, prior = jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
     assert nll[:, 1].mean() < nll[:, 0].mean() < prior.mean() + 0.3

@@ -202,7 +202,7 @@ def test_share_summary(summary, share):
     )
 
 
-def test_numbers_of_the_page_meet_numbers_of_the_table():
+def test_numbers_of_the_config_meet_numbers_of_the_table():
     rows = line([1.0, 2.0], "density", [0.1 + 0.2, 0.5])
     assert number_of(rows, select={"density": 0.3}) == 1.0
 

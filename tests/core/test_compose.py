@@ -49,7 +49,7 @@ def test_defaults():
     assert found.tracking["mode"] == "offline"
 
 
-def test_the_scale_wins_over_the_page_and_the_command_line_over_both():
+def test_the_scale_wins_over_the_config_and_the_command_line_over_both():
     assert (settings().steps, settings().every) == (30, 10)
     assert (settings("scale=smoke").steps, settings("scale=smoke").every) == (7, 3)
     assert settings("scale=smoke", "settings.steps=5").steps == 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.lab.loops import has_convolution
-from core.models.convolution import ValidConv, patches
+from core.models.convolution import ValidConv, extract_patches
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 9, 7, 3), 5), ((3, 5, 5, 1), 3), ((1, 5, 6, 2), 5)])
@@ -37,6 +37,6 @@ def test_it_is_a_convolution_without_padding(shape: tuple[int, ...], size: int) 
 
 def test_patches_hold_what_the_kernel_meets() -> None:
     x = jnp.arange(2 * 4 * 4 * 2.0).reshape(2, 4, 4, 2)
-    found = patches(x, 3)
+    found = extract_patches(x, 3)
     assert found.shape == (2, 2, 2, 18)
     np.testing.assert_array_equal(found[1, 0, 1], x[1, 0:3, 1:4].ravel())

@@ -58,7 +58,7 @@ def test_the_nearest_lines_are_those_of_the_study_then_of_the_paper_then_all():
 
 def test_factors_between_forecast_and_what_happened():
     lines = [LINE, another(forecast=2.0), another(forecast=0.0), another(minutes=0.0)]
-    assert cost_ledger.forecast_errors(lines) == [(lines[0], 2.0), (lines[1], 2.0)]
+    assert cost_ledger.forecast_error_factors(lines) == [(lines[0], 2.0), (lines[1], 2.0)]
 
 
 def noted(asked: Job, seconds: float, minutes: float, flops: float | None = None) -> None:
@@ -117,12 +117,12 @@ DEVICE = Accelerator("a device", 10.0, "float32", 4)
 )
 def test_replicates_share_devices(replicates, count, seconds):
     fleet = Fleet(DEVICE, count, 0.5)
-    assert fleet.minutes(replicates, flops=100 * 5e12, steps=10) == pytest.approx(seconds / 60)
-    assert fleet.gib(replicates, 2**29) == -(-replicates // count) / 2
+    assert fleet.study_minutes(replicates, flops=100 * 5e12, steps=10) == pytest.approx(seconds / 60)
+    assert fleet.gib_per_device(replicates, 2**29) == -(-replicates // count) / 2
 
 
 def test_small_steps_take_the_time_of_launching_them():
-    assert Fleet(DEVICE).minutes(8, flops=1.0, steps=10**6) == pytest.approx(10**6 * STEP_SECONDS / 60)
+    assert Fleet(DEVICE).study_minutes(8, flops=1.0, steps=10**6) == pytest.approx(10**6 * STEP_SECONDS / 60)
 
 
 # Choice within a budget
@@ -196,8 +196,8 @@ def test_bad_plans_are_one_line(toy_root, tmp_path, capsys, words, message):
 # The table in the docs
 
 
-def test_the_table_of_costs_is_that_of_the_pages():
-    text = (project_root() / cost_table.FILE).read_text(encoding="utf-8")
+def test_the_table_of_costs_is_that_of_the_configs():
+    text = (project_root() / cost_table.COST_FILE).read_text(encoding="utf-8")
     assert cost_table.is_current(text), "run `encore plan --document`"
 
 

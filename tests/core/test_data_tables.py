@@ -11,13 +11,13 @@ from sklearn import datasets as sklearn_datasets
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
 
-from core.data.catalogue import describe
+from core.data.catalogue import find_data_set
 from core.data.loading import load_data_set
-from core.data.pickles import plain
+from core.data.pickles import load_plain_pickle
 from core.data.sets import tables
 from core.errors import BadInput
 from core.tabular import baselines
-from core.tabular.sampling import sample_problems, standardise, two_classes
+from core.tabular.sampling import sample_problems, standardise, two_most_frequent_classes
 
 KEY = jax.random.key(0)
 
@@ -28,16 +28,18 @@ def test_tables_of_scikit_learn_are_what_its_own_loaders_give():
         x, y = getattr(sklearn_datasets, f"load_{name}")(return_X_y=True)
         np.testing.assert_allclose(found[f"{name}_features"], x, rtol=1e-6)
         np.testing.assert_array_equal(found[f"{name}_labels"], y)
-    assert {name: (array.shape, array.dtype.name) for name, array in found.items()} == describe("sklearn_tables").arrays
+    assert {name: (array.shape, array.dtype.name) for name, array in found.items()} == find_data_set(
+        "sklearn_tables"
+    ).array_shapes
 
 
 def test_the_published_formats_are_read():
     """One small file of each format; the real ones are verified by their checksums."""
-    contents = {file: b"-1 1:2.5 2:1\n+1 2:3 \n" for file, _ in tables.SVMLIGHT.values()}
+    contents = {file: b"-1 1:2.5 2:1\n+1 2:3 \n" for file, _ in tables.SVMLIGHT_FILES.values()}
     contents["biochem.csv"] = b"a,b,class\n1,2,Abnormal\n3,4,Normal\n"
     contents["heart.csv"] = "\ufeffage,target\n63,1\n41,0\n".encode()
     contents["iris.csv"] = b"Id,w,Species\n1,5.5,Iris-virginica\n"
-    found = tables.read_pfn(contents)
+    found = tables.parse_pfn_tables(contents)
     assert found["fourclass_features"].tolist() == [[2.5, 1], [0, 3]] and found["fourclass_labels"].tolist() == [0, 1]
     assert found["a1a_features"].shape == (2, 123)
     assert found["vertebral_features"].tolist() == [[1, 2], [3, 4]] and found["vertebral_labels"].tolist() == [0, 1]
@@ -47,22 +49,22 @@ def test_the_published_formats_are_read():
 
 
 def test_a_pack_becomes_the_declared_file_and_is_read_back(monkeypatch, tmp_path):
-    monkeypatch.setattr(tables, "OPENML", {"one": (3, 2, 1), "two": (2, 1, 0)})
+    monkeypatch.setattr(tables, "OPENML_SIZES", {"one": (3, 2, 1), "two": (2, 1, 0)})
     made = {"one/X": np.array([[1, 2], [np.nan, 4], [5, 6]], "f4"), "one/y": np.array([0, 2, 1], "i2")}
     made |= {"one/cat": np.array([1], "i2"), "two/X": np.ones((2, 1), "f4"), "two/y": np.zeros(2, "i2")}
     np.savez(tmp_path / "openml_cc18_small30.npz", **made, **{"two/cat": np.zeros(0, "i2")})
-    contents = tables.from_pack(tmp_path)
-    found = tables.read_openml(contents)
+    contents = tables.unpack_npz_bundle(tmp_path)
+    found = tables.parse_openml_tables(contents)
     np.testing.assert_array_equal(found["one_features"], made["one/X"])
     assert found["one_labels"].tolist() == [0, 2, 1] and found["one_labels"].dtype == np.int32
     assert found["one_categorical"].tolist() == [1] and found["two_categorical"].shape == (0,)
-    again = hashlib.sha256(tables.from_pack(tmp_path)[tables.OPENML_FILE]).hexdigest()
+    again = hashlib.sha256(tables.unpack_npz_bundle(tmp_path)[tables.OPENML_FILE]).hexdigest()
     assert again == hashlib.sha256(contents[tables.OPENML_FILE]).hexdigest()
 
 
 def test_the_numerical_tables_of_the_suite_are_the_18_of_the_headline():
-    assert len(tables.OPENML) == 30 and len(tables.NUMERICAL) == 18
-    assert {"balance-scale", "wdbc", "steel-plates-fault"} <= set(tables.NUMERICAL)
+    assert len(tables.OPENML_SIZES) == 30 and len(tables.NUMERICAL_TABLES) == 18
+    assert {"balance-scale", "wdbc", "steel-plates-fault"} <= set(tables.NUMERICAL_TABLES)
 
 
 class Tensor:
@@ -123,7 +125,7 @@ def pickled(obj) -> bytes:
 
 
 def test_a_pickle_of_tensors_is_read_without_torch():
-    found = plain(
+    found = load_plain_pickle(
         pickled(["name", Tensor(np.arange(6.0)), [np.int64(3)], {"capped": False}]).replace(
             b"numpy._core", b"numpy.core"
         )
@@ -137,15 +139,15 @@ def test_a_pickle_of_tensors_is_read_without_torch():
 def test_a_pickle_that_names_anything_else_is_refused(name):
     module, _, function = name.rpartition(".")
     with pytest.raises(ValueError, match=f"names {name} is not plain data"):
-        plain(f"c{module}\n{function}\n(S'true'\ntR.".encode())
+        load_plain_pickle(f"c{module}\n{function}\n(S'true'\ntR.".encode())
 
 
 def test_the_two_most_frequent_classes_are_kept():
-    kept, second = two_classes([2, 2, 0, 1, 1, 1, 0, 2])
+    kept, second = two_most_frequent_classes([2, 2, 0, 1, 1, 1, 0, 2])
     assert kept.tolist() == [True, True, False, True, True, True, False, True]
     assert second[kept].tolist() == [True, True, False, False, False, True]
     with pytest.raises(BadInput, match="one class"):
-        two_classes([1, 1])
+        two_most_frequent_classes([1, 1])
 
 
 def table(n: int = 150) -> tuple[np.ndarray, np.ndarray]:
@@ -207,29 +209,29 @@ def test_what_cannot_be_cut_is_refused(change, line):
         sample_problems(key=KEY, **arguments)
 
 
-@pytest.mark.parametrize("method", baselines.METHODS)
+@pytest.mark.parametrize("method", baselines.GRIDS)
 def test_every_method_separates_what_can_be_separated(method):
-    assert len(baselines.METHODS[method](4)) == baselines.CONFIGURATIONS
+    assert len(baselines.GRIDS[method](4)) == baselines.GRID_SIZE
     random = np.random.default_rng(0)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 3)) + 3 * y[:, None]
     tests = random.normal(size=(40, 3)) + 3 * (np.arange(40) % 2)[:, None]
-    p = baselines.tuned_probabilities(method, x, y, tests, folds=2, configurations=2)
+    p = baselines.tune_and_predict(method, x, y, tests, folds=2, configurations=2)
     assert p.shape == (40,) and ((p >= 0) & (p <= 1)).all()
     assert metrics.roc_auc_score(np.arange(40) % 2, p) > 0.9
-    flipped = baselines.tuned_probabilities(method, x, 1 - y, tests, folds=2, configurations=2)
+    flipped = baselines.tune_and_predict(method, x, 1 - y, tests, folds=2, configurations=2)
     assert metrics.roc_auc_score(np.arange(40) % 2, flipped) < 0.1
-    assert (baselines.tuned_probabilities(method, x, np.ones(30, int), tests) == 1).all()
+    assert (baselines.tune_and_predict(method, x, np.ones(30, int), tests) == 1).all()
 
 
 def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
     random = np.random.default_rng(1)
     y = np.arange(30) % 2
     x = random.normal(size=(30, 8)) + 0.4 * y[:, None]
-    fold = baselines.stratified_folds(y, 5)
+    fold = baselines.assign_stratified_folds(y, 5)
     assert all(np.bincount(y[fold == k]).tolist() == [3, 3] for k in range(5))
-    tried = baselines.logistic_regression(8)
-    losses = baselines.cross_validated_losses(tried, x, y, 5)
+    tried = baselines.logistic_regression_grid(8)
+    losses = baselines.cross_validation_losses(tried, x, y, 5)
     # Independent: scikit-learn's folds of classes dealt out in turn, and its own score.
     expected = []
     for model in tried:
@@ -237,18 +239,18 @@ def test_the_choice_is_by_held_out_log_loss_and_the_same_folds():
         for k in range(5):
             oracle = LogisticRegression(C=model.C, max_iter=5000, tol=1e-8).fit(x[fold != k], y[fold != k])
             p[fold == k] = oracle.predict_proba(x[fold == k])[:, 1]
-        p = np.clip(p, baselines.LEAST, 1 - baselines.LEAST)
+        p = np.clip(p, baselines.MIN_PROBABILITY, 1 - baselines.MIN_PROBABILITY)
         expected.append(-np.mean(np.log(np.where(y == 1, p, 1 - p))))
     np.testing.assert_allclose(losses, expected, rtol=1e-3)
-    chosen = baselines.tuned_probabilities("logistic_regression", x, y, x)
+    chosen = baselines.tune_and_predict("logistic_regression", x, y, x)
     best = tried[int(np.argmin(expected))]
     np.testing.assert_allclose(chosen, best.fit(x, y).predict_proba(x)[:, 1], rtol=1e-6)
 
 
 def test_unknown_methods_and_bad_rows_are_refused():
     with pytest.raises(BadInput, match="did you mean 'boosted_trees'"):
-        baselines.tuned_probabilities("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tune_and_predict("boosted_tree", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="finite"):
-        baselines.tuned_probabilities("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
+        baselines.tune_and_predict("boosted_trees", np.full((2, 1), np.nan), np.array([0, 1]), np.ones((1, 1)))
     with pytest.raises(BadInput, match="rows of one width"):
-        baselines.tuned_probabilities("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))
+        baselines.tune_and_predict("boosted_trees", np.ones((2, 1)), np.array([0, 1]), np.ones((1, 2)))

@@ -25,7 +25,7 @@ def example() -> pd.DataFrame:
 
 def test_interval_is_the_t_interval_over_replicates() -> None:
     frame = example().query("arm == 'dense'")
-    table = drawing.mean_intervals(frame, "density", "value")
+    table = drawing.mean_confidence_intervals(frame, "density", "value")
     values = frame.query("density == 21.1")["value"]
     expected = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
     np.testing.assert_allclose(table.loc[21.1, ["low", "high"]], expected, rtol=1e-12)
@@ -35,29 +35,29 @@ def test_interval_is_the_t_interval_over_replicates() -> None:
 
 def test_draws_of_one_replicate_count_once() -> None:
     frame = pd.DataFrame({"density": 1.0, "replicate": [0, 0, 0, 1], "value": [1.0, 2.0, 3.0, 6.0]})
-    row = drawing.mean_intervals(frame, "density", "value").loc[1.0]
+    row = drawing.mean_confidence_intervals(frame, "density", "value").loc[1.0]
     assert row["mean"] == pytest.approx(4.0)
     assert row["n"] == 2
 
 
 def test_single_replicate_has_a_line_and_no_width() -> None:
     frame = pd.DataFrame({"density": [1.0, 2.0], "replicate": 0, "value": [1.0, 2.0]})
-    table = drawing.mean_intervals(frame, "density", "value")
+    table = drawing.mean_confidence_intervals(frame, "density", "value")
     np.testing.assert_array_equal(table["low"], table["high"])
 
 
 def test_infinite_values_are_refused() -> None:
     frame = pd.DataFrame({"density": [1.0, 1.0], "replicate": [0, 1], "value": [1.0, np.inf]})
     with pytest.raises(ValueError, match="not finite"):
-        drawing.mean_intervals(frame, "density", "value")
+        drawing.mean_confidence_intervals(frame, "density", "value")
 
 
 def drawn() -> plt.Figure:
-    figure, panels = drawing.small_multiples(["accuracy", "again"], columns=2)
+    figure, panels = drawing.panel_grid(["accuracy", "again"], columns=2)
     for axes in panels.values():
-        drawing.interval_band(axes, example(), "density", "value", "arm", order=["ticket", "dense"])
+        drawing.plot_mean_with_band(axes, example(), "density", "value", "arm", order=["ticket", "dense"])
         drawing.label_axes(axes, "weights remaining", "test accuracy", "%", "%")
-    drawing.shared_legend(figure)
+    drawing.add_shared_legend(figure)
     return figure
 
 
@@ -94,7 +94,7 @@ def test_description_is_kept_in_the_file(tmp_path: Path) -> None:
 
 
 def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
-    figure, panels = drawing.small_multiples(["a", "b", "c", "d"], columns=3)
+    figure, panels = drawing.panel_grid(["a", "b", "c", "d"], columns=3)
     assert list(panels) == ["a", "b", "c", "d"]
     assert len(figure.axes) == 4
     plt.close(figure)

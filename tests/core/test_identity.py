@@ -16,7 +16,7 @@ from core.paths import experiment_path
 from core.runs import identity, syntax
 
 ROOTS = ("Settings", "trial")
-SHEET = '''
+EXPERIMENT = '''
 """A paper."""
 
 import numpy as np
@@ -78,7 +78,7 @@ def tree(tmp_path):
         "core/figures/drawing.py": "def style(x):\n    return x\n",
         "core/judging/judge.py": "from core.judging.stats import mean\n",
         "core/judging/stats.py": "def mean(x):\n    return x\n",
-        "experiments/demo.py": SHEET,
+        "experiments/demo.py": EXPERIMENT,
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -167,7 +167,7 @@ def test_verdicts_and_figures_have_identities_of_their_own(tree):
     assert identity.verdict_identity(claims, tree) != verdicts
 
 
-def test_a_sheet_without_figures_depends_on_the_style_alone(tree):
+def test_an_experiment_without_figures_depends_on_the_style_alone(tree):
     experiment = tree / "experiments" / "plain.py"
     experiment.write_text("def trial():\n    return 1\n")
     before = identity.figures_identity(experiment)
@@ -175,7 +175,7 @@ def test_a_sheet_without_figures_depends_on_the_style_alone(tree):
     assert identity.figures_identity(experiment) == before
 
 
-def test_a_sheet_may_be_a_folder_whose_modules_import_each_other(tree):
+def test_an_experiment_may_be_a_folder_whose_modules_import_each_other(tree):
     folder = tree / "experiments" / "large"
     folder.mkdir()
     experiment = "from .model import net\nfrom . import drawing\n\ndef trial():\n    return net()\n\n"
@@ -228,7 +228,7 @@ def test_modules_that_work_for_a_trial_unseen_can_be_named(tree):
     assert identity.code_fingerprint(experiment, ROOTS, also) != before
 
 
-def test_distributions_come_from_the_sheet_and_not_from_the_machinery(tree):
+def test_distributions_come_from_the_experiment_and_not_from_the_machinery(tree):
     edit(tree, "core/lab/lab.py", "from core.lab.keys", "import pandas\nfrom core.lab.keys")
     edit(tree, "core/models/mlp.py", "Mlp = 1", "import sklearn.svm\nimport hydra\nimport math\nMlp = 1")
     edit(tree, "experiments/demo.py", "from core.figures", "import matplotlib\n    from core.figures")

@@ -5,9 +5,9 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from core.errors import BadInput
-from core.kernels.dynamics import Flow, check_learning_rate, largest_learning_rate
-from core.kernels.infinite import Kernels
-from core.kernels.solvers import gaussian_process
+from core.kernels.dynamics import GradientFlow, check_learning_rate, max_stable_learning_rate
+from core.kernels.infinite import KernelPair
+from core.kernels.solvers import gaussian_process_posterior
 
 RNG = np.random.default_rng(0)
 POINTS = np.sort(RNG.uniform(-2, 2, 9))
@@ -19,7 +19,7 @@ def squared_exponential(width):
 
 NTK, NNGP = squared_exponential(0.5), 0.7 * squared_exponential(0.9)
 N = 6  # of the nine points, the first six are training points
-FLOW = Flow.of(NTK[:N, :N])
+FLOW = GradientFlow.from_kernel(NTK[:N, :N])
 Y, START = RNG.normal(size=(N, 2)), RNG.normal(size=(9, 2))
 
 
@@ -29,27 +29,29 @@ def test_the_flow_solves_its_differential_equation(time) -> None:
         return (-NTK[:, :N] @ (flat.reshape(9, 2)[:N] - Y) / N).ravel()
 
     end = solve_ivp(slope, (0, time), START.ravel(), "DOP853", rtol=1e-11, atol=1e-12).y[:, -1].reshape(9, 2)
-    np.testing.assert_allclose(FLOW.train(time, Y, START[:N]), end[:N], atol=1e-8)
-    np.testing.assert_allclose(FLOW.test(time, Y, START[:N], NTK[N:, :N], START[N:]), end[N:], atol=1e-8)
+    np.testing.assert_allclose(FLOW.predict_train(time, Y, START[:N]), end[:N], atol=1e-8)
+    np.testing.assert_allclose(FLOW.predict_test(time, Y, START[:N], NTK[N:, :N], START[N:]), end[N:], atol=1e-8)
 
 
 def test_one_output_may_have_no_axis() -> None:
-    both = FLOW.test(3.0, Y, START[:N], NTK[N:, :N], START[N:])[:, 0]
-    np.testing.assert_allclose(FLOW.test(3.0, Y[:, 0], START[:N, 0], NTK[N:, :N], START[N:, 0]), both)
+    both = FLOW.predict_test(3.0, Y, START[:N], NTK[N:, :N], START[N:])[:, 0]
+    np.testing.assert_allclose(FLOW.predict_test(3.0, Y[:, 0], START[:N, 0], NTK[N:, :N], START[N:, 0]), both)
 
 
 def test_the_ends_of_time() -> None:
-    np.testing.assert_array_equal(FLOW.test(0.0, Y, START[:N], NTK[N:, :N], START[N:]), START[N:])
-    np.testing.assert_allclose(FLOW.train(np.inf, Y, START[:N]), Y)
-    at_the_points = FLOW.test(np.inf, Y, START[:N], NTK[:N, :N], START[:N])
+    np.testing.assert_array_equal(FLOW.predict_test(0.0, Y, START[:N], NTK[N:, :N], START[N:]), START[N:])
+    np.testing.assert_allclose(FLOW.predict_train(np.inf, Y, START[:N]), Y)
+    at_the_points = FLOW.predict_test(np.inf, Y, START[:N], NTK[:N, :N], START[:N])
     np.testing.assert_allclose(at_the_points, Y, atol=1e-9)  # it interpolates
-    late = FLOW.test(1e9, Y, START[:N], NTK[N:, :N], START[N:])
-    np.testing.assert_allclose(late, FLOW.test(np.inf, Y, START[:N], NTK[N:, :N], START[N:]), atol=1e-9)
+    late = FLOW.predict_test(1e9, Y, START[:N], NTK[N:, :N], START[N:])
+    np.testing.assert_allclose(late, FLOW.predict_test(np.inf, Y, START[:N], NTK[N:, :N], START[N:]), atol=1e-9)
 
 
 def test_short_times_are_not_rounded_away() -> None:
     time = 1e-12
-    moved = FLOW.law(time, Y, NNGP[:N, :N], Kernels(NNGP[N:, :N], NTK[N:, :N]), NNGP[N:, N:]).mean
+    moved = FLOW.predictive_distribution(
+        time, Y, NNGP[:N, :N], KernelPair(NNGP[N:, :N], NTK[N:, :N]), NNGP[N:, N:]
+    ).mean
     np.testing.assert_allclose(moved, time / N * NTK[N:, :N] @ Y, rtol=1e-10)
 
 
@@ -58,40 +60,42 @@ def test_the_law_is_that_of_trained_random_functions(time) -> None:
     draws = 100_000
     start = np.linalg.cholesky(NNGP + 1e-10 * np.eye(9)) @ RNG.normal(size=(9, draws))
     y = np.broadcast_to(Y[:, :1], (N, draws))
-    ends = FLOW.test(time, y, start[:N], NTK[N:, :N], start[N:])
-    law = FLOW.law(time, Y[:, 0], NNGP[:N, :N], Kernels(NNGP[N:, :N], NTK[N:, :N]), NNGP[N:, N:])
+    ends = FLOW.predict_test(time, y, start[:N], NTK[N:, :N], start[N:])
+    law = FLOW.predictive_distribution(time, Y[:, 0], NNGP[:N, :N], KernelPair(NNGP[N:, :N], NTK[N:, :N]), NNGP[N:, N:])
     scale = np.sqrt(law.covariance.diagonal())
     assert (abs(ends.mean(1) - law.mean) < 4.5 * scale / np.sqrt(draws)).all()
     np.testing.assert_allclose(np.cov(ends), law.covariance, atol=0.02 * scale.max() ** 2)
 
 
 def test_training_the_last_layer_alone_gives_the_posterior() -> None:
-    law = FLOW.law(np.inf, Y, NTK[:N, :N], Kernels(NTK[N:, :N], NTK[N:, :N]), NTK[N:, N:])
-    posterior = gaussian_process(NTK[:N, :N], NTK[N:, :N], NTK[N:, N:], Y)
+    law = FLOW.predictive_distribution(np.inf, Y, NTK[:N, :N], KernelPair(NTK[N:, :N], NTK[N:, :N]), NTK[N:, N:])
+    posterior = gaussian_process_posterior(NTK[:N, :N], NTK[N:, :N], NTK[N:, N:], Y)
     np.testing.assert_allclose(law.mean, posterior.mean, rtol=1e-8)
     np.testing.assert_allclose(law.covariance, posterior.covariance, atol=1e-9)
 
 
 def test_eigenvectors_decay_at_their_rates() -> None:
-    for rate, vector in zip(FLOW.rates, FLOW.parts.vectors.T, strict=True):
-        np.testing.assert_allclose(FLOW.train(7.0, 0 * vector, vector), np.exp(-7 * rate) * vector, atol=1e-12)
+    for rate, vector in zip(FLOW.decay_rates, FLOW.spectrum.vectors.T, strict=True):
+        np.testing.assert_allclose(FLOW.predict_train(7.0, 0 * vector, vector), np.exp(-7 * rate) * vector, atol=1e-12)
 
 
 def test_duplicates_end_an_infinite_flow_only() -> None:
     twice = np.ix_([0, 1, 2, 1], [0, 1, 2, 1])
     for precision in (np.float32, np.float64):
-        flow = Flow.of(NTK[twice].astype(precision))
+        flow = GradientFlow.from_kernel(NTK[twice].astype(precision))
         arguments = (np.ones(4), np.zeros(4), NTK[N:, [0, 1, 2, 1]], np.zeros(3))
         with pytest.raises(BadInput, match="singular: points 1 and 3 coincide"):
-            flow.test(np.inf, *arguments)
-        finite = flow.test(1e6, *arguments)
+            flow.predict_test(np.inf, *arguments)
+        finite = flow.predict_test(1e6, *arguments)
         assert np.isfinite(finite).all()
-    single = Flow.of(NTK[:3, :3]).test(np.inf, np.ones(3), np.zeros(3), NTK[N:, :3], np.zeros(3))
+    single = GradientFlow.from_kernel(NTK[:3, :3]).predict_test(
+        np.inf, np.ones(3), np.zeros(3), NTK[N:, :3], np.zeros(3)
+    )
     np.testing.assert_allclose(finite, single, atol=1e-6)  # consistent targets lead to the same function
 
 
 def test_the_bound_of_the_learning_rate_is_sharp() -> None:
-    bound = largest_learning_rate(NTK[:N, :N])
+    bound = max_stable_learning_rate(NTK[:N, :N])
 
     def after_steps(learning_rate):
         error = np.ones(N)
@@ -109,13 +113,16 @@ def test_the_bound_of_the_learning_rate_is_sharp() -> None:
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: FLOW.train(-1.0, Y, Y), "time must be 0 or more, not -1.0"),
-        (lambda: FLOW.train(np.nan, Y, Y), "time must be 0 or more, not nan"),
-        (lambda: FLOW.train(1.0, Y[:3], Y), r"targets must be \(6,\) or \(6, outputs\), .* not \(3, 2\)"),
-        (lambda: FLOW.test(1.0, Y, Y, NTK[:N, N:], Y), r"must be \(m, 6\), not \(6, 3\)"),
-        (lambda: Flow.of(NTK[:N]), r"must be \(n, n\), not \(6, 9\)"),
-        (lambda: Flow.of(np.diag([1.0, -1e-3])), "indefinite: its eigenvalues go from -0.001 to 1"),
-        (lambda: Flow.of(np.array([[1.0, np.nan], [np.nan, 1.0]])), r"not finite: entry \(0, 1\) is nan"),
+        (lambda: FLOW.predict_train(-1.0, Y, Y), "time must be 0 or more, not -1.0"),
+        (lambda: FLOW.predict_train(np.nan, Y, Y), "time must be 0 or more, not nan"),
+        (lambda: FLOW.predict_train(1.0, Y[:3], Y), r"targets must be \(6,\) or \(6, outputs\), .* not \(3, 2\)"),
+        (lambda: FLOW.predict_test(1.0, Y, Y, NTK[:N, N:], Y), r"must be \(m, 6\), not \(6, 3\)"),
+        (lambda: GradientFlow.from_kernel(NTK[:N]), r"must be \(n, n\), not \(6, 9\)"),
+        (lambda: GradientFlow.from_kernel(np.diag([1.0, -1e-3])), "indefinite: its eigenvalues go from -0.001 to 1"),
+        (
+            lambda: GradientFlow.from_kernel(np.array([[1.0, np.nan], [np.nan, 1.0]])),
+            r"not finite: entry \(0, 1\) is nan",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, line) -> None:

@@ -8,9 +8,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from core.errors import BadInput
-from core.kernels.empirical import empirical_ntk, estimate
-from core.kernels.linear import linearise
-from core.models.images import PlainNetwork
+from core.kernels.empirical import empirical_ntk, estimate_cost
+from core.kernels.linearisation import linearise
+from core.models.images import ConvNet
 from core.models.ntk import NTKNetwork, StandardNetwork
 
 WAYS = ("jacobian", "products", "layers")
@@ -99,10 +99,10 @@ def test_blocks_give_the_whole(way) -> None:
     apply, params = prepared(NTKNetwork((5, 6), 2))
     for second in (None, X[:5]):
         whole = empirical_ntk(apply, params, X, second, method=way)
-        bound = estimate(apply, params, X, second).costs[way].gib
-        while (cost := estimate(apply, params, X, second, memory_gib=bound).costs[way]).block > 2:
+        bound = estimate_cost(apply, params, X, second).costs[way].gib
+        while (cost := estimate_cost(apply, params, X, second, memory_gib=bound).costs[way]).block > 2:
             bound *= 0.9
-        assert not cost.refused and cost.block == 2
+        assert not cost.infeasible_reason and cost.block == 2
         found = empirical_ntk(apply, params, X, second, method=way, memory_gib=bound)
         np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
 
@@ -112,7 +112,7 @@ def test_blocks_give_the_whole(way) -> None:
 def test_tiles_of_a_symmetric_kernel_give_the_whole(way, outputs) -> None:
     x = jax.random.normal(jax.random.key(2), (400, 3))
     apply, params = prepared(NTKNetwork((4,), 3), x)
-    assert estimate(apply, params, x, outputs=outputs).costs[way].tiles > 1
+    assert estimate_cost(apply, params, x, outputs=outputs).costs[way].tiles > 1
     found = empirical_ntk(apply, params, x, method=way, outputs=outputs)
     np.testing.assert_allclose(
         found, empirical_ntk(apply, params, x, x, method=way, outputs=outputs), rtol=1e-4, atol=1e-5
@@ -121,10 +121,12 @@ def test_tiles_of_a_symmetric_kernel_give_the_whole(way, outputs) -> None:
 
 def test_convolutions_go_another_way() -> None:
     images = jax.random.normal(jax.random.key(1), (3, 6, 6, 1))
-    apply, params = prepared(PlainNetwork((2, 2), (4,), 3), images)
-    found = estimate(apply, params, images)
-    assert found.choice in ("jacobian", "products")
-    assert found.costs["layers"].refused == "'params/conv_0/bias' acts outside dense layers on (batch, features)"
+    apply, params = prepared(ConvNet((2, 2), (4,), 3), images)
+    found = estimate_cost(apply, params, images)
+    assert found.cheapest in ("jacobian", "products")
+    assert (
+        found.costs["layers"].infeasible_reason == "'params/conv_0/bias' acts outside dense layers on (batch, features)"
+    )
     jacobian, products, chosen = (empirical_ntk(apply, params, images, method=m) for m in (*WAYS[:2], "auto"))
     np.testing.assert_allclose(products, jacobian, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(chosen, jacobian, rtol=1e-4, atol=1e-4)
@@ -144,7 +146,7 @@ def test_convolutions_go_another_way() -> None:
 )
 def test_parameters_outside_dense_layers_are_noticed(network, name) -> None:
     apply, params = prepared(network)
-    assert estimate(apply, params, X).costs["layers"].refused.startswith(f"'{name}' acts outside")
+    assert estimate_cost(apply, params, X).costs["layers"].infeasible_reason.startswith(f"'{name}' acts outside")
     np.testing.assert_allclose(
         empirical_ntk(apply, params, X), empirical_ntk(apply, params, X, method="jacobian"), rtol=1e-4, atol=1e-5
     )
@@ -164,9 +166,12 @@ def test_wide_networks_are_contracted_layer_by_layer() -> None:
     network = NTKNetwork((10_000,) * 3)
     x = jax.ShapeDtypeStruct((64, 784), jnp.float32)
     params = jax.eval_shape(network.init, jax.random.key(0), x)
-    found = estimate(network.apply, params, x, memory_gib=2.0)
-    assert found.choice == "layers" and found.costs["layers"].gib < 1.5
-    assert "needs" in found.costs["jacobian"].refused and "memory_gib=2" in found.costs["jacobian"].refused
+    found = estimate_cost(network.apply, params, x, memory_gib=2.0)
+    assert found.cheapest == "layers" and found.costs["layers"].gib < 1.5
+    assert (
+        "needs" in found.costs["jacobian"].infeasible_reason
+        and "memory_gib=2" in found.costs["jacobian"].infeasible_reason
+    )
     assert 0.5 < found.costs["layers"].flops / (64 * 2 * 2 * 2.08e8) < 2  # once forward, once back
     lines = str(found).splitlines()
     assert lines[2].startswith("layers") and lines[2].endswith("(chosen)") and "in blocks of one point" in lines[0]
@@ -176,9 +181,9 @@ def test_the_cheapest_way_depends_on_shapes() -> None:
     images = jax.ShapeDtypeStruct((50, 8, 8, 1), jnp.float32)
     choices = []
     for classes in (1, 100):
-        network = PlainNetwork((4, 4), (8,), classes)
+        network = ConvNet((4, 4), (8,), classes)
         params = jax.eval_shape(network.init, jax.random.key(0), images)
-        choices.append(estimate(network.apply, params, images).choice)
+        choices.append(estimate_cost(network.apply, params, images).cheapest)
     assert choices == ["jacobian", "products"]
 
 

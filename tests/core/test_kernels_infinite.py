@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import BadInput
 from core.kernels import infinite
-from core.kernels.duals import erf, linear, quadrature, relu, square
-from core.kernels.infinite import fully_connected
+from core.kernels.duals import erf, linear, quadrature_dual, relu, square
+from core.kernels.infinite import fully_connected_kernels
 from core.models.ntk import NTKNetwork, StandardNetwork
 
 X = np.random.default_rng(0).normal(size=(4, 5))
@@ -41,11 +41,11 @@ def test_kernels_are_the_limit_of_wide_networks(depth) -> None:
     draws = np.array([drawn(rng, X, 600, depth, weight_std) for _ in range(30)])
     mean, error = draws.mean(0), draws.std(0, ddof=1) / np.sqrt(len(draws))
     arguments = {"activation": relu, "weight_variance": weight_std**2, "bias_variance": BIAS**2}
-    found = np.array(fully_connected(jnp.asarray(X, jnp.float32), depth=depth, **arguments))
+    found = np.array(fully_connected_kernels(jnp.asarray(X, jnp.float32), depth=depth, **arguments))
     assert (abs(mean - found) / (error + 1e-3 * abs(found))).max() < 4
     assert abs(mean - found).max() < 0.03 * found.max()
     for wrong in (depth - 1, depth + 1):  # the test sees a depth that is off by one
-        other = np.array(fully_connected(jnp.asarray(X, jnp.float32), depth=wrong, **arguments))
+        other = np.array(fully_connected_kernels(jnp.asarray(X, jnp.float32), depth=wrong, **arguments))
         assert (abs(mean - other) / (error + 1e-3 * abs(found))).max() > 10
 
 
@@ -60,14 +60,14 @@ def test_other_activations_are_the_limit_too(activation) -> None:
         return jnp.array([[sum(map(jnp.vdot, *map(jax.tree.leaves, (a, b)))) for a in gradients] for b in gradients])
 
     draws = np.asarray(jax.lax.map(lambda key: tangent(key[None])[0], keys))
-    dual = quadrature(jnp.tanh) if activation is jnp.tanh else erf
-    expected = fully_connected(x, depth=3, activation=dual, bias_variance=BIAS**2).ntk
+    dual = quadrature_dual(jnp.tanh) if activation is jnp.tanh else erf
+    expected = fully_connected_kernels(x, depth=3, activation=dual, bias_variance=BIAS**2).ntk
     error = draws.std(0, ddof=1) / np.sqrt(len(draws))
     assert (abs(draws.mean(0) - expected) / (error + 2e-3 * abs(expected))).max() < 4
 
 
 def test_one_affine_map_is_linear() -> None:
-    for kernel in fully_connected(X, depth=1, activation=relu, weight_variance=2.0, bias_variance=0.5):
+    for kernel in fully_connected_kernels(X, depth=1, activation=relu, weight_variance=2.0, bias_variance=0.5):
         np.testing.assert_allclose(kernel, 2 * X @ X.T / 5 + 0.5, rtol=1e-5, atol=1e-6)
 
 
@@ -75,7 +75,7 @@ def test_two_affine_maps_by_hand() -> None:
     angles = np.array([0.0, np.pi / 3, np.pi / 2, np.pi])
     x = np.sqrt(2) * np.stack([np.cos(angles), np.sin(angles)], 1)  # norm √n_0, so that S_1 = cos t
     with jax.enable_x64(True):
-        nngp, ntk = fully_connected(jnp.asarray(x), depth=2, activation=relu)
+        nngp, ntk = fully_connected_kernels(jnp.asarray(x), depth=2, activation=relu)
     values = (np.sin(angles) + (np.pi - angles) * np.cos(angles)) / (2 * np.pi)
     np.testing.assert_allclose(nngp[0], values, atol=1e-12)
     np.testing.assert_allclose(ntk[0], values + np.cos(angles) * (np.pi - angles) / (2 * np.pi), atol=1e-12)
@@ -84,23 +84,23 @@ def test_two_affine_maps_by_hand() -> None:
 def test_a_polynomial_activation_by_hand() -> None:
     gram = X @ X.T / 5
     with jax.enable_x64(True):
-        nngp, ntk = fully_connected(jnp.asarray(X), depth=2, activation=square)
+        nngp, ntk = fully_connected_kernels(jnp.asarray(X), depth=2, activation=square)
     q = np.diag(gram)
     np.testing.assert_allclose(nngp, np.outer(q, q) + 2 * gram**2, rtol=1e-12)
     np.testing.assert_allclose(ntk, np.outer(q, q) + 6 * gram**2, rtol=1e-12)
 
 
 def test_linear_networks_of_any_depth() -> None:
-    nngp, ntk = fully_connected(X, depth=5, activation=linear)
+    nngp, ntk = fully_connected_kernels(X, depth=5, activation=linear)
     np.testing.assert_allclose(ntk, 5 * np.asarray(nngp), rtol=1e-5)
 
 
-@pytest.mark.parametrize("activation", [relu, erf, quadrature(jnp.tanh)], ids=lambda dual: dual.name)
+@pytest.mark.parametrize("activation", [relu, erf, quadrature_dual(jnp.tanh)], ids=lambda dual: dual.name)
 def test_a_kernel_with_itself_is_the_kernel_between_copies(activation) -> None:
     with jax.enable_x64(True):
         x = jnp.asarray(X)
-        alone = fully_connected(x, depth=4, activation=activation, bias_variance=0.01)
-        pair = fully_connected(x, x[1:], depth=4, activation=activation, bias_variance=0.01)
+        alone = fully_connected_kernels(x, depth=4, activation=activation, bias_variance=0.01)
+        pair = fully_connected_kernels(x, x[1:], depth=4, activation=activation, bias_variance=0.01)
         for a, b in zip(alone, pair, strict=True):
             assert b.shape == (4, 3) and np.allclose(a, a.T, rtol=1e-12)
             np.testing.assert_allclose(b, a[:, 1:], rtol=1e-6)  # √ε is the angle between equal inputs
@@ -111,13 +111,13 @@ def test_tiles_give_the_whole(n1, n2, monkeypatch) -> None:
     x = jax.random.normal(jax.random.key(0), (9, 3))
     arguments = {"depth": 3, "activation": relu, "bias_variance": 0.01}
     points = (x[:n1], None if n2 is None else x[9 - n2 :])
-    whole = fully_connected(*points, **arguments)
+    whole = fully_connected_kernels(*points, **arguments)
     monkeypatch.setattr(infinite, "TILE", 4)
     jax.clear_caches()  # of functions compiled with the other size
-    for tiled, expected in zip(fully_connected(*points, **arguments), whole, strict=True):
+    for tiled, expected in zip(fully_connected_kernels(*points, **arguments), whole, strict=True):
         np.testing.assert_allclose(tiled, expected, rtol=1e-6)
     if n2 is None:
-        slope = jax.grad(lambda bias: fully_connected(*points, **arguments | {"bias_variance": bias}).ntk.sum())
+        slope = jax.grad(lambda bias: fully_connected_kernels(*points, **arguments | {"bias_variance": bias}).ntk.sum())
         tiled = slope(0.01)
         monkeypatch.undo()
         jax.clear_caches()
@@ -126,9 +126,9 @@ def test_tiles_give_the_whole(n1, n2, monkeypatch) -> None:
 
 def test_the_diagonal_does_not_feel_rounding() -> None:
     x = np.random.default_rng(3).normal(size=(50, 784)).astype(np.float32)
-    single = fully_connected(x, depth=4, activation=relu, bias_variance=0.01).ntk
+    single = fully_connected_kernels(x, depth=4, activation=relu, bias_variance=0.01).ntk
     with jax.enable_x64(True):
-        double = fully_connected(jnp.asarray(x, jnp.float64), depth=4, activation=relu, bias_variance=0.01).ntk
+        double = fully_connected_kernels(jnp.asarray(x, jnp.float64), depth=4, activation=relu, bias_variance=0.01).ntk
     assert single.dtype == jnp.float32 and double.dtype == jnp.float64
     np.testing.assert_allclose(single, double, rtol=2e-6)
 
@@ -136,17 +136,17 @@ def test_the_diagonal_does_not_feel_rounding() -> None:
 def test_equal_opposite_and_zero_inputs() -> None:
     x = jnp.array([[1.0, 2.0], [1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]])
     for bias_variance in (0.0, 0.1):
-        for kernel in fully_connected(x, depth=4, activation=relu, bias_variance=bias_variance):
+        for kernel in fully_connected_kernels(x, depth=4, activation=relu, bias_variance=bias_variance):
             assert jnp.isfinite(kernel).all()
             np.testing.assert_allclose(kernel[0], kernel[1], rtol=1e-3)
-    assert (fully_connected(x, depth=4, activation=relu).ntk[3] == 0).all()
+    assert (fully_connected_kernels(x, depth=4, activation=relu).ntk[3] == 0).all()
 
 
 def test_kernels_can_be_differentiated_by_their_variances() -> None:
     with jax.enable_x64(True):
 
         def total(weight, bias):
-            found = fully_connected(X, depth=3, activation=relu, weight_variance=weight, bias_variance=bias)
+            found = fully_connected_kernels(X, depth=3, activation=relu, weight_variance=weight, bias_variance=bias)
             return found.nngp.sum() + found.ntk.sum()
 
         for argument in (0, 1):
@@ -182,4 +182,4 @@ def test_the_twin_draws_the_same_functions_with_other_gradients() -> None:
 )
 def test_bad_input_is_refused(x1, x2, change, line) -> None:
     with pytest.raises(BadInput, match=line):
-        fully_connected(x1, x2, **{"depth": 2, "activation": relu} | change)
+        fully_connected_kernels(x1, x2, **{"depth": 2, "activation": relu} | change)

@@ -35,7 +35,7 @@ def step(rate, state, key, i, own, everyones):
     return {"x": x, "best": state["best"], "n": state["n"] + 1}
 
 
-def look(state, i, own, everyones):
+def evaluate(state, i, own, everyones):
     """Carries the best distance so far along; the distance is exact in float32 for any form of the loop."""
     distance = jnp.sum((state["x"] - own) ** 2)
     return {**state, "best": jnp.minimum(state["best"], distance + i)}, {"distance": distance, "done": i}
@@ -53,7 +53,7 @@ def run(one: Lab, **changes: Any):
         "evaluate_every": EVERY,
         "each": (own,),
         "shared": (jnp.float32(0.5),),
-        "evaluate": look,
+        "evaluate": evaluate,
         "finish": finish,
         **changes,
     }
@@ -70,7 +70,7 @@ def by_hand(number: int) -> tuple[dict, list[float]]:
     for i in range(STEPS):
         state = step(0.3, state, jax.random.fold_in(key, i), i, float(number), 0.5)
         if i + 1 in MARKS:
-            state, seen = look(state, i + 1, float(number), 0.5)
+            state, seen = evaluate(state, i + 1, float(number), 0.5)
             distances.append(float(seen["distance"]))
     return state, distances
 
@@ -93,7 +93,7 @@ def test_a_loop_equals_plain_python(tmp_path, how):
     ("steps", "every", "marks"),
     [(10, 4, [4, 8, 10]), (10, 5, [5, 10]), (10, 10, [10]), (3, 7, [3]), (1, 1, [1]), (3, 1, [1, 2, 3])],
 )
-def test_looks_fall_on_every_so_many_steps_and_the_end(steps, every, marks):
+def test_evaluations_fall_on_every_so_many_steps_and_the_end(steps, every, marks):
     assert evaluation_steps(steps, every).tolist() == marks
 
 
@@ -103,7 +103,7 @@ def test_loops_without_steps_are_refused(steps, every):
         evaluation_steps(steps, every)
 
 
-def test_a_loop_without_looks_returns_its_state(tmp_path):
+def test_a_loop_without_evaluations_returns_its_state(tmp_path):
     found = run(lab(tmp_path), evaluate=None, finish=None, evaluate_every=None)
     assert found.curves == {} and found.steps.tolist() == [STEPS]
     assert set(found.result) == {"x", "best", "n"}
@@ -245,15 +245,15 @@ def test_checkpoints_are_kept_from_time_to_time_and_removed_in_the_end(tmp_path)
 
 
 @pytest.mark.parametrize("how", ["loop", "vmap"])
-def test_every_look_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
+def test_every_evaluation_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
     seen: dict[tuple, float] = {}
 
-    def watched(stage, step, replicates, values):
+    def told(stage, step, replicates, values):
         for name, value in values.items():
             for number, each in zip(replicates, np.reshape(value, -1), strict=True):
                 seen[stage, name, number, step] = each
 
-    found = run(lab(tmp_path, [2, 7, 5], how, on_evaluate=watched))
+    found = run(lab(tmp_path, [2, 7, 5], how, on_evaluate=told))
     expected = {
         ("loop", name, number, mark): found.curves[name][r, m]
         for name in ("distance", "done")
@@ -261,7 +261,7 @@ def test_every_look_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
         for m, mark in enumerate(MARKS)
     }
     assert seen == expected
-    run(lab(tmp_path, [2, 7, 5], how, on_evaluate=lambda *look: pytest.fail("nothing is computed again")))
+    run(lab(tmp_path, [2, 7, 5], how, on_evaluate=lambda *evaluated: pytest.fail("nothing is computed again")))
 
 
 def test_a_checkpoint_of_other_replicates_is_not_taken(tmp_path):

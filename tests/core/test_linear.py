@@ -8,14 +8,14 @@ from sklearn.decomposition import PCA
 from sklearn.svm import LinearSVC
 
 from core.models.linear import (
-    aligned,
-    chosen_class,
+    align_subspaces,
     denoising_mapping,
-    linear_svm,
-    marginalised_denoising,
+    fit_linear_svm,
+    fit_svm_path,
+    predict_class,
     principal_directions,
-    proxy_distance,
-    svm_path,
+    proxy_a_distance,
+    stacked_denoising_features,
 )
 
 COSTS = (0.01, 0.1, 1.0)
@@ -31,7 +31,7 @@ def clouds(seed: int, apart: float = 1.0, n: int = 120, d: int = 6) -> tuple[np.
 
 def test_support_vector_machines_are_those_of_scikit_learn() -> None:
     x, signs = clouds(0)
-    found = jax.jit(lambda x, s: svm_path(x, s, COSTS, tolerance=1e-5))(x, signs)
+    found = jax.jit(lambda x, s: fit_svm_path(x, s, COSTS, tolerance=1e-5))(x, signs)
     for cost, weights in zip(COSTS, found, strict=True):
         other = LinearSVC(C=cost, tol=1e-8, max_iter=100_000, random_state=0).fit(x, signs)
         np.testing.assert_allclose(weights[:-1], other.coef_[0], atol=2e-4)
@@ -43,10 +43,10 @@ def test_several_classes_are_told_apart_as_by_scikit_learn() -> None:
     random = np.random.default_rng(1)
     labels = np.arange(150) % 3
     x = (random.normal(size=(150, 4)) + 1.5 * np.eye(4)[labels]).astype(np.float32)
-    weights = jax.jit(lambda x, y: linear_svm(x, y, 3, 0.5))(x, labels)
+    weights = jax.jit(lambda x, y: fit_linear_svm(x, y, 3, 0.5))(x, labels)
     other = LinearSVC(C=0.5, tol=1e-8, max_iter=100_000, random_state=0).fit(x, labels)
     np.testing.assert_allclose(weights[:, :-1], other.coef_, atol=2e-3)
-    assert (np.asarray(chosen_class(weights, x)) == other.predict(x)).mean() > 0.99
+    assert (np.asarray(predict_class(weights, x)) == other.predict(x)).mean() > 0.99
 
 
 def test_principal_directions_are_those_of_scikit_learn() -> None:
@@ -63,7 +63,7 @@ def test_subspace_alignment_by_hand() -> None:
     """Fernando et al.: source X_s P_s (P_sᵀ P_t), target X_t P_t, on centred features."""
     source, target = clouds(3)[0], clouds(4)[0] @ np.diag([3, 1, 0.1, 2, 1, 1]).astype(np.float32)
     test, k = clouds(5)[0], 2
-    found, found_test = aligned(jnp.asarray(source), jnp.asarray(target), jnp.asarray(test), k)
+    found, found_test = align_subspaces(jnp.asarray(source), jnp.asarray(target), jnp.asarray(test), k)
     p_s, p_t = (PCA(k).fit(x).components_.T for x in (source, target))
     np.testing.assert_allclose(np.abs(found_test[:, :k]), np.abs((test - target.mean(0)) @ p_t), atol=1e-3)
     expected = (source - source.mean(0)) @ p_s @ (p_s.T @ p_t)
@@ -73,7 +73,7 @@ def test_subspace_alignment_by_hand() -> None:
 
 def test_a_domain_aligned_with_itself_is_only_turned() -> None:
     x = clouds(6)[0]
-    found, tested = aligned(*[jnp.asarray(x)] * 3, x.shape[1])
+    found, tested = align_subspaces(*[jnp.asarray(x)] * 3, x.shape[1])
     np.testing.assert_allclose(found, tested, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(x - x.mean(0), axis=1), rtol=1e-3)
 
@@ -82,7 +82,7 @@ def test_a_domain_aligned_with_itself_is_only_turned() -> None:
 def test_the_proxy_distance_of_equal_and_of_distant_domains(shift: float, low: float, high: float) -> None:
     random = np.random.default_rng(7)
     source, target = (random.normal(size=(200, 5)).astype(np.float32) for _ in range(2))
-    found = float(proxy_distance(jnp.asarray(source), jnp.asarray(target + np.float32(shift)), COSTS))
+    found = float(proxy_a_distance(jnp.asarray(source), jnp.asarray(target + np.float32(shift)), COSTS))
     assert low <= found <= high
 
 
@@ -96,7 +96,7 @@ def test_the_proxy_distance_is_that_of_scikit_learns_machines() -> None:
         wrong = other.predict(np.concatenate([source[100:], target[100:]])) != np.repeat([-1, 1], 100)
         errors.append(min(wrong.mean(), 1 - wrong.mean()))
     assert 0.05 < min(errors) < 0.45, "too easy or too hard to compare anything"
-    found = float(proxy_distance(jnp.asarray(source), jnp.asarray(target), COSTS))
+    found = float(proxy_a_distance(jnp.asarray(source), jnp.asarray(target), COSTS))
     assert found == pytest.approx(2 * (1 - 2 * min(errors)), abs=0.021)  # one point of 200 on the other side
 
 
@@ -114,9 +114,9 @@ def test_denoising_restores_best_among_many_corruptions() -> None:
 
 def test_denoised_layers_stand_beside_the_features_and_learn_from_the_seen_parts_alone() -> None:
     x, other = jnp.asarray(clouds(10)[0]), jnp.asarray(clouds(11)[0])
-    found, told = marginalised_denoising([x, other], layers=2, seen=1)
+    found, told = stacked_denoising_features([x, other], layers=2, training_sets=1)
     assert found.shape == (120, 18) and told.shape == (120, 18)
     np.testing.assert_array_equal(found[:, :6], x)
-    changed = marginalised_denoising([x, 5 * other], layers=2, seen=1)[0]
+    changed = stacked_denoising_features([x, 5 * other], layers=2, training_sets=1)[0]
     np.testing.assert_array_equal(found, changed)
     assert np.abs(found[:, 6:]).max() <= 1

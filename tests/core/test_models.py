@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.models.images import PlainNetwork, ResNet18, Vgg19, max_pool
+from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2
 
 
 def shapes(model: nn.Module, *image: int) -> dict:
@@ -22,7 +22,7 @@ def convolutions(params) -> int:
 
 
 def test_lenet_has_266610_parameters():
-    params = shapes(PlainNetwork((), (300, 100), 10), 28, 28, 1)["params"]
+    params = shapes(ConvNet((), (300, 100), 10), 28, 28, 1)["params"]
     assert count(params) == 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10 == 266_610
 
 
@@ -32,14 +32,14 @@ def test_lenet_has_266610_parameters():
 )
 def test_conv_networks_are_as_large_as_printed(channels, total, millions, convolutional):
     """Frankle and Carbin 2019, figure 2; by hand for Conv-2: 1,792 + 36,928 + 4,194,560 + 65,792 + 2,570."""
-    params = shapes(PlainNetwork(channels, (256, 256), 10), 32, 32, 3)["params"]
+    params = shapes(ConvNet(channels, (256, 256), 10), 32, 32, 3)["params"]
     assert count(params) == total and round(total / 1e6, 1) == millions
     assert convolutions(params) == pytest.approx(convolutional, rel=0.04)
 
 
 def test_deep_networks_are_as_large_as_printed():
     """Frankle and Carbin 2019, figure 2: VGG-19 20.0M; ResNet-18 274K, running statistics included, 270K in kernels."""
-    vgg, resnet = (shapes(model, 32, 32, 3) for model in (Vgg19(10), ResNet18(10)))
+    vgg, resnet = (shapes(model, 32, 32, 3) for model in (Vgg19(10), CifarResNet20(10)))
     assert count(vgg["params"]) == 20_035_018 and round(count(vgg) / 1e6, 1) == 20.0
     assert count(resnet["params"]) == 272_474 and round(count(resnet) / 1e3) == 274
     assert round(convolutions(resnet["params"]) / 1e4) == 27
@@ -47,7 +47,7 @@ def test_deep_networks_are_as_large_as_printed():
     assert sum("conv" in name for name in resnet["params"]) == 19
 
 
-@pytest.mark.parametrize("model", [PlainNetwork((4, 4), (8,), 7), Vgg19(7, ((1, 4), (1, 4))), ResNet18(7, (4, 8), 1)])
+@pytest.mark.parametrize("model", [ConvNet((4, 4), (8,), 7), Vgg19(7, ((1, 4), (1, 4))), CifarResNet20(7, (4, 8), 1)])
 def test_models_return_logits_and_end_in_a_layer_called_output(model):
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 2))
     variables = model.init(jax.random.key(1), x)
@@ -55,7 +55,7 @@ def test_models_return_logits_and_end_in_a_layer_called_output(model):
     assert variables["params"]["output"]["kernel"].shape[0] == 7
 
 
-@pytest.mark.parametrize("model", [Vgg19(3, ((1, 4), (1, 4))), ResNet18(3, (4, 8), 1)])
+@pytest.mark.parametrize("model", [Vgg19(3, ((1, 4), (1, 4))), CifarResNet20(3, (4, 8), 1)])
 def test_training_updates_statistics_and_evaluation_does_not_depend_on_the_batch(model):
     x = jax.random.normal(jax.random.key(0), (6, 8, 8, 1))
     variables = model.init(jax.random.key(1), x)
@@ -73,15 +73,15 @@ def test_pooling_equals_that_of_flax_in_values_and_gradients(size):
     def weighted(pool):
         return jax.value_and_grad(lambda x: jnp.sum(weights * pool(x)))(x)
 
-    value, gradient = weighted(max_pool)
+    value, gradient = weighted(max_pool_2x2)
     expected, expected_gradient = weighted(lambda x: nn.max_pool(x, (2, 2), (2, 2)))
-    np.testing.assert_array_equal(max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
+    np.testing.assert_array_equal(max_pool_2x2(x), nn.max_pool(x, (2, 2), (2, 2)))
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-6)
 
 
 def test_initial_weights_have_the_glorot_variance_and_biases_are_zero():
-    params = PlainNetwork((), (300, 100), 10).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = ConvNet((), (300, 100), 10).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
     kernel = params["dense_0"]["kernel"]
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (784 + 300)), rel=0.01)
     assert abs(float(kernel.mean())) < 3e-4

@@ -47,7 +47,7 @@ def test_the_gradient_of_layer_norm_is_that_of_its_values(unbiased: bool) -> Non
         )
 
 
-@pytest.mark.parametrize("cases", [(3, 4), (2, norms.MANY_ROWS), (norms.MANY_ROWS + 1,)])
+@pytest.mark.parametrize("cases", [(3, 4), (2, norms.BLOCKED_GRADIENT_ROWS), (norms.BLOCKED_GRADIENT_ROWS + 1,)])
 def test_layer_norm_is_that_of_flax(cases: tuple[int, ...]) -> None:
     x, weights = (jnp.asarray(draw(*cases, 8, seed=seed), jnp.float32) for seed in (0, 1))
     gain, bias = jnp.linspace(0.5, 2, 8), jnp.linspace(-1, 1, 8)
@@ -169,7 +169,7 @@ def test_cases_that_are_absent_do_not_count() -> None:
     np.testing.assert_array_equal(found.variance[1:], 0)
     np.testing.assert_array_equal(found.count, [4, 1, 0])
     before = Moments(jnp.ones((3, 4)), jnp.ones((3, 4)), jnp.ones(3))
-    after = norms.running_moments(before, found, 0.9, unbiased=True)
+    after = norms.update_running_moments(before, found, 0.9, unbiased=True)
     np.testing.assert_array_equal(after.mean[2], 1)  # nothing was seen there
     np.testing.assert_array_equal(after.count, [2, 2, 1])
 
@@ -183,7 +183,7 @@ def test_recomputed_statistics_are_those_of_all_batches() -> None:
         found = model.apply({**variables, "batch_stats": batch_stats}, batch, train=True, mutable=["batch_stats"])
         return found[1]["batch_stats"]
 
-    running = norms.recomputed_moments(update, variables["batch_stats"], jnp.asarray(batches))["running"]
+    running = norms.recompute_batch_stats(update, variables["batch_stats"], jnp.asarray(batches))["running"]
     np.testing.assert_allclose(running.mean, batches.mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(running.variance, batches.var(1).mean(0), rtol=1e-5)
     assert running.count == 6

@@ -33,8 +33,8 @@ def test_minutes_from_a_recorded_cost_scale_with_speed_and_rounds(replicates, wo
 def test_minutes_from_counted_operations():
     found = forecasting.make_forecast(4, 2, 10.0, None, SHAPES, "counted operations")
     expected = OVERHEAD_SECONDS + 2 * (4.8e11 / (forecasting.TYPICAL_EFFICIENCY * 1e10))
-    assert found.minutes == pytest.approx(expected / 60) and not found.floor
-    assert forecasting.make_forecast(4, 2, 10.0, None, {**SHAPES, "uncounted": ["solve"]}).floor
+    assert found.minutes == pytest.approx(expected / 60) and not found.is_lower_bound
+    assert forecasting.make_forecast(4, 2, 10.0, None, {**SHAPES, "uncounted": ["solve"]}).is_lower_bound
     assert found.gib == pytest.approx(2 * (BYTES_PER_WORKER / 2**30 + 0.5))
     assert (found.steps, found.source, found.workers) == (70, "counted operations", 2)
 

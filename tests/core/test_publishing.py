@@ -18,8 +18,8 @@ from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
+    CurrentIdentities,
     PublishableRun,
-    StudyIdentities,
     compare_replicate,
     ledger_entries,
     publish,
@@ -35,9 +35,9 @@ CONFIG = config("demo", claims=("C1", "C2", "C3"))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> StudyIdentities:
+def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> CurrentIdentities:
     found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
-    return StudyIdentities(found, verdicts, figures)
+    return CurrentIdentities(found, verdicts, figures)
 
 
 def rows(study: str, replicates: int, **conditions: Any) -> pd.DataFrame:
@@ -155,7 +155,7 @@ def test_nothing_to_publish_is_refused(tmp_path):
     ],
 )
 def test_a_run_of_other_code_is_refused(tmp_path, now, message):
-    stale = dataclasses.replace(candidate(tmp_path), now=standing(**now))
+    stale = dataclasses.replace(candidate(tmp_path), current=standing(**now))
     with pytest.raises(BadInput, match=message):
         publish("demo", "laptop", [stale], CONFIG, tmp_path, dirty=False)
 

@@ -14,7 +14,7 @@ import pytest
 
 from core.errors import BadInput
 from core.models.norms import Moments
-from core.models.recurrent import BothDirections, Recurrent
+from core.models.recurrent import Bidirectional, RecurrentLayer
 
 STEPS, BATCH, INPUTS, WIDTH = 5, 4, 3, 6
 KINDS = [(cell, norm) for cell in ("elman", "lstm", "gru") for norm in ("none", "layer", "batch", "weight")]
@@ -26,11 +26,11 @@ def draw(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-def layer(cell: str, norm: str, **more: Any) -> Recurrent:
-    return Recurrent(cell, INPUTS, WIDTH, norm, **({"dtype": jnp.float64, "max_length": STEPS} | more))
+def layer(cell: str, norm: str, **more: Any) -> RecurrentLayer:
+    return RecurrentLayer(cell, INPUTS, WIDTH, norm, **({"dtype": jnp.float64, "max_length": STEPS} | more))
 
 
-def started(model: Recurrent) -> Any:
+def started(model: RecurrentLayer) -> Any:
     """Variables with no gain at 1 and no bias at 0; none of the layer's own draws, which would have to be compiled."""
     shapes: Any = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, model.inputs), model.dtype))
     random = np.random.default_rng(7)
@@ -56,7 +56,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 class Reference:
     """One case after the other under layer norm; all cases of a step under batch norm."""
 
-    def __init__(self, model: Recurrent, params: Any, axis: int | None) -> None:
+    def __init__(self, model: RecurrentLayer, params: Any, axis: int | None) -> None:
         self.p = {name: np.asarray(value) for name, value in params.items()}
         self.cell, self.axis, self.eps = model.cell, axis, model.eps
         if model.norm == "weight":
@@ -87,26 +87,26 @@ class Reference:
         new = np.tanh(new + r * self.norm("recurrent_candidate", from_h[:, 2 * n :]))
         return ((1 - z) * h + z * new,)
 
-    def run(self, x: np.ndarray, present: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
+    def run(self, x: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, tuple]:
         """From a carry of zeros; a case that is absent keeps its carry."""
         states = 2 if self.cell == "lstm" else 1
         carry, outputs = tuple(np.zeros((x.shape[1], WIDTH)) for _ in range(states)), []
         for t in range(len(x)):
             new = self.step(carry, x[t])
-            if present is not None:
-                new = tuple(np.where(present[t][:, None], a, b) for a, b in zip(new, carry, strict=True))
+            if mask is not None:
+                new = tuple(np.where(mask[t][:, None], a, b) for a, b in zip(new, carry, strict=True))
             carry = new
             outputs.append(carry[0])
         return np.array(outputs).reshape(len(x), x.shape[1], WIDTH), carry
 
 
 @partial(jax.jit, static_argnums=0)
-def trained(model: Recurrent, variables: Any, *given: Any) -> Any:
+def trained(model: RecurrentLayer, variables: Any, *given: Any) -> Any:
     """Outputs and last carry in training, and the collections that changed."""
     return model.apply(variables, *given, train=True, mutable=["batch_stats"])
 
 
-def applied(model: Recurrent, variables: Any, *given: Any) -> Any:
+def applied(model: RecurrentLayer, variables: Any, *given: Any) -> Any:
     """Outputs and last carry in training."""
     return trained(model, variables, *given)[0]
 
@@ -121,13 +121,13 @@ def test_a_layer_is_its_equations(cell: str, norm: str) -> None:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected)
 
 
-@pytest.mark.parametrize(("cell", "places"), [("lstm", ["cell"]), ("lstm", ["input", "recurrent"]), ("gru", ["input"])])
-def test_only_chosen_places_are_normalised(cell: str, places: list[str]) -> None:
+@pytest.mark.parametrize(("cell", "parts"), [("lstm", ["cell"]), ("lstm", ["input", "recurrent"]), ("gru", ["input"])])
+def test_only_chosen_parts_are_normalised(cell: str, parts: list[str]) -> None:
     with jax.enable_x64(True):
-        model, x = layer(cell, "layer", places=tuple(places)), draw(STEPS, BATCH, INPUTS)
+        model, x = layer(cell, "layer", normalised_parts=tuple(parts)), draw(STEPS, BATCH, INPUTS)
         variables = started(model)
         normalised = {name.split("_")[0] for name in variables["params"] if name.endswith("_gain")}
-        assert normalised == set(places)
+        assert normalised == set(parts)
         found = applied(model, variables, x)
         expected = Reference(model, variables["params"], -1).run(np.asarray(x))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected)
@@ -146,17 +146,17 @@ def test_parameters_have_the_published_number() -> None:
 # Gradients, and the forms of a run
 
 
-def loss_of(model: Recurrent, variables: Any, present: Any = None) -> Any:
+def loss_of(model: RecurrentLayer, variables: Any, mask: Any = None) -> Any:
     """A function of parameters, sequences and first carry that feels every output and the last carry."""
 
     def loss(params: Any, x: Any, carry: Any) -> Any:
-        outputs, last = applied(model, variables | {"params": params}, x, present, carry)
+        outputs, last = applied(model, variables | {"params": params}, x, mask, carry)
         return jnp.sum(jnp.sin(3 * outputs)) + sum(jnp.sum(jnp.cos(2 * state)) for state in last)
 
     return loss
 
 
-def first_carry(model: Recurrent, batch: int = BATCH) -> Any:
+def first_carry(model: RecurrentLayer, batch: int = BATCH) -> Any:
     return tuple(0.5 * draw(batch, WIDTH, seed=20 + k) for k in range(2 if model.cell == "lstm" else 1))
 
 
@@ -165,9 +165,9 @@ def test_gradients_are_those_of_the_values(cell: str, norm: str) -> None:
     with jax.enable_x64(True):
         model = layer(cell, norm)
         variables, x, carry = started(model), draw(3, BATCH, INPUTS), first_carry(model)
-        present = jnp.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 0, 1, 1]], bool)
+        mask = jnp.array([[1, 1, 1, 0], [1, 1, 0, 1], [1, 0, 1, 1]], bool)
         given = variables["params"], x, carry
-        loss = jax.jit(jax.value_and_grad(loss_of(model, variables, present), argnums=(0, 1, 2)))
+        loss = jax.jit(jax.value_and_grad(loss_of(model, variables, mask), argnums=(0, 1, 2)))
         slopes = loss(*given)[1]
         for seed in range(3):  # along directions in which all of it moves
             random = np.random.default_rng(seed)
@@ -183,8 +183,8 @@ FORMS = {
     "unrolled": {"unroll": 3},
     "unrolled beyond its length": {"unroll": 50},
     "sums computed again": {"remat": True},
-    "differentiated automatically": {"written_out": False},
-    "automatically, rematerialised": {"written_out": False, "remat": True, "unroll": 2},
+    "differentiated automatically": {"custom_backward": False},
+    "automatically, rematerialised": {"custom_backward": False, "remat": True, "unroll": 2},
 }
 
 
@@ -193,11 +193,11 @@ def test_all_forms_of_a_run_agree(cell: str, norm: str, reverse: bool) -> None:
     with jax.enable_x64(True):
         plain = layer(cell, norm, reverse=reverse)
         variables, x, carry = started(plain), draw(STEPS, BATCH, INPUTS), first_carry(plain)
-        present = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.8)
+        mask = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.8)
         given = variables["params"], x, carry
 
-        def both(model: Recurrent) -> Any:
-            return jax.jit(jax.value_and_grad(loss_of(model, variables, present), argnums=(0, 1, 2)))(*given)
+        def both(model: RecurrentLayer) -> Any:
+            return jax.jit(jax.value_and_grad(loss_of(model, variables, mask), argnums=(0, 1, 2)))(*given)
 
         expected = both(plain)
         for name, form in FORMS.items():
@@ -210,18 +210,18 @@ def test_all_forms_of_a_run_agree(cell: str, norm: str, reverse: bool) -> None:
 @few_kinds
 def test_step_by_step_is_the_same_as_a_run(cell: str, norm: str) -> None:
     with jax.enable_x64(True):
-        model, x = layer(cell, norm, learnt_start=True, max_length=3), draw(STEPS, BATCH, INPUTS)
+        model, x = layer(cell, norm, learn_initial_carry=True, max_length=3), draw(STEPS, BATCH, INPUTS)
         variables = started(model)
-        present = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.7)
-        (outputs, last), after = trained(model, variables, x, present)
-        carry = model.apply(variables, BATCH, method="start")
+        mask = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.7)
+        (outputs, last), after = trained(model, variables, x, mask)
+        carry = model.apply(variables, BATCH, method="initial_carry")
 
         @jax.jit
-        def step(variables: Any, carry: Any, x: Any, t: Any, present: Any) -> Any:
-            return model.apply(variables, carry, x, t, present, True, method="step", mutable=["batch_stats"])
+        def step(variables: Any, carry: Any, x: Any, t: Any, mask: Any) -> Any:
+            return model.apply(variables, carry, x, t, mask, True, method="step", mutable=["batch_stats"])
 
         for t in range(STEPS):
-            (carry, h), changed = step(variables, carry, x[t], t, present[t])
+            (carry, h), changed = step(variables, carry, x[t], t, mask[t])
             variables = variables | changed
             np.testing.assert_allclose(h, outputs[t], rtol=1e-10, atol=1e-12)
         found, expected = (carry, variables.get("batch_stats")), (last, after.get("batch_stats"))
@@ -233,17 +233,17 @@ def test_reverse_is_a_run_over_flipped_sequences(cell: str, norm: str) -> None:
     with jax.enable_x64(True):
         forward, backward = layer(cell, norm), layer(cell, norm, reverse=True)
         variables, x = started(forward), draw(STEPS, BATCH, INPUTS)
-        present = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.7)
-        outputs, last = applied(backward, variables, x, present)
-        flipped, end = applied(forward, variables, x[::-1], present[::-1])
+        mask = jnp.asarray(np.random.default_rng(1).random((STEPS, BATCH)) < 0.7)
+        outputs, last = applied(backward, variables, x, mask)
+        flipped, end = applied(forward, variables, x[::-1], mask[::-1])
         np.testing.assert_allclose(outputs, flipped[::-1], rtol=1e-12)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), last, end)
 
 
 def test_both_directions_stand_side_by_side() -> None:
     x = jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
-    parts = [Recurrent("gru", INPUTS, WIDTH, reverse=reverse) for reverse in (False, True)]
-    model = BothDirections(*parts)
+    parts = [RecurrentLayer("gru", INPUTS, WIDTH, reverse=reverse) for reverse in (False, True)]
+    model = Bidirectional(*parts)
     variables: Any = model.init(jax.random.key(0), x)
     outputs, lasts = model.apply(variables, x)
     assert outputs.shape == (STEPS, BATCH, 2 * WIDTH)
@@ -252,7 +252,7 @@ def test_both_directions_stand_side_by_side() -> None:
         np.testing.assert_allclose(outputs[..., number * WIDTH : (number + 1) * WIDTH], alone, rtol=1e-6)
         np.testing.assert_allclose(lasts[number][0], last[0], rtol=1e-6)
     with pytest.raises(BadInput, match="second has reverse"):
-        BothDirections(parts[0], parts[0].clone()).init(jax.random.key(0), x)
+        Bidirectional(parts[0], parts[0].clone()).init(jax.random.key(0), x)
 
 
 # Masks and carries
@@ -263,11 +263,11 @@ def test_both_directions_stand_side_by_side() -> None:
 )
 def test_ragged_sequences_are_as_if_run_alone(cell: str, norm: str, reverse: bool) -> None:
     with jax.enable_x64(True):
-        model, lengths = layer(cell, norm, reverse=reverse, learnt_start=True), [5, 2, 0, 1]
+        model, lengths = layer(cell, norm, reverse=reverse, learn_initial_carry=True), [5, 2, 0, 1]
         variables, x = started(model), draw(STEPS, BATCH, INPUTS)
-        present = jnp.arange(STEPS)[:, None] < jnp.array(lengths)[None]
+        mask = jnp.arange(STEPS)[:, None] < jnp.array(lengths)[None]
         # What stands in the padding must not matter.
-        outputs, last = applied(model, variables, jnp.where(present[..., None], x, 1e6), present)
+        outputs, last = applied(model, variables, jnp.where(mask[..., None], x, 1e6), mask)
         for case, length in enumerate(lengths):
             alone, end = applied(model, variables, x[:length, case : case + 1])
             np.testing.assert_allclose(outputs[:length, case], alone[:, 0], rtol=1e-10, atol=1e-12)
@@ -282,14 +282,14 @@ def test_sequences_of_no_step_and_of_no_case_present_keep_the_carry(cell: str, n
         model = layer(cell, norm)
         variables, carry = started(model), first_carry(model)
         nobody = jnp.zeros((STEPS, BATCH), bool)
-        for x, present in ((draw(0, BATCH, INPUTS), None), (draw(STEPS, BATCH, INPUTS), nobody)):
-            (outputs, last), after = trained(model, variables, x, present, carry)
+        for x, mask in ((draw(0, BATCH, INPUTS), None), (draw(STEPS, BATCH, INPUTS), nobody)):
+            (outputs, last), after = trained(model, variables, x, mask, carry)
             assert outputs.shape == (len(x), BATCH, WIDTH)
             jax.tree.map(np.testing.assert_array_equal, last, carry)
             np.testing.assert_array_equal(outputs, jnp.broadcast_to(carry[0][None], outputs.shape))
             if norm == "batch":
                 jax.tree.map(np.testing.assert_array_equal, after["batch_stats"], variables["batch_stats"])
-            slopes = jax.jit(jax.grad(loss_of(model, variables, present), (0, 1, 2)))(variables["params"], x, carry)
+            slopes = jax.jit(jax.grad(loss_of(model, variables, mask), (0, 1, 2)))(variables["params"], x, carry)
             for leaf in jax.tree.leaves(slopes[:2]):
                 np.testing.assert_array_equal(leaf, 0)
             assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in slopes[2])
@@ -357,8 +357,8 @@ def test_batch_norm_ignores_absent_cases() -> None:
     with jax.enable_x64(True):
         model, x = layer("lstm", "batch"), draw(STEPS, BATCH, INPUTS)
         variables = started(model)
-        present = jnp.ones((STEPS, BATCH), bool).at[:, -1].set(False)
-        masked, after = trained(model, variables, x, present)
+        mask = jnp.ones((STEPS, BATCH), bool).at[:, -1].set(False)
+        masked, after = trained(model, variables, x, mask)
         fewer, expected = trained(model, variables, x[:, :-1])
         np.testing.assert_allclose(masked[0][:, :-1], fewer[0], rtol=1e-9)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), after, expected)
@@ -368,7 +368,7 @@ def test_batch_norm_ignores_absent_cases() -> None:
 
 
 def test_the_plain_lstm_is_that_of_flax() -> None:
-    model, x = Recurrent("lstm", INPUTS, WIDTH), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
+    model, x = RecurrentLayer("lstm", INPUTS, WIDTH), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
     params = started(model)["params"]
     order = "fiog"
     theirs: dict[str, Any] = {}
@@ -382,7 +382,7 @@ def test_the_plain_lstm_is_that_of_flax() -> None:
 
 
 def test_the_plain_gru_is_that_of_flax() -> None:
-    model, x = Recurrent("gru", INPUTS, WIDTH), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
+    model, x = RecurrentLayer("gru", INPUTS, WIDTH), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
     params = started(model)["params"]
     theirs: dict[str, Any] = {"hn": {"bias": jnp.zeros(WIDTH)}}
     for k, (gate, sign) in enumerate([("z", -1), ("r", 1), ("n", 1)]):  # their z is our 1 - z
@@ -426,7 +426,7 @@ def test_values_and_gradients_are_those_of_torch() -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_half_precision_runs_beside_float32(dtype: Any) -> None:
-    model = Recurrent("gru", INPUTS, WIDTH, "layer")
+    model = RecurrentLayer("gru", INPUTS, WIDTH, "layer")
     variables, x = started(model), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
     outputs, carry = model.apply(variables, x.astype(dtype))
     assert outputs.dtype == carry[0].dtype == dtype
@@ -438,7 +438,7 @@ def test_half_precision_runs_beside_float32(dtype: Any) -> None:
 
 
 def test_replicates_can_be_run_side_by_side() -> None:
-    model, x = Recurrent("lstm", INPUTS, WIDTH, "layer"), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
+    model, x = RecurrentLayer("lstm", INPUTS, WIDTH, "layer"), jnp.asarray(draw(STEPS, BATCH, INPUTS), jnp.float32)
     many = jax.vmap(lambda key: model.init(key, x))(jax.random.split(jax.random.key(0), 3))
 
     def slope(params: Any) -> Any:
@@ -452,9 +452,9 @@ def test_replicates_can_be_run_side_by_side() -> None:
 
 
 def test_what_it_starts_from() -> None:
-    params = Recurrent("lstm", INPUTS, WIDTH, "layer", initial_gain=0.1, forget_bias=1.0, learnt_start=True).init(
-        jax.random.key(0), jnp.zeros((1, 1, INPUTS))
-    )["params"]
+    params = RecurrentLayer(
+        "lstm", INPUTS, WIDTH, "layer", initial_gain=0.1, forget_bias=1.0, learn_initial_carry=True
+    ).init(jax.random.key(0), jnp.zeros((1, 1, INPUTS)))["params"]
     np.testing.assert_array_equal(params["bias"], [1.0] * WIDTH + [0.0] * 3 * WIDTH)
     np.testing.assert_allclose(np.concatenate([params[f"{p}_gain"] for p in ("input", "recurrent", "cell")]), 0.1)
     np.testing.assert_array_equal(params["first_c"], 0)
@@ -466,7 +466,7 @@ def test_what_it_starts_from() -> None:
 WRONG = {
     "unknown cell 'lsmt': did you mean 'lstm'": {"cell": "lsmt"},
     "unknown norm 'layers': did you mean 'layer'": {"norm": "layers"},
-    "unknown place of the cell lstm 'sum'": {"places": ("sum",)},
+    "unknown part of the cell lstm 'sum'": {"normalised_parts": ("sum",)},
     "width of a recurrent layer is 0": {"width": 0},
 }
 
@@ -475,11 +475,11 @@ WRONG = {
 def test_wrong_settings_are_refused(line: str) -> None:
     given = {"cell": "lstm", "inputs": INPUTS, "width": WIDTH} | WRONG[line]
     with pytest.raises(BadInput, match=line):
-        Recurrent(**given).init(jax.random.key(0), jnp.zeros((1, 2, INPUTS)))
+        RecurrentLayer(**given).init(jax.random.key(0), jnp.zeros((1, 2, INPUTS)))
 
 
 def test_wrong_shapes_are_refused() -> None:
-    model = Recurrent("lstm", INPUTS, WIDTH)
+    model = RecurrentLayer("lstm", INPUTS, WIDTH)
     x = jnp.zeros((STEPS, BATCH, INPUTS))
     variables = model.init(jax.random.key(0), x)
     with pytest.raises(BadInput, match=r"\(time, batch, 3\), not \(5, 4, 2\)"):
@@ -492,6 +492,6 @@ def test_wrong_shapes_are_refused() -> None:
         model.apply(variables, x, jnp.ones((STEPS, BATCH)))
     with pytest.raises(BadInput, match=r"carry needs 2 x \(4, 6\), not \[\(4, 6\)\]"):
         model.apply(variables, x, None, (jnp.zeros((BATCH, WIDTH)),))
-    batch = Recurrent("gru", INPUTS, WIDTH, "batch")
+    batch = RecurrentLayer("gru", INPUTS, WIDTH, "batch")
     with pytest.raises(BadInput, match="at least two cases"):
         batch.apply(batch.init(jax.random.key(0), x), x[:, :1], train=True, mutable=["batch_stats"])

@@ -14,10 +14,10 @@ import pytest
 
 from core.errors import BadInput
 from core.files import write_json
-from core.report import readme_table, wording
-from core.report.assets import LIBRARY, library
+from core.report import formatting, readme_table
+from core.report.assets import PLOTLY_FILE, plotly_path
 from core.report.claims import Clause, parse_claims
-from core.report.site import TEMPLATES, build
+from core.report.site import TEMPLATES, build_site
 from tests.results_files import (
     HOSTILE,
     SVG,
@@ -39,7 +39,7 @@ def test_paper_page_shows_every_part(tmp_path: Path) -> None:
     root = tmp_path / "results"
     claims = [claim("C1"), claim("C2", "not testable", note="too small", clauses=[], control=None)]
     publish(root, "a_paper", claims, **{"lenet-test_accuracy": SVG.format(n=9, text="accuracy")})
-    index = build(root, [config("a_paper", claims=("C1", "C2", "C3"))], tmp_path / "report")
+    index = build_site(root, [config("a_paper", claims=("C1", "C2", "C3"))], tmp_path / "report")
     assert index == tmp_path / "report" / "index.html"
     reader = Reader(tmp_path / "report" / "a_paper.html")
     for words in (
@@ -61,7 +61,7 @@ def test_paper_page_shows_every_part(tmp_path: Path) -> None:
 def test_descriptions_of_figures_become_captions(tmp_path: Path) -> None:
     described = SVG.format(n=1, text="a").replace("<text", "<dc:description>Up &amp; down</dc:description><text")
     publish(tmp_path, "a_paper", [claim("C1")], **{"lenet-a": described})
-    build(tmp_path, [config("a_paper")], tmp_path)
+    build_site(tmp_path, [config("a_paper")], tmp_path)
     reader = Reader(tmp_path / "a_paper.html")
     assert reader.all("img")[0]["alt"] == "Up & down"
     assert "Up & down" in reader.text
@@ -70,7 +70,7 @@ def test_descriptions_of_figures_become_captions(tmp_path: Path) -> None:
 def test_index_lists_papers_with_verdicts_in_words(tmp_path: Path) -> None:
     root = tmp_path / "results"
     publish(root, "a_paper", [claim("C1"), claim("C2", "undecided")])
-    build(root, [config("a_paper"), config("b_paper", "Another")], tmp_path)
+    build_site(root, [config("a_paper"), config("b_paper", "Another")], tmp_path)
     reader = Reader(tmp_path / "index.html")
     assert "2 papers, 4 claims: ✓ 1 holds ? 1 undecided · 2 not run" in reader.text
     assert "C1 ✓ holds C2 ? undecided" in reader.text
@@ -89,7 +89,7 @@ def test_published_verdicts_come_before_local_ones(tmp_path: Path) -> None:
     root = tmp_path / "results"
     publish(root, "a_paper", [claim("C1", "holds")])
     run_locally(root, "a_paper", [claim("C1", "fails"), claim("C2", "fails")])
-    build(root, [config("a_paper")], tmp_path)
+    build_site(root, [config("a_paper")], tmp_path)
     assert "C1 ✓ holds C2 ✗ fails" in Reader(tmp_path / "index.html").text
     text = Reader(tmp_path / "a_paper.html").text
     assert "fails laptop scale, local run" in text
@@ -109,13 +109,13 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
     sum_up = json.loads((folder / "sweep.json").read_text())
     write_json(folder / "sweep.json", sum_up | {"identity": f"../{HOSTILE}"})
     (root / "stranger" / "laptop").mkdir(parents=True)
-    hostile_page = config("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
-    build(root, [hostile_page], tmp_path / "report")
+    hostile_config = config("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
+    build_site(root, [hostile_config], tmp_path / "report")
     for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / "report" / name)
         assert set(re.findall(r"<script>(.*?)</script>", reader.source, re.DOTALL)) <= OURS
         assert {script.get("type") or script.get("src") for script in reader.all("script")} <= {
-            None, "application/json", LIBRARY,
+            None, "application/json", PLOTLY_FILE,
         }  # fmt: skip
         assert all("onerror" not in attributes for _, attributes in reader.tags)
         assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in reader.all("img"))
@@ -125,14 +125,14 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
 def test_pages_stand_alone_beside_the_library(tmp_path: Path) -> None:
     measure(publish(tmp_path / "results", "a_paper", [claim("C1")], **{"lenet-a": SVG.format(n=1, text="a")}))
     sweep(tmp_path / "results", "a_paper")
-    build(tmp_path / "results", [config("a_paper")], tmp_path)
-    assert (tmp_path / LIBRARY).read_bytes() == library().read_bytes()
+    build_site(tmp_path / "results", [config("a_paper")], tmp_path)
+    assert (tmp_path / PLOTLY_FILE).read_bytes() == plotly_path().read_bytes()
     for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / name)
         assert not {"iframe", "object", "base"} & {tag for tag, _ in reader.tags}
         assert [link["href"] for link in reader.all("link")] == ["data:,"]
         fetched = [script["src"] for script in reader.all("script") if "src" in script]
-        assert fetched == ([] if name == "index.html" else [LIBRARY])
+        assert fetched == ([] if name == "index.html" else [PLOTLY_FILE])
         assert "url(" not in reader.source
         assert "@import" not in reader.source
         for link in reader.all("a"):
@@ -142,7 +142,7 @@ def test_pages_stand_alone_beside_the_library(tmp_path: Path) -> None:
 
 def test_only_our_scripts_may_run(tmp_path: Path) -> None:
     measure(publish(tmp_path / "results", "a_paper", [claim("C1")]))
-    build(tmp_path / "results", [config("a_paper")], tmp_path)
+    build_site(tmp_path / "results", [config("a_paper")], tmp_path)
     source = (tmp_path / "a_paper.html").read_text(encoding="utf-8")
     [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', source)
     inline = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
@@ -155,7 +155,7 @@ def test_only_our_scripts_may_run(tmp_path: Path) -> None:
 
 def test_pages_are_accessible(tmp_path: Path) -> None:
     publish(tmp_path / "results", "a_paper", [claim("C1")], **{"lenet-a": SVG.format(n=1, text="a")})
-    build(tmp_path / "results", [config("a_paper")], tmp_path)
+    build_site(tmp_path / "results", [config("a_paper")], tmp_path)
     for name in ("index.html", "a_paper.html"):
         reader = Reader(tmp_path / name)
         assert reader.all("html") == [{"lang": "en"}]
@@ -201,15 +201,15 @@ def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
     (root / "runs" / "sweeps" / "torn" / "sweep.json").write_text('{"identity": ')
     odd = sweep(root, "good", identity="odd") / "sweep.json"
     write_json(odd, json.loads(odd.read_text()) | {"axes": 5})
-    pages = [config(slug) for slug in ("good", "half", "broken", "odd", "number")]
-    build(root, pages, tmp_path)
+    configs = [config(slug) for slug in ("good", "half", "broken", "odd", "number")]
+    build_site(root, configs, tmp_path)
     text = Reader(tmp_path / "index.html").text
     for line in (
         "half/laptop: claims.json is missing; the result is not finished",
         "broken/laptop: claims.json cannot be read",
         "odd/laptop: claims.json: C1 has no verdict that is known",
         "number/laptop: claims.json: C1 has '1' where a number belongs",
-        "stranger/laptop: there is no page for this paper",
+        "stranger/laptop: there is no config for this paper",
         "runs/good-lenet-laptop-aaaaaaaaaaaa: settings.json is missing",
         "runs/foreign: not a run",
         "runs/sweeps/torn: sweep.json cannot be read",
@@ -224,15 +224,15 @@ def test_unfit_folders_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
 
 def test_edits_by_hand_are_shown(tmp_path: Path) -> None:
     folder = publish(tmp_path, "a_paper", [claim("C1", "fails")])
-    build(tmp_path, [config("a_paper")], tmp_path)
+    build_site(tmp_path, [config("a_paper")], tmp_path)
     assert "edited by hand" not in Reader(tmp_path / "a_paper.html").text
     write_json(folder / "claims.json", [claim("C1", "holds")])
-    build(tmp_path, [config("a_paper")], tmp_path)
+    build_site(tmp_path, [config("a_paper")], tmp_path)
     assert "edited by hand: claims.json changed" in Reader(tmp_path / "a_paper.html").text
 
 
 def test_no_results_at_all(tmp_path: Path) -> None:
-    build(tmp_path / "nothing", [config("a_paper")], tmp_path)
+    build_site(tmp_path / "nothing", [config("a_paper")], tmp_path)
     assert "Nothing has been run yet." in Reader(tmp_path / "a_paper.html").text
 
 
@@ -243,7 +243,7 @@ def test_many_papers_are_quick(tmp_path: Path) -> None:
     for slug in slugs:
         publish(tmp_path, slug, [claim(name) for name in names], **{"lenet-a": drawing, "lenet-b": drawing})
     started = time.perf_counter()
-    build(tmp_path, [config(slug, claims=names) for slug in slugs], tmp_path / "report")
+    build_site(tmp_path, [config(slug, claims=names) for slug in slugs], tmp_path / "report")
     assert time.perf_counter() - started < 5
     assert len(list((tmp_path / "report").glob("*.html"))) == 58
 
@@ -263,7 +263,7 @@ def test_many_papers_are_quick(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_numbers_as_words(changes: dict[str, Any], shown: str) -> None:
     [parsed] = parse_claims([claim("C1", clauses=[clause(**changes)])])
-    assert wording.with_interval(parsed.clauses[0]) == shown
+    assert formatting.format_estimate(parsed.clauses[0]) == shown
 
 
 @pytest.mark.parametrize(
@@ -272,25 +272,25 @@ def test_numbers_as_words(changes: dict[str, Any], shown: str) -> None:
 )
 def test_regions_as_words(bounds: list[float | None], shown: str) -> None:
     [parsed] = parse_claims([claim("C1", clauses=[clause(region=bounds)])])
-    assert wording.region(parsed.clauses[0]) == shown
+    assert formatting.format_region(parsed.clauses[0]) == shown
 
 
 def test_small_plot_is_to_scale() -> None:
     [parsed] = parse_claims([claim("C1", clauses=[clause(estimate=0.5, low=0.25, high=1.0)])])
     drawn: Clause = parsed.clauses[0]
-    plot = wording.forest(drawn, parsed)
+    plot = formatting.forest_plot(drawn, parsed)
     assert plot is not None
-    zero, width = wording.FOREST_MARGIN, wording.FOREST_WIDTH - 2 * wording.FOREST_MARGIN
+    zero, width = formatting.FOREST_MARGIN, formatting.FOREST_WIDTH - 2 * formatting.FOREST_MARGIN
     assert plot.zero == zero
     assert plot.interval == pytest.approx((zero + width / 4, zero + width))
     assert plot.estimate == plot.printed == pytest.approx(zero + width / 2)
-    assert plot.region == (zero, wording.FOREST_WIDTH)  # an open region goes to the edge
+    assert plot.region == (zero, formatting.FOREST_WIDTH)  # an open region goes to the edge
 
 
 def test_small_plots_are_well_formed(tmp_path: Path) -> None:
     clauses = [clause(), clause(low=None, region=[None, 0], matters=None), clause(estimate=0.0, low=0.0, high=0.0)]
     publish(tmp_path, "a_paper", [claim("C1", clauses=clauses)])
-    build(tmp_path, [config("a_paper")], tmp_path)
+    build_site(tmp_path, [config("a_paper")], tmp_path)
     plots = re.findall(
         r'<svg class="forest".*?</svg>', (tmp_path / "a_paper.html").read_text(encoding="utf-8"), re.DOTALL
     )
@@ -306,9 +306,9 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
     publish(root, "a_paper", [claim("C1"), claim("C2", "undecided")])
     publish(root, "a_paper", [claim("C1", "fails"), claim("C3", "fails")], scale="paper")
     run_locally(root, "b_paper", [claim("C1")])
-    pages = [config("b_paper", "A | B [c]"), config("a_paper", claims=("C1", "C2", "C3", "C4"))]
-    assert not readme_table.is_current(readme, pages, root)
-    assert readme_table.update_readme(readme, pages, root)
+    configs = [config("b_paper", "A | B [c]"), config("a_paper", claims=("C1", "C2", "C3", "C4"))]
+    assert not readme_table.is_current(readme, configs, root)
+    assert readme_table.update_readme(readme, configs, root)
     assert readme.read_text() == README.replace(
         "old",
         "| paper | field | verdicts | minutes |\n|---|---|---|---:|\n"
@@ -317,8 +317,8 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
         "| [A \\| B \\[c\\]](configs/paper/b_paper.yaml) ([experiment](experiments/b_paper/experiment.py)) | sparsity "
         "| not run: C1 C2 |  |",
     )
-    assert readme_table.is_current(readme, pages, root)
-    assert not readme_table.update_readme(readme, pages, root)
+    assert readme_table.is_current(readme, configs, root)
+    assert not readme_table.update_readme(readme, configs, root)
 
 
 def test_readme_without_markers_and_damaged_results_are_errors(tmp_path: Path) -> None:

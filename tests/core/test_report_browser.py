@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.files import write_json
-from core.report.site import build
+from core.report.site import build_site
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
 from tests.results_files import (
     HOSTILE,
@@ -46,14 +46,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_halfway(root, "a_paper")
     sweep(root, "a_paper")
     claims = ("C1", "C2", "C3", "C4")
-    pages = [
+    configs = [
         config("a_paper", "Zebras in networks", claims),
         config("b_paper", "Apples and pears", ("C1",), fields=["fruit", "sparsity"]),
         config("c_paper", "Nothing yet", ("C1",), fields=["fruit"]),
     ]
     (root / "half" / "laptop").mkdir(parents=True)
     write_json(root / "half" / "laptop" / "claims.json", [])
-    return build(root, pages, root / "report").parent
+    return build_site(root, configs, root / "report").parent
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,7 @@ def test_without_the_library_the_page_says_so(browser: Browser, site: Path, tmp_
 
 def test_a_long_run_opens_quickly_and_is_small(browser: Browser, tmp_path: Path) -> None:
     measure(publish(tmp_path, "a_paper", [claim("C1")]), table(replicates=5, steps=10_000))
-    built = build(tmp_path, [config("a_paper")], tmp_path / "report").with_name("a_paper.html")
+    built = build_site(tmp_path, [config("a_paper")], tmp_path / "report").with_name("a_paper.html")
     assert built.stat().st_size < 200_000
     browser.open(built)
     text = built.read_text(encoding="utf-8").split('id="curves-data">')[1].split("</script>")[0]

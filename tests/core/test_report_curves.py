@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from core.report import curves, freshness, freshness_process, unfinished
-from core.report.papers import repetitions
+from core.report.paper_page import averaged_columns
 from core.report.results import InvalidResult
-from core.report.site import build
-from core.report.sweeps import SweepPage
+from core.report.site import build_site
+from core.report.sweep_page import SweepPage
 from core.runs import sweep_folder
 from tests.claims import make_claim
 from tests.results_files import Reader, claim, config, measure, publish, run_halfway, run_locally, sweep, table
@@ -24,23 +24,23 @@ def data_of(path: Path, name: str) -> list[dict]:
 
 
 def test_lines_are_means_with_the_lowest_and_highest_replicate() -> None:
-    loss, accuracy = curves.views(curves.rows_of(table()))
+    loss, accuracy = curves.build_charts(curves.table_from_frame(table()))
     assert (loss.study, loss.metric, loss.x) == ("lenet", "loss", "step")
-    dense, ticket = loss.lines
-    assert (dense.arm, dense.at, dense.replicates) == ("dense", {}, 3)
+    dense, ticket = loss.curves
+    assert (dense.arm, dense.conditions, dense.replicates) == ("dense", {}, 3)
     assert dense.x.tolist() == [10.0 * step for step in range(1, 21)]
     np.testing.assert_allclose(dense.mean, 1 / np.arange(1, 21) + 1.01)
     np.testing.assert_allclose(dense.high - dense.low, 0.02)
     np.testing.assert_allclose(dense.mean - ticket.mean, 0.1)
     assert (accuracy.metric, accuracy.x) == ("test_accuracy", "density")
-    assert accuracy.lines[0].x.tolist() == [12.5, 25.0, 50.0, 100.0]
+    assert accuracy.curves[0].x.tolist() == [12.5, 25.0, 50.0, 100.0]
 
 
 def test_lines_agree_with_pandas_whatever_the_order_of_rows() -> None:
     rows = table().sample(frac=1, random_state=0)
     rows["draw"] = 0
-    for view in curves.views(curves.rows_of(rows), {"draw"}):
-        for line in view.lines:
+    for view in curves.build_charts(curves.table_from_frame(rows), {"draw"}):
+        for line in view.curves:
             mine = rows[(rows["metric"] == view.metric) & (rows["arm"] == line.arm)]
             wanted = mine.groupby(view.x)["value"].agg(["mean", "min", "max"])
             np.testing.assert_allclose(np.stack([line.mean, line.low, line.high], axis=1), wanted.to_numpy())
@@ -49,18 +49,21 @@ def test_lines_agree_with_pandas_whatever_the_order_of_rows() -> None:
 def test_conditions_tell_lines_apart_and_repetitions_do_not() -> None:
     rows = table()
     rows = pd.concat([rows.assign(rate=rate, query=query) for rate in ("high", "low") for query in range(30)])
-    loss = curves.views(curves.rows_of(rows))[0]
-    found = sorted((line.arm, line.at["rate"]) for line in loss.lines)
+    loss = curves.build_charts(curves.table_from_frame(rows))[0]
+    found = sorted((line.arm, line.conditions["rate"]) for line in loss.curves)
     assert found == [(arm, rate) for arm in ("dense", "ticket") for rate in ("high", "low")]
-    assert [line.at for line in curves.views(curves.rows_of(rows), {"rate"})[0].lines] == [{}, {}]
+    assert [line.conditions for line in curves.build_charts(curves.table_from_frame(rows), {"rate"})[0].curves] == [
+        {},
+        {},
+    ]
 
 
 @pytest.mark.parametrize(("length", "most"), [(1000, 40), (997, 41), (41, 40), (40, 40), (5, 40)])
 def test_shortened_lines_keep_every_extreme(length: int, most: int) -> None:
     values = np.random.default_rng(length).standard_normal(length)
     x = np.arange(length, dtype=float)
-    line = curves.Line("a", {}, 1, x, values, values - 1, values + 1)
-    found = line.shortened(most)
+    line = curves.Curve("a", {}, 1, x, values, values - 1, values + 1)
+    found = line.downsample(most)
     assert len(found.x) == min(length, most)
     assert found.low.min() == (values - 1).min()
     assert found.high.max() == (values + 1).max()
@@ -76,26 +79,29 @@ def test_what_is_not_finite_is_left_out_of_means_and_counted() -> None:
     rows.loc[(rows["replicate"] == 0) & (rows["step"] == 10), "value"] = math.inf
     rows.loc[(rows["arm"] == "dense") & (rows["density"] == 100.0) & (rows["replicate"] > 0), "value"] = math.inf
     rows.loc[(rows["arm"] == "ticket") & (rows["density"] == 100.0), "value"] = math.inf
-    dense = curves.views(curves.rows_of(rows))[0].lines[0]
+    dense = curves.build_charts(curves.table_from_frame(rows))[0].curves[0]
     assert dense.mean[0] == pytest.approx(2.015)
-    names, finals, total = curves.final_rows(curves.rows_of(rows))
+    names, finals, total = curves.summarise_final_measurements(curves.table_from_frame(rows))
     assert (names, total) == (["density"], 8)
     first = {row["arm"]: row for row in finals if row["density"] == 100.0}
     assert (first["dense"]["mean"], first["dense"]["never"], first["dense"]["n"]) == (88.0, 2, 3)
     assert (first["ticket"]["mean"], first["ticket"]["never"]) == (None, 3)
-    json.dumps(curves.chart("a", curves.views(curves.rows_of(rows)), (), 100, 1), allow_nan=False)
+    json.dumps(curves.chart_data("a", curves.build_charts(curves.table_from_frame(rows)), (), 100, 1), allow_nan=False)
 
 
 def test_a_page_holds_a_bounded_number_of_points_and_says_so() -> None:
     rows = table(arms=[f"arm {number}" for number in range(50)], replicates=2, steps=300)
-    chart = curves.chart("all", curves.views(curves.rows_of(rows)), ("arm 7",), 2000, len(rows))
+    chart = curves.chart_data("all", curves.build_charts(curves.table_from_frame(rows)), ("arm 7",), 2000, len(rows))
     counts = [len(line["y"]) for view in chart["views"] for line in view["lines"]]
-    assert max(counts) == curves.FEWEST
+    assert max(counts) == curves.MIN_CURVE_POINTS
     assert sum(counts) <= 2000
     assert chart["arms"][0] == "arm 7"
     assert "at most 40 points, each for several steps in a row" in chart["note"]
     assert "50 lines are left out" in chart["note"]
-    assert "points" not in curves.chart("few", curves.views(curves.rows_of(table())), (), 2000, 99)["note"]
+    assert (
+        "points"
+        not in curves.chart_data("few", curves.build_charts(curves.table_from_frame(table())), (), 2000, 99)["note"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,8 +117,8 @@ def test_a_page_holds_a_bounded_number_of_points_and_says_so() -> None:
     ],
 )
 def test_numbers_are_written_short(values: list[float], shown: list[float | None]) -> None:
-    assert curves.short(values) == shown
-    assert json.dumps(curves.short(values)) == json.dumps(shown)
+    assert curves.round_for_json(values) == shown
+    assert json.dumps(curves.round_for_json(values)) == json.dumps(shown)
 
 
 def test_repetitions_are_read_from_the_claims() -> None:
@@ -122,14 +128,14 @@ def test_repetitions_are_read_from_the_claims() -> None:
     bodies = {"C1": {"all": [{**mean, "in": [0, 1]}]}, "C2": {"at_least": {"k": 1, "of": [{**median, "in": [0, 1]}]}}}
     written = {name: {"says": "s", "study": "main", "control": control, **body} for name, body in bodies.items()}
     claims = {name: make_claim(name, each) for name, each in written.items()}
-    assert repetitions(claims) == {"replicate", "draw", "query", "table"}
+    assert averaged_columns(claims) == {"replicate", "draw", "query", "table"}
 
 
 def test_measurements_reach_the_page_with_the_way_to_their_file(tmp_path: Path) -> None:
     root = tmp_path / "results"
     measure(publish(root, "a_paper", [claim("C1")]))
     measure(run_locally(root, "a_paper", [claim("C1")]), table(steps=5))
-    build(root, [config("a_paper")], root / "report")
+    build_site(root, [config("a_paper")], root / "report")
     reader = Reader(root / "report" / "a_paper.html")
     links = [link["href"] for link in reader.all("a") if "download" in link]
     assert links == [
@@ -160,7 +166,7 @@ def test_damaged_tables_and_missing_figures_are_said_on_the_page(tmp_path: Path)
         (folder / "measurements.csv.gz").unlink()
         if content is not None:
             (folder / "measurements.csv.gz").write_bytes(content)
-        build(tmp_path, [config("a_paper")], tmp_path / "report")
+        build_site(tmp_path, [config("a_paper")], tmp_path / "report")
         text = Reader(tmp_path / "report" / "a_paper.html").text
         assert said in text
         assert "results/a_paper/laptop: figures/lenet-losses.svg is missing" in text
@@ -172,20 +178,20 @@ def test_tables_of_something_else_are_refused() -> None:
         (pd.DataFrame({"a": [1]}), "t has no column study"),
         (table().assign(value="high"), "t has values that are no numbers"),
     ]:
-        with pytest.raises(curves.NoCurves, match=said):
-            curves.rows_of(rows, "t")
+        with pytest.raises(curves.CurvesUnavailable, match=said):
+            curves.table_from_frame(rows, "t")
 
 
 def test_a_run_that_goes_on_is_shown_with_its_live_rows(tmp_path: Path) -> None:
     run = run_halfway(tmp_path, "a_paper")
-    found = unfinished.read(tmp_path, run)
+    found = unfinished.read_unfinished_run(tmp_path, run)
     assert found is not None
-    assert (found.state, found.finished, found.begun, found.step) == ("stopped", 1, 1, 300)
+    assert (found.state, found.finished_replicates, found.started_replicates, found.last_step) == ("stopped", 1, 1, 300)
     with (run / "live" / "000001.jsonl").open("a") as file:  # the torn line is passed over, a later one wins
         file.write('\n{"replicate": 1, "stage": "dense", "step": 300, "loss": 9.0}\n')
-    rows = unfinished.table(found)
+    rows = unfinished.live_table(found)
     assert rows["value"].tolist() == [1.0, 0.5, pytest.approx(1 / 3), 9.0]
-    build(tmp_path, [config("a_paper")], tmp_path / "report")
+    build_site(tmp_path, [config("a_paper")], tmp_path / "report")
     [chart] = data_of(tmp_path / "report" / "a_paper.html", "curves-data")
     assert chart["name"] == "unfinished: lenet, laptop scale"
     assert chart["views"][0]["lines"][0]["y"] == [1.0, 0.5, 0.33333, 9.0]
@@ -198,32 +204,36 @@ def test_a_run_at_work_is_told_from_one_that_stopped(tmp_path: Path) -> None:
     run = run_halfway(tmp_path, "a_paper")
     with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        found = unfinished.read(tmp_path, run)
+        found = unfinished.read_unfinished_run(tmp_path, run)
         assert found is not None
         assert found.running
     (run / "verdict" / "0-1").mkdir(parents=True)
     (run / "verdict" / "0-1" / "claims.json").write_text("[]")
-    assert unfinished.read(tmp_path, run) is None
+    assert unfinished.read_unfinished_run(tmp_path, run) is None
     (run / "settings.json").unlink()
     with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InvalidResult, match=r"settings\.json is missing"):
-            unfinished.read(tmp_path, run)
+            unfinished.read_unfinished_run(tmp_path, run)
 
 
 def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
     sweep(tmp_path, "a_paper")
     found = SweepPage(sweep_folder.read_sweeps(tmp_path / "runs")[0])
-    chart = found.chart()
+    chart = found.chart_data()
     rate, optimizer = chart["axes"]
     assert rate == {"name": "rate", "words": None, "values": [0.1, 0.1, 0.2, 0.2, 0.4, 0.4], "log": False}
     assert (optimizer["words"], optimizer["values"]) == (["sgd", "adam"], [0, 1, 0, 1, 0, 1])
     assert chart["values"] == [1.0, 0.0, 1.1, 0.1, 1.2, 0.2]
-    assert found.counts == "6 finished"
-    assert found.objective == "test_accuracy, ticket, higher is better"
-    assert found.best is not None
-    assert (found.best.number, found.value(found.best), found.fresh) == (4, "1.20 [1.10, 1.30]", "1.30 [1.20, 1.40]")
-    build(tmp_path, [config("a_paper")], tmp_path / "report")
+    assert found.state_counts == "6 finished"
+    assert found.objective_text == "test_accuracy, ticket, higher is better"
+    assert found.best_point is not None
+    assert (found.best_point.number, found.objective_value(found.best_point), found.fresh_replicates_text) == (
+        4,
+        "1.20 [1.10, 1.30]",
+        "1.30 [1.20, 1.40]",
+    )
+    build_site(tmp_path, [config("a_paper")], tmp_path / "report")
     text = Reader(tmp_path / "report" / "sweep-abc123abc123.html").text
     assert "winner point 4: 1.20 [1.10, 1.30]; on fresh replicates 1.30 [1.20, 1.40]" in text
     assert "encore run -m paper=a_paper settings.rate=0.1,0.2,0.4 settings.optimizer.name=sgd,adam" in text
@@ -234,7 +244,7 @@ def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:
 
 def test_a_sweep_over_orders_of_magnitude_has_a_logarithmic_axis(tmp_path: Path) -> None:
     sweep(tmp_path, "a_paper", rates=("1e-3", "3e-3", "1e-2"))
-    assert SweepPage(sweep_folder.read_sweeps(tmp_path / "runs")[0]).chart()["axes"][0]["log"]
+    assert SweepPage(sweep_folder.read_sweeps(tmp_path / "runs")[0]).chart_data()["axes"][0]["log"]
 
 
 def test_freshness_follows_the_code(toy_root: Path, tmp_path: Path) -> None:
@@ -276,7 +286,7 @@ def test_a_second_process_answers_the_same(toy_root: Path, tmp_path: Path) -> No
     folder.mkdir(parents=True)
     wanted = [freshness.Freshness("laptop", "*", freshness_process.EDITED, "provenance.json is missing or damaged")]
     assert freshness.paper_freshness(tmp_path / "results", load_config("toy")) == wanted
-    assert freshness_process.FreshnessProcess(tmp_path / "results").of(load_config("toy")) == wanted
+    assert freshness_process.FreshnessProcess(tmp_path / "results").freshness_of(load_config("toy")) == wanted
 
 
 def test_a_process_without_an_answer_leaves_freshness_unknown(
@@ -285,6 +295,6 @@ def test_a_process_without_an_answer_leaves_freshness_unknown(
     from core.papers.config import load_config
 
     monkeypatch.setattr(freshness_process.sys, "executable", "/bin/false")
-    assert [each.state for each in freshness_process.FreshnessProcess(tmp_path).of(load_config("toy"))] == [
+    assert [each.state for each in freshness_process.FreshnessProcess(tmp_path).freshness_of(load_config("toy"))] == [
         freshness_process.UNKNOWN
     ]

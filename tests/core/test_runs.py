@@ -1,4 +1,4 @@
-"""The folder of a run: which replicates are finished, and the ledger of looks."""
+"""The folder of a run: which replicates are finished, and the ledger of runs."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_a_replicate_is_finished_when_it_says_so():
     run = RunFolder("toy-fit-laptop-0")
     files.write_text(run.replicate_folder(0) / "measurements.jsonl", "")
     files.write_json(run.replicate_folder(2) / "done.json", {"seconds": 1.5})
-    assert run.missing(range(4)) == [0, 1, 3] and run.is_finished(2)
+    assert run.missing_replicates(range(4)) == [0, 1, 3] and run.is_finished(2)
     assert run.read_cost(2) == {"seconds": 1.5}
 
 

@@ -18,7 +18,7 @@ from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
 from core.papers.contract import load_study
-from core.scaling.gradients import batch_gradient, in_parts, in_precision
+from core.scaling.gradients import apply_in_precision, average_over_micro_batches, batch_value_and_grad
 from core.scaling.settings import ScalingSettings
 from tests.net import build_net
 
@@ -46,7 +46,7 @@ def assert_same(found: Any, expected: Any, rtol: float = 1e-4, atol: float = 1e-
 
 def test_the_defaults_are_the_plain_gradient_to_the_bit(problem):
     params, batch = problem
-    found = jax.jit(batch_gradient(loss, ScalingSettings()))(params, batch, 2.0)
+    found = jax.jit(batch_value_and_grad(loss, ScalingSettings()))(params, batch, 2.0)
     plain = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, batch, 2.0)
     assert all(jnp.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True))
 
@@ -65,7 +65,7 @@ def test_the_defaults_are_the_plain_gradient_to_the_bit(problem):
 def test_every_way_gives_the_gradient_of_the_whole_batch(problem, scaling):
     params, batch = problem
     assert jax.device_count() == 8
-    found = jax.jit(batch_gradient(loss, ScalingSettings(**scaling)))(params, batch, 2.0)
+    found = jax.jit(batch_value_and_grad(loss, ScalingSettings(**scaling)))(params, batch, 2.0)
     assert_same(found, jax.value_and_grad(loss, has_aux=True)(params, batch, 2.0))
 
 
@@ -79,13 +79,13 @@ def test_micro_batches_step_as_those_of_optax_do(problem):
         gradient = jax.grad(lambda p, b: loss(p, b)[0])(params, (x[part], y[part]))
         updates, state = several.update(gradient, state, there)
         there = optax.apply_updates(there, updates)
-    (_, _), gradient = in_parts(jax.value_and_grad(loss, has_aux=True), 4)(params, (x, y))
+    (_, _), gradient = average_over_micro_batches(jax.value_and_grad(loss, has_aux=True), 4)(params, (x, y))
     updates, _ = optax.adam(1e-2).update(gradient, optax.adam(1e-2).init(params))
     assert_same(optax.apply_updates(params, updates), there, atol=1e-5)
 
 
 def temporary_bytes(params: Any, batch: Any, **scaling: Any) -> int:
-    compiled = jax.jit(batch_gradient(loss, ScalingSettings(**scaling))).lower(params, batch).compile()
+    compiled = jax.jit(batch_value_and_grad(loss, ScalingSettings(**scaling))).lower(params, batch).compile()
     memory = compiled.memory_analysis()
     assert memory is not None
     return memory.temp_size_in_bytes
@@ -112,7 +112,7 @@ class Small(nn.Module):
 def test_low_precision_is_that_of_the_dtype_of_flax_modules(problem):
     _, (x, _) = problem
     variables = Small().init(jax.random.key(1), x)
-    low = in_precision(Small().apply, ScalingSettings(precision="bfloat16"))
+    low = apply_in_precision(Small().apply, ScalingSettings(precision="bfloat16"))
     found, updated = low(variables, x, train=True, mutable=["batch_stats"])
     own, own_updated = Small(jnp.bfloat16).apply(variables, x, train=True, mutable=["batch_stats"])
     assert found.dtype == jnp.float32 and own.dtype == jnp.bfloat16
@@ -120,7 +120,7 @@ def test_low_precision_is_that_of_the_dtype_of_flax_modules(problem):
     assert_same(updated, own_updated)
     full = Small().apply(variables, x, train=True, mutable=["batch_stats"])[0]
     assert 1e-4 < float(jnp.abs(found - full).max()) < 0.1
-    assert in_precision(Small.apply, ScalingSettings()) is Small.apply
+    assert apply_in_precision(Small.apply, ScalingSettings()) is Small.apply
 
 
 def test_gradients_in_low_precision_are_float32_and_close(problem):
@@ -128,7 +128,7 @@ def test_gradients_in_low_precision_are_float32_and_close(problem):
     params = Small().init(jax.random.key(1), x)
 
     def squares(scaling: ScalingSettings) -> Callable:
-        apply = in_precision(Small().apply, scaling)
+        apply = apply_in_precision(Small().apply, scaling)
         return lambda values: (apply({**params, "params": values}, x) ** 2).mean()
 
     exact = jax.grad(squares(ScalingSettings()))(params["params"])
@@ -153,7 +153,7 @@ def test_gradients_in_low_precision_are_float32_and_close(problem):
 def test_what_cannot_be_divided_is_one_line(size, scaling, message):
     batch = (jnp.ones((size, WIDTH)), jnp.ones((size, WIDTH)))
     with pytest.raises(BadInput, match=message):
-        batch_gradient(loss, ScalingSettings(**scaling))([jnp.eye(WIDTH)], batch)
+        batch_value_and_grad(loss, ScalingSettings(**scaling))([jnp.eye(WIDTH)], batch)
 
 
 # A paper that uses all of it

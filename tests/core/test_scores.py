@@ -13,21 +13,21 @@ def test_calibration_error_by_hand():
     p = [0.1, 0.2, 0.6, 0.9, 0.95]
     hits = [0, 1, 1, 1, 0]
     # Two bins: (0.1, 0.2) has |1 - 0.3|, (0.6, 0.9, 0.95) has |2 - 2.45|; of five.
-    assert scores.calibration_error(p, hits, 2) == pytest.approx((0.7 + 0.45) / 5)
+    assert scores.expected_calibration_error(p, hits, 2) == pytest.approx((0.7 + 0.45) / 5)
     # One bin: |3 - 2.75|.
-    assert scores.calibration_error(p, hits, 1) == pytest.approx(0.25 / 5)
+    assert scores.expected_calibration_error(p, hits, 1) == pytest.approx(0.25 / 5)
     # A border belongs to the bin below it: 0.5 with 0.2, and 0 and 1 are inside.
-    assert scores.calibration_error([0.5, 0.2], [1, 0], 2) == pytest.approx((1 - 0.7) / 2)
-    assert scores.calibration_error([0.0, 1.0], [0, 1], 10) == 0
-    assert scores.calibration_error([0.0, 1.0], [1, 0], 10) == 1
+    assert scores.expected_calibration_error([0.5, 0.2], [1, 0], 2) == pytest.approx((1 - 0.7) / 2)
+    assert scores.expected_calibration_error([0.0, 1.0], [0, 1], 10) == 0
+    assert scores.expected_calibration_error([0.0, 1.0], [1, 0], 10) == 1
 
 
 def test_calibration_error_of_true_probabilities_is_small_and_of_shifted_ones_is_the_shift():
     random = np.random.default_rng(0)
     p = random.uniform(0.2, 0.7, 200_000)
     hits = random.uniform(size=len(p)) < p
-    assert scores.calibration_error(p, hits, 20) < 0.005
-    assert scores.calibration_error(p + 0.1, hits, 20) == pytest.approx(0.1, abs=0.005)
+    assert scores.expected_calibration_error(p, hits, 20) < 0.005
+    assert scores.expected_calibration_error(p + 0.1, hits, 20) == pytest.approx(0.1, abs=0.005)
 
 
 def test_calibration_of_the_chosen_class():
@@ -54,31 +54,31 @@ def test_log_loss_equals_that_of_scikit_learn_and_stays_finite():
 
 def test_ranks_share_ties():
     table = [[0.9, 0.8, 0.8, 0.1], [0.5, 0.6, 0.7, 0.6]]
-    np.testing.assert_array_equal(scores.ranks(table), [[1, 2.5, 2.5, 4], [4, 2.5, 1, 2.5]])
+    np.testing.assert_array_equal(scores.rank_methods(table), [[1, 2.5, 2.5, 4], [4, 2.5, 1, 2.5]])
     np.testing.assert_array_equal(scores.mean_ranks(table), [2.5, 2.5, 1.75, 3.25])
-    np.testing.assert_array_equal(scores.ranks(table, False)[0], [4, 2.5, 2.5, 1])
+    np.testing.assert_array_equal(scores.rank_methods(table, False)[0], [4, 2.5, 2.5, 1])
     assert scores.mean_ranks(np.random.default_rng(0).normal(size=(7, 5))).sum() == pytest.approx(15)
 
 
 def test_wilcoxon_by_hand_and_without_ties():
     # Differences 1, 2, 3, -4 and a tie: ranks for the first 1 + 2 + 3 of 10; P(W ≥ 6) = 7/16.
-    found = scores.wilcoxon([1, 2, 3, 0, 5], [0, 0, 0, 4, 5])
-    assert (found.statistic, found.untied) == (6, 4)
+    found = scores.wilcoxon_test([1, 2, 3, 0, 5], [0, 0, 0, 4, 5])
+    assert (found.statistic, found.untied_pairs) == (6, 4)
     assert found.p_value == pytest.approx(7 / 16)
-    assert scores.wilcoxon([1.0, 2.0], [1.0, 2.0]) == (0.0, 1.0, 0)
+    assert scores.wilcoxon_test([1.0, 2.0], [1.0, 2.0]) == (0.0, 1.0, 0)
     a, b = np.random.default_rng(2).normal(size=(2, 12))
-    assert scores.wilcoxon(a, b, "two-sided").p_value == pytest.approx(stats.wilcoxon(a, b).pvalue)
+    assert scores.wilcoxon_test(a, b, "two-sided").p_value == pytest.approx(stats.wilcoxon(a, b).pvalue)
 
 
 @pytest.mark.parametrize(
     ("call", "line"),
     [
         (lambda: scores.roc_auc([0.1, 0.2], [1, 1]), "needs both classes"),
-        (lambda: scores.calibration_error([1.1], [1]), r"must lie in \[0, 1\]"),
-        (lambda: scores.calibration_error([0.1], [1], 0), "1 bin or more"),
-        (lambda: scores.calibration_error([0.1, np.nan], [1, 0]), "NaN"),
+        (lambda: scores.expected_calibration_error([1.1], [1]), r"must lie in \[0, 1\]"),
+        (lambda: scores.expected_calibration_error([0.1], [1], 0), "1 bin or more"),
+        (lambda: scores.expected_calibration_error([0.1, np.nan], [1, 0]), "NaN"),
         (lambda: scores.roc_auc([0.1], [1, 0]), "two equal lengths"),
-        (lambda: scores.ranks([0.1, 0.2]), r"\(tables, methods\)"),
+        (lambda: scores.rank_methods([0.1, 0.2]), r"\(tables, methods\)"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call, line):

@@ -41,12 +41,12 @@ def test_lengths_of_time(minutes, said):
     ],
 )
 def test_a_clause_with_its_interval(changes, said):
-    assert display.clause_text(clause(**changes)) == said
+    assert display.format_clause(clause(**changes)) == said
 
 
 def test_a_claim_as_a_row():
     printed = {"value": 0.5, "unit": "points"}
-    row = display.claim_row(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
+    row = display.claim_cells(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
     assert row == (
         "C1 It is better [a lot].",
         "0.5 points",
@@ -57,7 +57,7 @@ def test_a_claim_as_a_row():
 
 @pytest.mark.parametrize("verdict", ["holds", "fails", "undecided", "not testable"])
 def test_every_verdict_has_its_mark(verdict):
-    assert display.claim_row(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
+    assert display.claim_cells(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_every_verdict_has_its_mark(verdict):
     ],
 )
 def test_how_a_control_came_out(verdict, passes, said):
-    line = display.control_line(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
+    line = display.format_control(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
     assert line == f"control of C1 (chance): {said}"
 
 
 def test_square_brackets_are_text(capsys):
-    display.RunDisplay().line("[bold]a[/bold] [link=x]b")
+    display.RunDisplay().print_line("[bold]a[/bold] [link=x]b")
     assert capsys.readouterr().out == " [bold]a[/bold] [link=x]b\n"
 
 

@@ -15,7 +15,7 @@ from core.lab.replicas import ReplicateAxis
 from core.lab.shape_lab import ShapeLab, count_operations, size_in_bytes
 from core.papers.config import load_config
 from core.papers.contract import load_study
-from core.planning.forecasting import count_cost
+from core.planning.forecasting import count_trial_cost
 
 
 def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -47,10 +47,10 @@ def test_the_toy_has_the_same_stages_steps_and_measurements_in_both_labs(toy_roo
 
 def test_the_toy_is_counted_from_its_config(toy_root):
     study = load_config("toy").studies["fit"]
-    found = count_cost("toy", study, study.build(study.values("laptop")))
+    found = count_trial_cost("toy", study, study.build(study.values("laptop")))
     assert (found["steps"], found["measured"], found["parameters"]) == (90, 6, 3)
     prepared = load_config("toy").studies["ready"]
-    assert count_cost("toy", prepared, prepared.build(prepared.values("laptop")))["steps"] == 0
+    assert count_trial_cost("toy", prepared, prepared.build(prepared.values("laptop")))["steps"] == 0
 
 
 def test_operations_of_a_matrix_product_are_those_of_a_hand_count():

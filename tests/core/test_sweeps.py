@@ -19,7 +19,7 @@ from core.cli.main import main
 from core.runs import measurements, sweep_folder
 from core.runs.sweep_folder import Sweep
 from core.sweeps import display
-from tests.core.test_sweeps_book import example
+from tests.core.test_sweep_folder import example
 from tests.toy import build_toy
 
 TOY = ("run", "-m", "paper=toy", "study=fit", "scale=smoke", "tracking=none", "replicates=2")
@@ -152,7 +152,7 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
                 assert files.read_json(path)
     assert main(LONG) == 0
     assert len(written(here)) == 3 and {path: written(here)[path] for path in kept} == kept
-    assert sweep_of(here).count("finished") == 3
+    assert sweep_of(here).count_points("finished") == 3
 
 
 def test_two_terminals_share_a_sweep(here: Path) -> None:
@@ -160,7 +160,7 @@ def test_two_terminals_share_a_sweep(here: Path) -> None:
     said = [process.communicate(timeout=250) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     sweep = sweep_of(here)
-    assert sweep.count("finished") == 3 and len(written(here)) == 3
+    assert sweep.count_points("finished") == 3 and len(written(here)) == 3
     logs = [path.read_text() for path in (sweep.folder / "points").glob("*.txt")]
     assert len(logs) == 3 and not any("finished before" in text for text in logs), "a point was run twice"
 
@@ -175,7 +175,7 @@ def test_a_signal_stops_the_whole_sweep_and_it_goes_on_later(here: Path, launche
     [line] = said.splitlines()
     assert re.search(r"stopped with \d of 3 points done; the same command goes on from here", line)
     sweep = sweep_of(here)
-    assert sweep.count("waiting") and sweep.count("interrupted") and not list(sweep.folder.glob("stop-*"))
+    assert sweep.count_points("waiting") and sweep.count_points("interrupted") and not list(sweep.folder.glob("stop-*"))
     before = written(here)
     assert main(LONG) == 0
     assert {path: written(here)[path] for path in before} == before and len(written(here)) == 3
@@ -216,7 +216,7 @@ def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest
     assert [(point.state, point.code) for point in sweep.points] == [("finished", 0), ("failed", 3), ("finished", 0)]
 
 
-def test_a_broken_sheet_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_experiment_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     experiment = here / "root" / "experiments" / "toy.py"
     broken = '    if settings.rate == 0.2 and not hasattr(lab, "cost"):\n        raise ZeroDivisionError("by hand")\n'
     text = experiment.read_text()
@@ -237,10 +237,10 @@ def test_a_search_ends_with_its_winner_on_fresh_replicates(here: Path, capfd: py
     sweep = sweep_of(here)
     assert (
         sweep.sweeper == "tpe"
-        and sweep.count("finished") == 3
+        and sweep.count_points("finished") == 3
         and sweep.axes == {"settings.rate": "interval(0.05,1.9)"}
     )
-    best = sweep.best()[0]
+    best = sweep.ranked_points()[0]
     assert best.objective is not None and sweep.winner is not None
     assert best.objective["mean"] == min(point.objective["mean"] for point in sweep.points if point.objective)
     assert sweep.winner["number"] == best.number
@@ -253,7 +253,7 @@ def test_a_search_ends_with_its_winner_on_fresh_replicates(here: Path, capfd: py
     assert "the first one on fresh replicates from 1000 on" in shown
 
 
-# Looking at sweeps
+# Listing sweeps
 
 
 def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,8 +270,8 @@ def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_numbers_are_shown_with_their_intervals() -> None:
-    assert display.value_text({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
-    assert display.value_text({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
+    assert display.format_objective_value({"mean": 0.12345678, "low": 0.1, "high": 0.2, "n": 4}) == "0.1235 [0.1, 0.2]"
+    assert display.format_objective_value({"mean": 2.0, "low": None, "high": None, "n": 1}) == "2"
 
 
 def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:

@@ -32,11 +32,11 @@ def identity(*words: str) -> str:
 
 def test_a_grid_is_every_combination_once():
     words = ("paper=toy", "settings.rate=0.1,0.2,0.1", "settings.steps=range(7,10)", "settings.widths=[1],[2,3]")
-    found = sweep_command.expand_points(words)
+    found = sweep_command.expand_sweep(words)
     assert len(found) == len({tuple(point) for point in found}) == 2 * 3 * 2
     assert found[0] == ["paper=toy", "settings.rate=0.1", "settings.steps=7", "settings.widths=[1]"]
     assert found[1][-1] == "settings.widths=[2,3]"
-    assert sweep_command.expand_points(["paper=toy"]) == [["paper=toy"]]
+    assert sweep_command.expand_sweep(["paper=toy"]) == [["paper=toy"]]
 
 
 def test_an_identity_is_that_of_the_set_of_points():
@@ -51,12 +51,12 @@ def test_an_identity_is_that_of_the_set_of_points():
 
 def test_a_point_knows_its_runs():
     checker = sweep_command.PointChecker(WORDS)
-    found = checker.point(3, {"settings.rate": "0.25", "replicates": "5"})
+    found = checker.check_point(3, {"settings.rate": "0.25", "replicates": "5"})
     launch = compose.compose_launch([*WORDS, "settings.rate=0.25", "replicates=5"])
     assert found.runs == (jobs.make_job(launch, launch.studies[0]).run.identity,)
     assert (found.number, found.replicates, found.label()) == (3, (0, 5), "settings.rate=0.25 replicates=5")
     assert len(checker.compositions) == 1
-    checker.point(4, {"settings.rate": "0.5", "replicates": "5"})
+    checker.check_point(4, {"settings.rate": "0.5", "replicates": "5"})
     assert len(checker.compositions) == 1, "settings are no part of what Hydra composes"
 
 
@@ -66,7 +66,9 @@ def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.Ca
 
     write_paper(toy_root, "other", *(paced(text) for text in (CONFIG, SETTINGS, EXPERIMENT)))
     checker = sweep_command.PointChecker(["study=fit", "scale=smoke"])
-    found = [checker.point(n, {"paper": paper, "settings.steps": "9"}) for n, paper in enumerate(("toy", "other"))]
+    found = [
+        checker.check_point(n, {"paper": paper, "settings.steps": "9"}) for n, paper in enumerate(("toy", "other"))
+    ]
     assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.compositions) == 2
     assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
     assert "unknown setting 'rate': did you mean 'pace'?" in capsys.readouterr().err
@@ -78,13 +80,13 @@ def test_presets_and_further_arms_can_be_axes(here: Path) -> None:
     for name, rate in (("gentle", 0.2), ("brisk", 0.9)):
         (folder / f"{name}.yaml").write_text(f"# @package _global_\nsettings: {{rate: {rate}}}\n")
     words = (*WORDS, "+preset=gentle,brisk", *search_path_words(str(here / "mine")))
-    found = sweep_command.expand_points(words)
+    found = sweep_command.expand_sweep(words)
     assert [point[-1] for point in found] == ["+preset=gentle", "+preset=brisk"]
     launches = [compose.compose_launch(point) for point in found]
     assert [launch.studies[0].settings.rate for launch in launches] == [0.2, 0.9]
     checker = sweep_command.PointChecker(sweep_command.parse_command(words).fixed)
     alone = compose.compose_launch([*WORDS, "settings.rate=0.9"])
-    assert checker.point(1, {"+preset": "brisk"}).runs == (jobs.make_job(alone, alone.studies[0]).run.identity,)
+    assert checker.check_point(1, {"+preset": "brisk"}).runs == (jobs.make_job(alone, alone.studies[0]).run.identity,)
     other = sweep_command.parse_command((*WORDS, "+preset=gentle,brisk"))
     assert identity(*words) == sweep_command.grid_identity(other), "wherever the presets are"
 
@@ -104,12 +106,12 @@ def test_an_objective_is_the_mean_over_replicates_with_its_t_interval():
         ]
         measurements.write_rows(job.run.replicate_folder(number) / "measurements.jsonl", rows)
     for select, column in ({}, 1), ({"step": 3}, 0):
-        found = Objective("fit", "loss_curve", "min", "fast", select).of(job)
+        found = Objective("fit", "loss_curve", "min", "fast", select).mean_interval(job)
         low, high = oracle.t.interval(0.95, 3, values[:, column].mean(), values[:, column].std(ddof=1) / 2)
         assert found is not None and found["n"] == 4
         assert np.allclose([found["mean"], found["low"], found["high"]], [values[:, column].mean(), low, high])
     with pytest.raises(BadInput, match="not one number"):
-        Objective("fit", "loss_curve", "min", None, {}).of(job)
+        Objective("fit", "loss_curve", "min", None, {}).mean_interval(job)
 
 
 def test_an_objective_of_one_replicate_has_no_interval_and_an_infinite_one_is_none():
@@ -117,13 +119,18 @@ def test_an_objective_of_one_replicate_has_no_interval_and_an_infinite_one_is_no
     job = jobs.make_job(launch, launch.studies[0])
     path = job.run.replicate_folder(0) / "measurements.jsonl"
     measurements.write_rows(path, [{"arm": "fast", "metric": "loss", "value": 2.0}])
-    assert Objective("fit", "loss", "min", "fast").of(job) == {"mean": 2.0, "low": None, "high": None, "n": 1}
+    assert Objective("fit", "loss", "min", "fast").mean_interval(job) == {
+        "mean": 2.0,
+        "low": None,
+        "high": None,
+        "n": 1,
+    }
     measurements.write_rows(path, [{"arm": "fast", "metric": "loss", "value": float("inf")}])
-    assert Objective("fit", "loss", "min", "fast").of(job) is None
+    assert Objective("fit", "loss", "min", "fast").mean_interval(job) is None
 
 
 def test_what_is_measured_is_known_from_shapes():
-    found = objective.measured(compose.compose_launch(["paper=toy"]), "fit")
+    found = objective.list_measured_metrics(compose.compose_launch(["paper=toy"]), "fit")
     assert {metric for metric, _ in found} == {"loss", "loss_curve"}
     assert {about["arm"] for _, about in found} == {"fast", "slow", "slow_again"}
 
@@ -187,10 +194,10 @@ def test_words_of_a_sweep_need_the_sweep(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sweep_command.EXTRAS, "ray", ("hydra_plugins.absent", "ray"))
+    monkeypatch.setitem(sweep_command.REQUIRED_EXTRAS, "ray", ("hydra_plugins.absent", "ray"))
     command = sweep_command.parse_command([*WORDS, RATES, "launcher=ray"])
     with pytest.raises(BadInput, match=r"encore-papers\[ray\]"):
-        sweep_command.hydra_words(command, {"book": "x", "point": 0, "jobs": 1})
+        sweep_command.hydra_words(command, {"folder": "x", "point": 0, "jobs": 1})
 
 
 @pytest.mark.parametrize("launcher", ["local", "vectorised", "joblib", "slurm", "slurm_local", "ray"])
@@ -198,7 +205,7 @@ def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
     own = {"slurm": "launcher.additional_parameters.reservation=mine", "ray": "launcher.ray.init.namespace=mine"}
     command = sweep_command.parse_command([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
     values = {"book": "x", "point": 0, "jobs": 3, "workers": 2}
-    words = [*sweep_command.hydra_words(command, values), *sweep_command.lines(values)]
+    words = [*sweep_command.hydra_words(command, values), *sweep_command.override_words(values)]
     found = sweep_command.compose_sweep(words)
     assert found["at_once"] == {"local": 1, "vectorised": 1, "slurm": 16}.get(launcher, 3)
     if launcher == "slurm":
@@ -212,7 +219,7 @@ def test_axes_are_shown_as_values_or_as_the_words_of_a_range():
     command = sweep_command.parse_command(
         [*WORDS, "settings.rate=tag(log,interval(0.1,1))", "settings.steps=range(7,10)"]
     )
-    assert {key: search.described(override) for key, override in command.axes.items()} == {
+    assert {key: search.axis_description(override) for key, override in command.axes.items()} == {
         "settings.rate": "tag(log,interval(0.1,1))",
         "settings.steps": ["7", "8", "9"],
     }

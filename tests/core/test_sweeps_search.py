@@ -20,11 +20,15 @@ AXES = ("settings.rate=tag(log,interval(0.001,10))", "settings.steps=int(interva
 def tpe(*axes: str, trials: int, at_once: int = 1, seed: int = 0) -> TpeSource:
     command = sweep_command.parse_command([*WORDS, *axes])
     wanted = Objective("fit", "loss", "min", "fast")
-    return TpeSource(command, PointChecker(command.fixed), wanted, trials, startup=8, at_once=at_once, seed=seed)
+    return TpeSource(
+        command, PointChecker(command.fixed), wanted, trials, startup_trials=8, batch_size=at_once, seed=seed
+    )
 
 
 def opened(source: TpeSource, folder: Path) -> Path:
-    sweep_folder.write_sweep(Sweep(source.identity(), WORDS, "tpe", {}, source.objective.plain(), (), None, folder))
+    sweep_folder.write_sweep(
+        Sweep(source.sweep_identity(), WORDS, "tpe", {}, source.objective.as_dict(), (), None, folder)
+    )
     return folder
 
 
@@ -36,7 +40,7 @@ def loss(values: dict[str, str]) -> float:
 
 def carried_out(source: TpeSource, folder: Path) -> list[dict[str, str]]:
     """Play the search to its end, every point given its loss at once."""
-    while found := source.more(folder):
+    while found := source.add_points(folder):
         for point in found:
             value = {"mean": loss(dict(point.overrides)), "low": None, "high": None, "n": 1}
             sweep_folder.write_point(folder, dataclasses.replace(point, state="finished", objective=value))
@@ -54,20 +58,26 @@ def test_a_search_finds_what_is_better_and_goes_on_as_if_never_stopped(tmp_path:
     assert len(whole) == 30
     losses = [loss(values) for values in whole]
     assert min(losses[8:]) < min(losses[:8]) and sorted(losses[8:])[11] < sorted(losses[:8])[4], "no better than chance"
-    for at in (1, 8, 20):  # a search that is killed has nothing but its book
+    for at in (1, 8, 20):  # a search that is killed has nothing but its folder
         folder = opened(source, tmp_path / f"cut-{at}")
         carried_out(tpe(*AXES, trials=at), folder)
         assert carried_out(tpe(*AXES, trials=30), folder) == whole
-    assert source.identity() == tpe(*AXES, trials=5).identity() != tpe(*AXES, trials=5, seed=1).identity()
+    assert (
+        source.sweep_identity()
+        == tpe(*AXES, trials=5).sweep_identity()
+        != tpe(*AXES, trials=5, seed=1).sweep_identity()
+    )
 
 
 def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Path) -> None:
     source = tpe(*AXES, trials=10, at_once=4)
     folder = opened(source, tmp_path)
-    assert [point.number for point in source.more(folder)] == [0, 1, 2, 3]
-    assert [point.number for point in source.more(folder)] == [4, 5, 6, 7], "points that others still compute count"
-    assert [point.number for point in source.more(folder)] == [8, 9]
-    assert source.more(folder) == []
+    assert [point.number for point in source.add_points(folder)] == [0, 1, 2, 3]
+    assert [point.number for point in source.add_points(folder)] == [4, 5, 6, 7], (
+        "points that others still compute count"
+    )
+    assert [point.number for point in source.add_points(folder)] == [8, 9]
+    assert source.add_points(folder) == []
     found = sweep_folder.read_sweep(folder).points
     assert len({point.words for point in found}) == 10
     for point in found:
@@ -79,20 +89,20 @@ def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) ->
     """steps below every=3 are refused by the experiment, which only the combination shows."""
     source = tpe("settings.steps=int(interval(1,2))", trials=2)
     with pytest.raises(BadInput, match="longer than steps"):
-        source.checker.point(0, source.trial_points()[0])
+        source.checker.check_point(0, source.points_to_check()[0])
     folder = opened(source, tmp_path)
-    [point] = source.more(folder)
+    [point] = source.add_points(folder)
     assert point.state == "failed" and point.code == 2 and "longer than steps" in (point.message or "")
 
 
 def test_ends_are_checked_before_anything_runs() -> None:
     command = sweep_command.parse_command([*WORDS, *AXES])
-    assert [search.ends(override) for override in command.axes.values()] == [
+    assert [search.axis_ends(override) for override in command.axes.values()] == [
         ["0.001", "10.0"],
         ["5", "60"],
         ["plain", "fancy"],
     ]
-    corners = tpe(*AXES, trials=1).trial_points()
+    corners = tpe(*AXES, trials=1).points_to_check()
     assert {tuple(corner.values()) for corner in corners} == {
         ("0.001", "5", "plain"), ("10.0", "60", "fancy"), ("10.0", "5", "plain"), ("0.001", "60", "plain"),
         ("0.001", "5", "fancy"),

@@ -12,9 +12,9 @@ from core.errors import BadInput
 from core.runs import sweep_folder
 from core.tracking import rows
 from core.tracking.mirror import Mirror
-from core.tracking.mirror_process import Follower
-from core.tracking.run_info import RunInfo, RunVerdict, newest_verdict
-from tests.tracking import TRACKING, write_looks, write_replicate, write_run
+from core.tracking.mirror_process import TrackerUpdater
+from core.tracking.run_info import RunInfo, VerdictFolder, newest_verdict_folder
+from tests.tracking import TRACKING, write_live_rows, write_replicate, write_run
 
 
 def about(folder: Path, **tracking: Any) -> RunInfo:
@@ -25,18 +25,18 @@ class Heard:
     """A tracker that only remembers."""
 
     def __init__(self) -> None:
-        self.looks: list[rows.Row] = []
+        self.live_rows: list[rows.Row] = []
         self.by_replicate: dict[int, list[rows.Row]] = {}
-        self.verdicts: list[RunVerdict] = []
+        self.verdicts: list[VerdictFolder] = []
 
-    def looked(self, rows: list[rows.Row]) -> None:
-        self.looks += rows
+    def log_live_rows(self, rows: list[rows.Row]) -> None:
+        self.live_rows += rows
 
-    def measured(self, replicate: int, rows: list[rows.Row]) -> None:
+    def log_replicate(self, replicate: int, rows: list[rows.Row]) -> None:
         assert replicate not in self.by_replicate
         self.by_replicate[replicate] = rows
 
-    def judged(self, rows: list[rows.Row], verdict: RunVerdict) -> None:
+    def log_verdict(self, rows: list[rows.Row], verdict: VerdictFolder) -> None:
         assert len(rows) == 12, "final measurements of both replicates"
         self.verdicts.append(verdict)
 
@@ -47,24 +47,26 @@ class Heard:
 # Following files
 
 
-def test_what_runs_is_looked_at_and_then_replaced_by_what_it_measured(tmp_path: Path) -> None:
+def test_live_rows_are_logged_and_then_replaced_by_the_measurements(tmp_path: Path) -> None:
     verdict = write_run(tmp_path / "run")
     (done := tmp_path / "run" / "replicates" / "000001" / "done.json").unlink()
     heard = Heard()
-    follower = Follower(about(tmp_path / "run"), heard)
-    write_looks(tmp_path / "run", 1, range(0, 300, 100))
-    follower.update()
+    updater = TrackerUpdater(about(tmp_path / "run"), heard)
+    write_live_rows(tmp_path / "run", 1, range(0, 300, 100))
+    updater.update()
     assert list(heard.by_replicate) == [0] and len(heard.by_replicate[0]) == 12
-    assert [(row["replicate"], row["stage"], row["step"], row["value"]) for row in heard.looks] == [
+    assert [(row["replicate"], row["stage"], row["step"], row["value"]) for row in heard.live_rows] == [
         (1, "dense", step, 1 / (1 + step)) for step in (0, 100, 200)
     ]
-    write_looks(tmp_path / "run", 1, range(300, 500, 100))
+    write_live_rows(tmp_path / "run", 1, range(300, 500, 100))
     done.write_text("{}")
-    follower.update()
-    assert sorted(heard.by_replicate) == [0, 1] and len(heard.looks) == 3, "it is finished, so its looks are history"
-    follower.update()
-    assert follower.end(verdict) == "closed, True" and [each.folder for each in heard.verdicts] == [verdict]
-    assert Follower(about(tmp_path / "run"), heard, [0, 1]).end(None) == "closed, False"
+    updater.update()
+    assert sorted(heard.by_replicate) == [0, 1] and len(heard.live_rows) == 3, (
+        "it is finished, so its live rows are history"
+    )
+    updater.update()
+    assert updater.finish(verdict) == "closed, True" and [each.folder for each in heard.verdicts] == [verdict]
+    assert TrackerUpdater(about(tmp_path / "run"), heard, [0, 1]).finish(None) == "closed, False"
 
 
 def test_a_replicate_that_cannot_be_read_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,35 +76,35 @@ def test_a_replicate_that_cannot_be_read_is_left_out(tmp_path: Path, capsys: pyt
     (tmp_path / "replicates" / "000003" / "done.json").write_text("{}")
     (tmp_path / "replicates" / "notes").mkdir()
     heard = Heard()
-    Follower(about(tmp_path), heard).update()
+    TrackerUpdater(about(tmp_path), heard).update()
     assert list(heard.by_replicate) == [1]
     assert capsys.readouterr().err.count("cannot be read: left out") == 2
 
 
-def test_fast_loops_are_thinned_evenly_and_the_newest_look_is_kept() -> None:
-    looks = [{"replicate": r, "stage": s, "step": step} for step in range(100) for r in (0, 1) for s in "ab"]
-    kept = rows.thin_rows(looks, 20)
+def test_fast_loops_are_thinned_evenly_and_the_newest_row_is_kept() -> None:
+    live_rows = [{"replicate": r, "stage": s, "step": step} for step in range(100) for r in (0, 1) for s in "ab"]
+    kept = rows.thin_live_rows(live_rows, 20)
     for replicate in (0, 1):
         for stage in "ab":
             own = [each["step"] for each in kept if (each["replicate"], each["stage"]) == (replicate, stage)]
             assert own == list(range(4, 100, 5))
-    assert rows.thin_rows(looks[:12], 20) == looks[:12]
+    assert rows.thin_live_rows(live_rows[:12], 20) == live_rows[:12]
 
 
-def test_looks_are_named_by_the_arms_of_the_page(tmp_path: Path, toy_root: Path) -> None:
+def test_live_rows_are_named_by_the_arms_of_the_config(tmp_path: Path, toy_root: Path) -> None:
     settings = {"paper": "toy", "study": "fit", "scale": "smoke", "overridden": ["rate", "gone"], "identity": {}}
     (tmp_path / "settings.json").write_text(
         json.dumps(settings | {"settings": {"rate": 0.5, "optimizer": {"name": "x"}}})
     )
     run = RunInfo(tmp_path, TRACKING, "shown")
     assert run.arms == ("fast", "slow", "slow_again")
-    assert run.place_of("slow_again") == {"arm": "slow_again"}
-    assert run.place_of("high/slow-3") == {"arm": "slow", "stage": "high/3"}
-    assert run.place_of("slower") == {"stage": "slower"}
+    assert run.stage_columns("slow_again") == {"arm": "slow_again"}
+    assert run.stage_columns("high/slow-3") == {"arm": "slow", "stage": "high/3"}
+    assert run.stage_columns("slower") == {"stage": "slower"}
     assert run.label == f"fit smoke rate=0.5 {tmp_path.name[-6:]}"
-    looks = [{"replicate": 0, "stage": "fast", "step": 3, "loss": 1.0, "norm": float("nan"), "far": float("inf")}]
+    live_rows = [{"replicate": 0, "stage": "fast", "step": 3, "loss": 1.0, "norm": float("nan"), "far": float("inf")}]
     fast = {"replicate": 0, "step": 3, "arm": "fast"}
-    assert rows.tidy_curves(looks, run.place_of) == [
+    assert rows.tidy_live_rows(live_rows, run.stage_columns) == [
         fast | {"metric": "loss", "value": 1.0},
         fast | {"metric": "far", "value": float("inf")},
     ]
@@ -112,7 +114,7 @@ def test_a_run_of_a_sweep_is_grouped_by_it(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "run")
     assert about(tmp_path / "runs" / "run").group == "a_paper"
     point = sweep_folder.SweepPoint(0, {"settings.rate": "0.1"}, (), ("run",), (0, 2))
-    folder = sweep_folder.sweep_folder(tmp_path / "runs", "0123456789ab")
+    folder = sweep_folder.sweep_path(tmp_path / "runs", "0123456789ab")
     sweep_folder.write_sweep(sweep_folder.Sweep("0123456789ab", (), "grid", {}, None, (point,), None, folder))
     assert about(tmp_path / "runs" / "run").group == "sweep-0123456789ab"
     assert about(tmp_path / "runs" / "run", group="mine").group == "mine"
@@ -120,14 +122,14 @@ def test_a_run_of_a_sweep_is_grouped_by_it(tmp_path: Path) -> None:
 
 def test_the_newest_verdict_counts(tmp_path: Path) -> None:
     first = write_run(tmp_path)
-    assert newest_verdict(tmp_path) == first and RunVerdict(first).replicates == range(2)
+    assert newest_verdict_folder(tmp_path) == first and VerdictFolder(first).replicates == range(2)
     os.utime(first / "provenance.json", (1, 1))
     (tmp_path / "verdict" / "1000-3").mkdir()
-    assert newest_verdict(tmp_path) == first, "half-written"
+    assert newest_verdict_folder(tmp_path) == first, "half-written"
     (tmp_path / "verdict" / "1000-3" / "provenance.json").write_text("{}")
-    assert newest_verdict(tmp_path) == tmp_path / "verdict" / "1000-3"
-    assert RunVerdict(tmp_path / "verdict" / "1000-3").replicates == range(1000, 1003)
-    assert newest_verdict(tmp_path / "nowhere") is None
+    assert newest_verdict_folder(tmp_path) == tmp_path / "verdict" / "1000-3"
+    assert VerdictFolder(tmp_path / "verdict" / "1000-3").replicates == range(1000, 1003)
+    assert newest_verdict_folder(tmp_path / "nowhere") is None
 
 
 # The process
@@ -196,4 +198,4 @@ def test_only_finished_replicates_are_read(tmp_path: Path) -> None:
     write_replicate(tmp_path, 3)
     (tmp_path / "replicates" / "000003" / "done.json").unlink()
     assert rows.finished_replicates(tmp_path) == [0]
-    assert rows.read_rows(tmp_path, 0)[-1]["value"] == float("inf")
+    assert rows.read_replicate_rows(tmp_path, 0)[-1]["value"] == float("inf")

@@ -18,7 +18,7 @@ import pytest
 
 from core.cli.main import main
 from core.tracking.mirror import Mirror
-from tests.tracking import TRACKING, free_port, wait_for, write_looks, write_replicate, write_run
+from tests.tracking import TRACKING, free_port, wait_for, write_live_rows, write_replicate, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "a_paper-lenet-laptop-0123456789ab"
@@ -29,7 +29,7 @@ ALONE = """
 import os, sys
 from ipaddress import ip_address
 
-def watch(event, arguments):
+def record(event, arguments):
     place = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": 0, "socket.gethostbyname": 0}.get(event)
     if place is not None:
         host = arguments[place][0] if isinstance(arguments[place], tuple) else arguments[place]
@@ -38,7 +38,7 @@ def watch(event, arguments):
                 print(f"{event} {host}", file=sys.stderr, flush=True)
                 os._exit(9)
 
-sys.addaudithook(watch)
+sys.addaudithook(record)
 from core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -108,7 +108,7 @@ def test_what_runs_is_shown_and_then_replaced(tmp_path: Path) -> None:
     (done := tmp_path / NAME / "replicates" / "000001" / "done.json").rename(tmp_path / NAME / "hidden")
     mirror = Mirror.start(tmp_path / NAME, TRACKIO)
     running = "r1 running lenet 6789ab"
-    write_looks(tmp_path / NAME, 1, range(3))
+    write_live_rows(tmp_path / NAME, 1, range(3))
     wait_for(lambda: shown(tmp_path, running))
     assert rows_of(tmp_path)[running] == {step: {"loss/stage dense": 1 / (1 + step)} for step in range(3)}
     (tmp_path / NAME / "hidden").rename(done)
@@ -161,7 +161,7 @@ def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subproces
     names = {f"{arm} r{replicate} lenet 6789ab" for arm in ("dense", "ticket") for replicate in (0, 1)}
     assert set(rows_of(runs, "toy")) == {*names, "verdict lenet 6789ab"}
     write_replicate(runs / NAME, 2)
-    write_looks(runs / NAME, 3, range(2))
+    write_live_rows(runs / NAME, 3, range(2))
     wait_for(lambda: shown(runs, "r3 running lenet 6789ab", "toy"))
     assert rows_of(runs, "toy")["ticket r2 lenet 6789ab"] == expected(runs / NAME, 2, "ticket")
     listening = [
@@ -192,8 +192,8 @@ def test_results_that_cannot_be_written_are_shown_nevertheless(tmp_path: Path, m
     from core.tracking import board
 
     (tmp_path / "trackio").write_text("a file where the folder should be")
-    with board.databases(tmp_path) as (folder, note):
+    with board.open_database_folder(tmp_path) as (folder, note):
         assert folder.is_dir() and note is not None and "cannot be written" in note
     assert not folder.exists()
-    with board.databases(tmp_path / "fresh") as (folder, note):
+    with board.open_database_folder(tmp_path / "fresh") as (folder, note):
         assert folder == tmp_path / "fresh" / "trackio" and note is None

@@ -15,7 +15,7 @@ from core.cli.main import main
 from core.errors import BadInput
 from core.tracking import upload
 from core.tracking.mirror import Mirror
-from core.tracking.run_info import RunInfo, RunVerdict
+from core.tracking.run_info import RunInfo, VerdictFolder
 from core.tracking.trackers import wandb
 from tests.tracking import (
     TRACKING,
@@ -29,7 +29,7 @@ from tests.tracking import (
     records_of,
     silent,
     wait_for,
-    write_looks,
+    write_live_rows,
     write_run,
 )
 
@@ -130,11 +130,13 @@ def test_a_mirror_is_made_anew_when_there_is_more_to_show(offline: Path) -> None
 
 
 def test_what_a_mirror_holds_is_known_by_all_that_it_shows(tmp_path: Path) -> None:
-    verdict = RunVerdict(write_run(tmp_path))
-    held = {wandb.digest(RunInfo(tmp_path, TRACKING | each, ""), verdict) for each in ({}, ONLINE, {"notes": "x"})}
+    verdict = VerdictFolder(write_run(tmp_path))
+    held = {
+        wandb.mirror_digest(RunInfo(tmp_path, TRACKING | each, ""), verdict) for each in ({}, ONLINE, {"notes": "x"})
+    }
     assert len(held) == 2, "where it goes counts, and not when"
     shutil.rmtree(tmp_path / "replicates" / "000001")
-    assert wandb.digest(RunInfo(tmp_path, TRACKING, ""), verdict) not in held
+    assert wandb.mirror_digest(RunInfo(tmp_path, TRACKING, ""), verdict) not in held
 
 
 def test_workers_and_points_of_a_sweep_never_mix(toy_root: Path, tmp_path: Path) -> None:
@@ -163,9 +165,9 @@ def test_a_killed_mirror_loses_no_more_than_its_last_flush(tmp_path: Path) -> No
     def on_disk() -> dict[tuple[str, int], float]:
         return curves([record for path in (folder / "wandb").glob("*/*.wandb") for record in read_records(path)])
 
-    write_looks(folder, 0, range(20))
+    write_live_rows(folder, 0, range(20))
     wait_for(lambda: len(on_disk()) >= 15)
-    write_looks(folder, 0, range(20, 40))
+    write_live_rows(folder, 0, range(20, 40))
     assert mirror._process is not None
     wait_for(lambda: len(on_disk()) >= 30)
     os.kill(mirror._process.pid, signal.SIGKILL)
@@ -183,9 +185,9 @@ def test_only_what_no_server_has_seen_is_replaced(tmp_path: Path) -> None:
     """To a wandb run that it has seen a server appends: its points would be there twice."""
     write_run(tmp_path)
     about = RunInfo(tmp_path, TRACKING, "")
-    assert [wandb.next_generation(about) for _ in range(2)] == [0, 0]
-    wandb.change_state(about, touched=True)
-    assert [wandb.next_generation(about) for _ in range(2)] == [1, 1]
+    assert [wandb.start_generation(about) for _ in range(2)] == [0, 0]
+    wandb.update_mirror_state(about, touched=True)
+    assert [wandb.start_generation(about) for _ in range(2)] == [1, 1]
 
 
 # Online
@@ -211,11 +213,11 @@ def test_silent_server_is_given_up_after_the_bound(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(wandb, "REACH_SECONDS", 0.2)
     with silent() as address:
         started = time.monotonic()
-        assert wandb.unreachable(address) is not None
+        assert wandb.why_unreachable(address) is not None
         assert time.monotonic() - started < 3
-    assert wandb.unreachable("no address") is not None
+    assert wandb.why_unreachable("no address") is not None
     with recorder() as (address, _):
-        assert wandb.unreachable(address) is None
+        assert wandb.why_unreachable(address) is None
 
 
 def test_a_refusing_server_falls_back_once_and_the_mirror_ends_with_its_run(
@@ -255,7 +257,8 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
         monkeypatch.setenv("WANDB_BASE_URL", address)
         impatient = "from core.tracking.trackers import wandb; wandb.UPLOAD_SECONDS = 4.0;"
         monkeypatch.setattr(
-            "core.tracking.mirror.FOLLOWER", ("-c", impatient + "from core.tracking import follower; follower.main()")
+            "core.tracking.mirror.MIRROR_COMMAND",
+            ("-c", impatient + "from core.tracking import mirror_process; mirror_process.main()"),
         )
         mirror = Mirror.start(folder, ONLINE)
         wait_for(lambda: b"replicate 0" in handler.received)
@@ -264,7 +267,9 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
     assert line == "wandb: tracking is offline: the server stopped answering; offline run, upload it with: encore sync"
     assert curves(records_of(folder)) == measured_curves(folder)
     [run] = upload.pending_uploads(tmp_path, (), False, {})
-    assert wandb.mirrored_before(run.about, RunVerdict(verdict)) is None, "a part of it was sent: it is made anew first"
+    assert wandb.current_mirror_line(run.run_info, VerdictFolder(verdict)) is None, (
+        "a part of it was sent: it is made anew first"
+    )
 
 
 # Uploading later
@@ -286,7 +291,7 @@ def test_what_waits_is_uploaded_once(
         assert handler.received == sent
     verdict = offline / "verdict" / "0-2"
     assert f"wandb: {config}" in (Mirror.start(offline, TRACKING, computing=False).finish(verdict) or "")
-    assert wandb.read_state(offline)["touched"]
+    assert wandb.read_mirror_state(offline)["touched"]
     (claims := verdict / "claims.json").write_text(claims.read_text().replace('"holds"', '"fails"'))
     assert [run.folder for run in upload.pending_uploads(offline.parent, (), False, {})] == [offline]
 
@@ -320,19 +325,19 @@ def test_what_stands_in_the_way_of_an_upload_is_one_line(
         monkeypatch.setattr(wandb, "REACH_SECONDS", 0.2)
         monkeypatch.setattr(upload, "PUSH_SECONDS", 2.0)
         assert "cannot be reached" in refusal(75)
-        monkeypatch.setattr(wandb, "unreachable", lambda address: None)
+        monkeypatch.setattr(wandb, "why_unreachable", lambda address: None)
         assert "not uploaded within 2 s" in refusal(75)
     monkeypatch.delenv("WANDB_API_KEY")
     assert f"no key for {address}" in refusal(2)
     with files.try_lock(offline / "lock", ""):
         [run] = upload.pending_uploads(offline.parent, (), False, {})
         with pytest.raises(upload.Interrupted, match="is being computed"):
-            upload.complete_mirror(run, rebuild=True)
-    assert wandb.read_state(offline)["pushed"] is None
+            upload.refresh_mirror(run, rebuild=True)
+    assert wandb.read_mirror_state(offline)["pushed"] is None
     (offline / "lock").unlink()
     (offline / "lock").mkdir()  # as good as a folder that cannot be written, for whoever runs the tests
     with pytest.raises(BadInput, match="cannot be mirrored"):
-        upload.complete_mirror(run, rebuild=True)
+        upload.refresh_mirror(run, rebuild=True)
     (offline.parent / "foreign").mkdir()
     (offline.parent / "foreign" / "settings.json").write_text("{")
     (offline / "settings.json").write_text("[]")

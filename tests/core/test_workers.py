@@ -34,9 +34,9 @@ from pathlib import Path
 from core.running.worker_pool import WorkerPool
 from core.runs.live import LiveReader
 pool = WorkerPool(Path(sys.argv[1]), accelerator=False, pinned=True)
-pool.start(1)
+pool.start_workers(1)
 print(pool.workers[0].process.pid, flush=True)
-pool.said.get()  # the worker is ready
+pool.events.get()  # the worker is ready
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -53,7 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def pool(root: Path) -> Iterator[WorkerPool]:
     with WorkerPool(root / "logs", accelerator=False, pinned=True) as pool:
-        pool.start(2)
+        pool.start_workers(2)
         yield pool
     assert all(worker.process.poll() is not None for worker in pool.workers)
 
@@ -76,7 +76,7 @@ def of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
     asked = job("replicates=5", "scale=smoke")
-    events = list(pool.run(tasks(asked)))
+    events = list(pool.run_tasks(tasks(asked)))
     assert sorted(event["replicates"] for event in of_kind(events, "finished")) == [[0], [1], [2], [3], [4]]
     assert sum(event["count"] for event in of_kind(events, "steps")) == 5 * 3 * 7
     assert not of_kind(events, "failed") and asked.missing == []
@@ -86,11 +86,11 @@ def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
     asked = job("replicates=3", "settings.rate=0.2", "scale=smoke")
     first, second, third = tasks(asked)
-    events = list(pool.run([first, {**second, "study": "nothing"}, third]))
+    events = list(pool.run_tasks([first, {**second, "study": "nothing"}, third]))
     (failed,) = of_kind(events, "failed")
     assert (failed["code"], failed["message"]) == (1, "KeyError: 'nothing'")
     assert asked.missing == [1]
-    events = list(pool.run([{**second, "settings": {**second["settings"], "rate": -1.0}}]))
+    events = list(pool.run_tasks([{**second, "settings": {**second["settings"], "rate": -1.0}}]))
     (failed,) = of_kind(events, "failed")
     assert failed["code"] == 2 and failed["message"].startswith("settings.rate=-1.0 is out of range")
 
@@ -98,7 +98,7 @@ def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
 def test_a_worker_that_dies_is_one_clear_failure_and_the_others_go_on(pool):
     asked = job("replicates=4", "settings.steps=20000")
     events = []
-    for event in pool.run(tasks(asked)):
+    for event in pool.run_tasks(tasks(asked)):
         events.append(event)
         if event["event"] == "steps" and event["worker"] == 0 and pool.workers[0].process.poll() is None:
             os.kill(pool.workers[0].process.pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ def test_without_workers_nothing_is_left_unsaid(pool):
     for worker in pool.workers:
         worker.process.kill()
         worker.process.wait(timeout=PATIENCE)
-    (failed,) = list(pool.run(tasks(job("replicates=3", "settings.rate=0.4"))))
+    (failed,) = list(pool.run_tasks(tasks(job("replicates=3", "settings.rate=0.4"))))
     assert failed["event"] == "failed" and "no worker is left for 3 of 3 tasks" in failed["message"]
 
 
@@ -125,7 +125,7 @@ class Heard:
     def send(self, event: str, **_: Any) -> None:
         self.events.append(event)
 
-    def on_progress(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         pass
 
     def flush(self) -> None:
@@ -171,15 +171,15 @@ def test_a_stop_gives_the_task_back_with_a_checkpoint_to_go_on_from(root):
     asked = job("replicates=2", "settings.steps=200000")
     events = []
     with WorkerPool(root / "stopped", accelerator=False, pinned=False) as pool:
-        pool.start(1)
-        for event in pool.run(tasks(asked)):
+        pool.start_workers(1)
+        for event in pool.run_tasks(tasks(asked)):
             events.append(event)
             if event["event"] == "steps" and event["count"]:
-                pool.stop()
+                pool.request_stop()
     (failed,) = of_kind(events, "failed")
     assert failed["code"] == 75 and asked.missing == [0, 1]
     assert [path.name for path in (asked.run.checkpoints / "000000").iterdir()] == ["fast.msgpack"]
-    assert [path.name for path in asked.run.live.iterdir()] == ["000000.jsonl"]
+    assert [path.name for path in asked.run.live_folder.iterdir()] == ["000000.jsonl"]
 
 
 def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
@@ -189,10 +189,10 @@ def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
     def steps_and_rows(steps):
         shown.extend(reader.new_rows())
 
-    reader, worker.events.on_progress = LiveReader(asked.run.live), steps_and_rows
+    reader, worker.events.count_steps = LiveReader(asked.run.live_folder), steps_and_rows
     for task in tasks(asked):
         worker.compute(task)
-    assert list(asked.run.live.iterdir()) == []
+    assert list(asked.run.live_folder.iterdir()) == []
     table = measurements.collect_measurements(asked.run, "fit", asked.numbers)
     curves = table[table["metric"] == "loss_curve"]
     expected = {
@@ -234,12 +234,12 @@ def test_whether_an_accelerator_is_used(monkeypatch, device, platforms, expected
 def test_the_environment_of_a_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_PLATFORMS")
-    single = worker_pool.worker_environment(accelerator=False, single=True)
+    single = worker_pool.worker_environment(accelerator=False, single_threaded=True)
     assert single["JAX_PLATFORMS"] == "cpu" and single["NPROC"] == single["OMP_NUM_THREADS"] == "1"
     assert single["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
     assert worker_pool.ALLOCATOR_SETTINGS.items() <= single.items()
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
-    free = worker_pool.worker_environment(accelerator=True, single=False)
+    free = worker_pool.worker_environment(accelerator=True, single_threaded=False)
     assert free["MALLOC_ARENA_MAX"] == "4"
     assert "JAX_PLATFORMS" not in free and free.get("OMP_NUM_THREADS") == os.environ.get("OMP_NUM_THREADS")
 

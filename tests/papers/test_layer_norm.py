@@ -92,7 +92,7 @@ def test_invariances_are_those_of_table_1_and_broken_variants_lack_some() -> Non
         assert all(change > 0.01 for name, change in changes.items() if name not in PRINTED[arm])
 
 
-def test_the_page_claims_every_cell_of_table_1() -> None:
+def test_the_config_claims_every_cell_of_table_1() -> None:
     told: dict[str, dict[str, set]] = {}
     for clause in CONFIG.claims["C7"].clauses:
         kind = "invariant" if clause.region[0] == 0 else "not"
@@ -230,9 +230,9 @@ def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
     rows = jnp.arange(64)
     for arm in ("layer_norm", "batch_axis"):
         values = perceptrons.initial(settings, arm, 4, jax.random.key(0))
-        look = jax.jit(partial(perceptrons.look, settings, arm, 4, values, "test"))
+        evaluate = jax.jit(partial(perceptrons.evaluate, settings, arm, 4, values, "test"))
         losses = [
-            float(look(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
+            float(evaluate(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
         ]
         assert (abs(losses[0] - losses[1]) > 1e-3) == (arm == "batch_axis")
         logits = perceptrons.perceptron(settings, arm, 4).apply(values, perceptrons.as_vectors(arrays[2][:64]), False)
@@ -240,7 +240,7 @@ def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
             p = np.asarray(jax.nn.log_softmax(logits))[np.arange(64), np.asarray(arrays[3][:64])]
             assert losses[0] == pytest.approx(-p.mean(), rel=1e-5)
             wrong = 100 * (np.asarray(logits).argmax(1) != np.asarray(arrays[3][:64])).mean()
-            assert float(look(rows, *arrays)["error"]) == pytest.approx(wrong)
+            assert float(evaluate(rows, *arrays)["error"]) == pytest.approx(wrong)
 
 
 def test_both_batch_sizes_see_as_many_images_of_the_same_choice() -> None:
@@ -262,7 +262,7 @@ def test_windows_are_stretches_of_the_text() -> None:
     text = jnp.arange(50, dtype=jnp.uint8)
     assert sequences.windows(settings, text, jnp.array([0, 7])).tolist() == [[0, 1, 2, 3], [7, 8, 9, 10]]
     order, parts = sequences.arranged_text(settings, jax.random.key(0))
-    shapes = catalogue.describe("sample_text").arrays
+    shapes = catalogue.find_data_set("sample_text").array_shapes
     assert order.shape == (settings.steps, settings.batch) and int(order.max()) + 3 < shapes["train_text"][0][0]
     for part, count in (("validation", settings.validation), ("test", settings.test)):
         starts = np.asarray(parts[part])
@@ -296,12 +296,12 @@ def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
     values = sequences.first_text_values(settings, "plain", jax.random.key(0))
     starts = jnp.array([0, 11, 40])
     codes = np.stack([data["train_text"][s : s + settings.length + 1] for s in (0, 11, 40)])
-    logits = gru_by_hand(values["params"], np.eye(len(catalogue.describe("sample_text").classes))[codes[:, :-1]])
+    logits = gru_by_hand(values["params"], np.eye(len(catalogue.find_data_set("sample_text").classes))[codes[:, :-1]])
     expected = softmax_loss(logits, codes[:, 1:])
     losses = [jax.jit(partial(sequences.text_loss, settings, "plain", shuffled)) for shuffled in (False, True)]
     loss, shuffled = (float(each(values, starts, jax.random.key(0), *arrays)[0]) for each in losses)
     assert loss == pytest.approx(expected, rel=1e-5) and abs(shuffled - expected) > 1e-4
-    seen = jax.jit(partial(sequences.text_look, settings, "plain", values, "train"))(starts, *arrays)
+    seen = jax.jit(partial(sequences.evaluate_text, settings, "plain", values, "train"))(starts, *arrays)
     assert float(seen["loss"]) == pytest.approx(expected / np.log(2), rel=1e-5)
 
 

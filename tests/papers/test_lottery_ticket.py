@@ -19,7 +19,7 @@ from core.errors import BadInput
 from core.lab import keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
-from core.optim.settings import ARGUMENTS, OptimizerSettings
+from core.optim.settings import OptimizerSettings
 from core.papers.config import load_config
 from core.runs import measurements
 from experiments.lottery_ticket import experiment
@@ -172,7 +172,7 @@ def test_augmented_images_are_flips_and_shifts() -> None:
         padded = np.pad(image[:, ::-1] if flip else image, ((4, 4), (4, 4), (0, 0)))
         possible[padded[top : top + 8, left : left + 8].tobytes()] = (flip, top, left)
     assert len(possible) == 162
-    batch = np.asarray(jax.jit(experiment.augmented)(jax.random.key(0), jnp.stack([image] * 400)))
+    batch = np.asarray(jax.jit(experiment.random_flip_and_shift)(jax.random.key(0), jnp.stack([image] * 400)))
     assert batch.shape == (400, 8, 8, 3)
     drawn = [possible[one.tobytes()] for one in batch]
     assert {flip for flip, _, _ in drawn} == {False, True}

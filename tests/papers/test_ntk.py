@@ -11,7 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from core.errors import BadInput
-from core.kernels.dynamics import Flow
+from core.kernels.dynamics import GradientFlow
 from core.papers.config import load_config
 from experiments.ntk import components, experiment, networks
 
@@ -143,8 +143,8 @@ def trained() -> dict[str, Any]:
     step, states = jax.jit(partial(experiment.train, net, 0.5)), [state]
     for i in range(20):
         states.append(step(states[-1], jax.random.key(i), jnp.int32(i), x, y, before))
-    look = jax.jit(partial(experiment.look, settings, net))
-    return {"settings": settings, "net": net, "x": x, "y": y, "before": before, "states": states, "look": look}
+    evaluate = jax.jit(partial(experiment.evaluate, settings, net))
+    return {"settings": settings, "net": net, "x": x, "y": y, "before": before, "states": states, "evaluate": evaluate}
 
 
 def test_the_task_is_the_product_of_the_coordinates() -> None:
@@ -164,7 +164,7 @@ def test_the_linear_equation_is_solved_step_by_step(trained: dict[str, Any]) -> 
     state = trained["states"][0]
     for _ in range(200):
         state = {**state, "linear": euler(state["linear"], kernel, y, 0.01)}
-    flow = Flow.of(inner).test(2.0, y, start[:6], kernel[6:, :6], start[6:])
+    flow = GradientFlow.from_kernel(inner).predict_test(2.0, y, start[:6], kernel[6:, :6], start[6:])
     np.testing.assert_allclose(state["linear"][6:], flow, atol=2e-3)
     assert abs(flow - start[6:]).max() > 0.02, "nothing moves"
 
@@ -186,11 +186,11 @@ def test_one_small_step_of_a_network_is_one_of_its_linear_equation(trained: dict
     assert apart[1] < 0.4 * apart[0]
 
 
-def test_a_look_measures_the_kernel_and_the_distance(trained: dict[str, Any]) -> None:
+def test_an_evaluation_measures_the_kernel_and_the_distance(trained: dict[str, Any]) -> None:
     x, y, before, net = (trained[name] for name in ("x", "y", "before", "net"))
-    _, seen = trained["look"](trained["states"][0], jnp.int32(0), x, y, before)
+    _, seen = trained["evaluate"](trained["states"][0], jnp.int32(0), x, y, before)
     assert all(abs(float(v)) < 1e-5 for v in seen.values())
-    state, seen = trained["look"](trained["states"][20], jnp.int32(20), x, y, before)
+    state, seen = trained["evaluate"](trained["states"][20], jnp.int32(20), x, y, before)
     grid, old = networks.circle(8), np.asarray(before["kernel"], float)[6:, 6:]
     params = trained["states"][20]["params"]
     jacobian = jax.vmap(lambda one: jax.grad(lambda p: networks.value(net, p, one[None])[0])(params))(grid)
@@ -204,7 +204,7 @@ def test_a_look_measures_the_kernel_and_the_distance(trained: dict[str, Any]) ->
     to_learn = np.asarray(before["start"])[6:] - np.asarray(grid).prod(1)
     assert seen["linear_error"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-3)
     assert seen["linear_error_share"] == pytest.approx(np.linalg.norm(error) / np.linalg.norm(to_learn), rel=1e-3)
-    kept, _ = trained["look"](trained["states"][20], jnp.int32(19), x, y, before)
+    kept, _ = trained["evaluate"](trained["states"][20], jnp.int32(19), x, y, before)
     np.testing.assert_array_equal(kept["row"], trained["states"][20]["row"])
 
 
@@ -292,10 +292,10 @@ def test_what_is_left_is_split_along_and_across(batch: tuple) -> None:
     settings, data = batch
     net, along = networks.network(settings, 4), data["components"][:, 1:3]
     state, target = components.begin_along(net, 0.5, jax.random.key(1), data["x"], along)
-    _, seen = components.look_along(net, state, jnp.int32(0), data["x"], target, along)
+    _, seen = components.evaluate_along(net, state, jnp.int32(0), data["x"], target, along)
     assert seen["g0"] == pytest.approx(0.5, rel=1e-4) == seen["g1"] and seen["h"] < 1e-5
     state = components.train_along(settings, net, state, jax.random.key(0), jnp.int32(0), data["x"], target, along)
-    _, seen = components.look_along(net, state, jnp.int32(1), data["x"], target, along)
+    _, seen = components.evaluate_along(net, state, jnp.int32(1), data["x"], target, along)
     left = np.asarray(target) - np.asarray(networks.value(net, state["params"], data["x"]))
     assert (left**2).mean() == pytest.approx(float(seen["g0"] ** 2 + seen["g1"] ** 2 + seen["h"] ** 2), rel=1e-4)
     assert seen["h"] > 1e-4
@@ -338,8 +338,8 @@ def test_half_times_are_read_off_or_foretold() -> None:
 
 CONTRADICTIONS = [
     ("sphere", {"points": (9, 9)}, "equal lengths"),
-    ("training", {"kernel_after": 3}, "is no look"),
-    ("training", {"kernel_after": 10}, "is no look"),
+    ("training", {"kernel_after": 3}, "is no evaluation"),
+    ("training", {"kernel_after": 10}, "is no evaluation"),
     ("components", {"images": 1500}, "more than the 1437 images"),
     ("components", {"images": 4}, "component 5 asks for"),
     ("components", {"components": (5, 2)}, "must grow"),

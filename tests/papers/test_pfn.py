@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from core.amortised import bars, encoder
-from core.bayes.gaussian_process import Hyper, rbf
+from core.amortised import bar_distribution, encoder
+from core.bayes.gaussian_process import Hyperparameters, rbf
 from core.errors import BadInput
-from core.kernels.solvers import gaussian_process
+from core.kernels.solvers import gaussian_process_posterior
 from core.lab.shape_lab import ShapeLab
 from core.papers.config import load_config
 from experiments.pfn import bnn, hyper, networks, processes, rivals, tables
@@ -51,9 +51,9 @@ def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     return CONFIG.studies[study].build(CONFIG.studies[study].values(scale)).replace(**changes)
 
 
-def shaken(network: encoder.Encoder) -> Any:
+def shaken(network: encoder.TransformerEncoder) -> Any:
     """Parameters away from the initial ones, whose branches are 0."""
-    flat, unravel = ravel_pytree(encoder.initial(network, jax.random.key(1)))
+    flat, unravel = ravel_pytree(encoder.init_params(network, jax.random.key(1)))
     return unravel(flat + 0.3 * jax.random.normal(jax.random.key(2), flat.shape))
 
 
@@ -66,7 +66,7 @@ def data() -> dict[str, jax.Array]:
     return {"x": x, "y": y}
 
 
-HYPER = Hyper(jnp.float32(0.6), jnp.float32(1), jnp.float32(0.01))
+HYPER = Hyperparameters(jnp.float32(0.6), jnp.float32(1), jnp.float32(0.01))
 
 
 def test_the_exact_posterior_is_that_of_double_precision(data: dict) -> None:
@@ -75,7 +75,7 @@ def test_the_exact_posterior_is_that_of_double_precision(data: dict) -> None:
         for k in range(5):
             x, y = (np.asarray(data[name][k], float) for name in ("x", "y"))
             kernel = np.exp(-((x - x.T) ** 2) / 0.72)
-            truth = gaussian_process(kernel[:n, :n], kernel[n:, :n], kernel[n:, n:], y[:n], 0.01)
+            truth = gaussian_process_posterior(kernel[:n, :n], kernel[n:, :n], kernel[n:, n:], y[:n], 0.01)
             sd = np.sqrt(truth.covariance.diagonal() + 0.01)
             density = -(((y[n:] - truth.mean) / sd) ** 2) / 2 - np.log(sd * np.sqrt(2 * np.pi))
             for name, expected in (("mean", truth.mean), ("sd", sd), ("log_density", density)):
@@ -87,20 +87,20 @@ def test_the_gap_is_the_difference_of_mean_log_densities(data: dict) -> None:
     settings = settings_of("gp")
     recipe = networks.recipe_of(settings, processes.rbf_process, settings.bars, sizes=settings.sizes)
     borders = jnp.linspace(-3, 3, settings.bars + 1)
-    params = encoder.initial(recipe.network, jax.random.key(1))
+    params = encoder.init_params(recipe.network, jax.random.key(1))
     truth = networks.exact(rbf, HYPER, (1, 4), data["x"], data["y"])
     measured = partial(networks.held_against, recipe, (1, 4), params, borders, data, truth)
     found, blind = measured(jnp.float32(1)), measured(jnp.float32(0))
     assert found["gap"].shape == (5, 2) == found["off"].shape
     for column, n in enumerate((1, 4)):
         outputs = recipe.network.apply({"params": params}, data["x"], data["y"], n)
-        q = bars.log_density(borders, outputs, data["y"][:, n:])
+        q = bar_distribution.log_density(borders, outputs, data["y"][:, n:])
         right = truth[f"n{n}"]
         np.testing.assert_allclose(found["gap"][:, column], (right["log_density"] - q).mean(1), rtol=1e-4)
-        off = jnp.abs(bars.mean(borders, outputs) - right["mean"]) / right["sd"]
+        off = jnp.abs(bar_distribution.mean(borders, outputs) - right["mean"]) / right["sd"]
         np.testing.assert_allclose(found["off"][:, column], off.mean(1), rtol=1e-4)
     nothing = recipe.network.apply({"params": params}, data["x"][:, 4:], data["y"][:, 4:], 0)
-    q = bars.log_density(borders, nothing, data["y"][:, 4:])
+    q = bar_distribution.log_density(borders, nothing, data["y"][:, 4:])
     np.testing.assert_allclose(blind["gap"][:, 1], (truth["n4"]["log_density"] - q).mean(1), rtol=1e-4)
 
 
@@ -285,8 +285,10 @@ def test_answers_are_scored_and_ranked_by_table() -> None:
 
 def test_permuted_labels_are_the_same_labels_in_another_order() -> None:
     settings = settings_of("tables", rows=12, context=8)
-    law = tables.TabularLaw(4, 1, 3)
-    recipe = networks.recipe_of(settings, partial(tables.tabular_prior, law), 1, tables.heads.bernoulli, fixed=8)
+    law = tables.ArchitectureRanges(4, 1, 3)
+    recipe = networks.recipe_of(
+        settings, partial(tables.tabular_prior, law), 1, tables.heads.bernoulli_log_density, fixed=8
+    )
     x, y = recipe.prior(jax.random.key(0), (5, 12, settings.features))
     params = shaken(recipe.network)
     found = tables.answered(recipe, 8, params, {"x": x, "y": y}, jax.random.key(2))

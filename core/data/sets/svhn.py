@@ -3,7 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
-from core.data.dataset import Contents, DataSet, File, Source, image_arrays
+from core.data.dataset import DataFile, DataSet, DataSource, FileContents, image_shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 
 
-def read(contents: Contents) -> dict[str, "np.ndarray"]:
+def parse_svhn(contents: FileContents) -> dict[str, "np.ndarray"]:
     """Images (n, 32, 32, 3) and labels; the files hold images in their last axis and the digit 0 as 10."""
     import numpy as np
     from scipy.io import loadmat
 
     arrays = {}
-    for part, file in FILES.items():
+    for split, file in FILES.items():
         found = loadmat(io.BytesIO(contents[file]), variable_names=("X", "y"))
-        arrays[f"{part}_images"] = np.ascontiguousarray(found["X"].transpose(3, 0, 1, 2))
-        arrays[f"{part}_labels"] = (found["y"].ravel() % 10).astype(np.int32)
+        arrays[f"{split}_images"] = np.ascontiguousarray(found["X"].transpose(3, 0, 1, 2))
+        arrays[f"{split}_labels"] = (found["y"].ravel() % 10).astype(np.int32)
     return arrays
 
 
@@ -30,13 +30,13 @@ SVHN = DataSet(
     licence="non-commercial use; cite Netzer et al. (2011)",
     shareable=False,
     classes=tuple("0123456789"),
-    arrays=image_arrays(73_257, 26_032, 32, 32, 3),
+    array_shapes=image_shapes(73_257, 26_032, 32, 32, 3),
     files=(
-        File(FILES["train"], "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", 182_040_794),
-        File(FILES["test"], "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", 64_275_384),
+        DataFile(FILES["train"], "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", 182_040_794),
+        DataFile(FILES["test"], "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", 64_275_384),
     ),
-    read=read,
-    sources=(Source("web", "https://ufldl.stanford.edu/housenumbers", {file: file for file in FILES.values()}),),
+    parse=parse_svhn,
+    sources=(DataSource("web", "https://ufldl.stanford.edu/housenumbers", {file: file for file in FILES.values()}),),
 )
 
 DATA_SETS = (SVHN,)

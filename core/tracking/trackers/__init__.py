@@ -1,8 +1,9 @@
 """Trackers: a module each, with a configuration group of the same name in `configs/tracking/`. Adding one is one file.
 
-A tracker's module offers `MODES` (of `offline`, `online`), `PACKAGE` (what it needs installed), `mirrored_before(about,
-verdict)` (a line for the person when the mirror already holds all of it, or None) and `start(about)`, which gives a
-`Tracker`. It is imported with the run's settings, before its package is needed, and so imports that lazily.
+A tracker's module offers `MODES` (of `offline`, `online`), `PACKAGE` (what it needs installed),
+`current_mirror_line(run, verdict)` (a line for the person when the mirror already holds all of it, or None) and
+`start_tracker(run)`, which gives a `Tracker`. It is imported with the run's settings, before its package is needed, and
+so imports that lazily.
 """
 
 import importlib
@@ -11,19 +12,19 @@ from typing import Any, Protocol
 
 from core.errors import BadInput
 from core.tracking.rows import Row
-from core.tracking.run_info import RunVerdict
+from core.tracking.run_info import VerdictFolder
 
 
 class Tracker(Protocol):
     """The mirror of one run, fed with tidy rows: replicate, arm, conditions, step, metric, value."""
 
-    def looked(self, rows: list[Row]) -> None:
+    def log_live_rows(self, rows: list[Row]) -> None:
         """Add what running replicates showed since the last time; `stage` stands for the conditions."""
 
-    def measured(self, replicate: int, rows: list[Row]) -> None:
+    def log_replicate(self, replicate: int, rows: list[Row]) -> None:
         """Add the measurements of a finished replicate, in place of what it showed while it ran."""
 
-    def judged(self, rows: list[Row], verdict: RunVerdict) -> None:
+    def log_verdict(self, rows: list[Row], verdict: VerdictFolder) -> None:
         """Add claims, figures, provenance; `rows` are the final measurements of all finished replicates."""
 
     def close(self, complete: bool) -> str:

@@ -16,65 +16,65 @@ from typing import Any
 from core import files
 from core.papers.settings import flatten_settings
 from core.tracking.rows import Row, claims_table, finished_replicates, series_name
-from core.tracking.run_info import RunInfo, RunVerdict
+from core.tracking.run_info import RunInfo, VerdictFolder
 
 PACKAGE = "trackio"
 MODES = ("offline",)
 FOLDER = "trackio"  # beside the runs
-ASKED = "trackio.json"  # in a run's folder
-FOREIGN = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variables by which it would talk to servers
+SETTINGS_FILE = "trackio.json"  # in a run's folder
+FOREIGN_VARIABLES = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variables by which it would talk to servers
 
 
 class TrackioTracker:
     """The Trackio runs of one run."""
 
-    def __init__(self, about: RunInfo) -> None:
-        self.about = about
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
         self._begun = datetime.now(UTC).isoformat()
 
-    def looked(self, rows: list[Row]) -> None:
+    def log_live_rows(self, rows: list[Row]) -> None:
         """Curves of running replicates, named by their stage."""
-        for (replicate, arm), own in by_arm(rows).items():
+        for (replicate, arm), own in group_by_arm(rows).items():
             self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} running".strip(), replicate, arm, own)
 
-    def measured(self, replicate: int, rows: list[Row]) -> None:
+    def log_replicate(self, replicate: int, rows: list[Row]) -> None:
         """Curves and final values per metric and conditions."""
         self._forget(f"live/{replicate:06d}/")
-        for (_, arm), own in by_arm(rows).items():
+        for (_, arm), own in group_by_arm(rows).items():
             self._log(f"{replicate:06d}/{arm}", f"{arm} r{replicate}".strip(), replicate, arm, own)
-        storage().set_project_metadata(self.about.project, f"{self.about.folder.name}/{replicate:06d}", "measured")
+        trackio_storage().set_project_metadata(self.run.project, f"{self.run.folder.name}/{replicate:06d}", "measured")
 
-    def known(self) -> set[int]:
+    def logged_replicates(self) -> set[int]:
         """The replicates whose measurements are all there."""
-        keys = {number: f"{self.about.folder.name}/{number:06d}" for number in finished_replicates(self.about.folder)}
-        return {number for number, key in keys.items() if storage().get_project_metadata(self.about.project, key)}
+        keys = {number: f"{self.run.folder.name}/{number:06d}" for number in finished_replicates(self.run.folder)}
+        return {number for number, key in keys.items() if trackio_storage().get_project_metadata(self.run.project, key)}
 
-    def judged(self, rows: list[Row], verdict: RunVerdict) -> None:
+    def log_verdict(self, rows: list[Row], verdict: VerdictFolder) -> None:
         """The table of claims, unless it is there already."""
         columns, cells = claims_table(verdict.claims)
         table = {"_type": "trackio.table", "_value": [dict(zip(columns, line, strict=True)) for line in cells]}
-        key, content = f"{self.about.folder.name}/verdict", repr(cells)
-        if storage().get_project_metadata(self.about.project, key) != content:
+        key, content = f"{self.run.folder.name}/verdict", repr(cells)
+        if trackio_storage().get_project_metadata(self.run.project, key) != content:
             self._forget("verdict")
             self._write("verdict", "verdict", {}, [(0, "claims", {"claims": table})])
-            storage().set_project_metadata(self.about.project, key, content)
+            trackio_storage().set_project_metadata(self.run.project, key, content)
 
     def close(self, complete: bool) -> str:
         """Nothing is held open."""
         return "trackio: encore board"
 
     def _log(self, part: str, name: str, replicate: int, arm: str, own: list[Row]) -> None:
-        points = [(step, f"{stage}:{step}", values) for (stage, step), values in points_of(own).items()]
+        points = [(step, f"{stage}:{step}", values) for (stage, step), values in points_by_step(own).items()]
         self._write(part, name, {"arm": arm or None, "replicate": replicate}, points)
 
     def _write(self, part: str, name: str, own: dict[str, Any], points: list[tuple[int, str, dict[str, Any]]]) -> None:
         """Add rows of (step, name of the row, values) to the Trackio run of a part of this run."""
-        about, identity = self.about, f"{self.about.folder.name}/{part}"
+        about, identity = self.run, f"{self.run.folder.name}/{part}"
         settings = {
-            f"settings.{key}": value for key, value in flatten_settings(about.config["settings"]) if value is not None
+            f"settings.{key}": value for key, value in flatten_settings(about.metadata["settings"]) if value is not None
         }
-        config = {name: about.config[name] for name in ("paper", "study", "scale")} | settings | own
-        storage().bulk_log(
+        config = {name: about.metadata[name] for name in ("paper", "study", "scale")} | settings | own
+        trackio_storage().bulk_log(
             about.project,
             f"{name} {about.label}",
             [values for _, _, values in points],
@@ -86,36 +86,36 @@ class TrackioTracker:
 
     def _forget(self, part: str) -> None:
         """Remove the Trackio runs whose part begins so."""
-        begin = f"{self.about.folder.name}/{part}"
-        for record in storage().get_run_records(self.about.project):
+        begin = f"{self.run.folder.name}/{part}"
+        for record in trackio_storage().get_run_records(self.run.project):
             if str(record["id"]).startswith(begin):
-                storage().delete_run(self.about.project, record["name"], run_id=record["id"])
+                trackio_storage().delete_run(self.run.project, record["name"], run_id=record["id"])
 
 
-def start(about: RunInfo) -> TrackioTracker:
+def start_tracker(run: RunInfo) -> TrackioTracker:
     """The board's database beside the run."""
-    use(about.folder.parent / FOLDER)
-    files.write_json(about.folder / ASKED, dict(about.tracking))
-    return TrackioTracker(about)
+    configure_trackio(run.folder.parent / FOLDER)
+    files.write_json(run.folder / SETTINGS_FILE, dict(run.tracking))
+    return TrackioTracker(run)
 
 
-def asked(folder: Path) -> dict[str, Any]:
-    """The tracking group that a run was mirrored with, or one of defaults."""
+def read_tracking_settings(folder: Path) -> dict[str, Any]:
+    """The tracking settings that a run was mirrored with, or the defaults."""
     plain = {"name": "trackio", "mode": "offline", "tags": []} | dict.fromkeys(("project", "entity", "group", "notes"))
     try:
-        return plain | files.read_json(folder / ASKED)
+        return plain | files.read_json(folder / SETTINGS_FILE)
     except (OSError, ValueError, TypeError):
         return plain
 
 
-def mirrored_before(about: RunInfo, verdict: RunVerdict) -> str | None:
+def current_mirror_line(run: RunInfo, verdict: VerdictFolder) -> str | None:
     """Never: adding what is there already adds nothing."""
     return None
 
 
-def use(folder: Path) -> None:
+def configure_trackio(folder: Path) -> None:
     """Have Trackio keep its databases in `folder` and keep to itself; before it is first imported."""
-    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+    for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
         del os.environ[name]
     os.environ.update(
         TRACKIO_DIR=str(folder),
@@ -126,14 +126,14 @@ def use(folder: Path) -> None:
     )
 
 
-def storage() -> Any:
-    """Trackio's database. Its `init` would look for accounts and servers, and keeps one run open at a time."""
+def trackio_storage() -> Any:
+    """Trackio's database. Its `init` would search for accounts and servers, and keeps one run open at a time."""
     from trackio.sqlite_storage import SQLiteStorage
 
     return SQLiteStorage
 
 
-def by_arm(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
+def group_by_arm(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
     """Rows by replicate and arm; rows of no arm under an empty name."""
     found: dict[tuple[int, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -141,7 +141,7 @@ def by_arm(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
     return found
 
 
-def points_of(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
+def points_by_step(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
     """Finite values by stage and step, named by metric and conditions; final ones, of no step, stand at step 0."""
     found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     for row in rows:

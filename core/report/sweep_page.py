@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.report import curves, wording
+from core.report import curves, formatting
 from core.runs.sweep_folder import Sweep, SweepPoint
 
-SHOWN = 2000  # points of one page
+MAX_POINTS = 2000  # points of one page
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SweepPage:
     sweep: Sweep
 
     @property
-    def file(self) -> str:
+    def file_name(self) -> str:
         """The name of its page."""
         return f"sweep-{self.sweep.folder.name}.html"
 
@@ -29,29 +29,29 @@ class SweepPage:
         return named[0] if named else ""
 
     @property
-    def keys(self) -> list[str]:
+    def varied_keys(self) -> list[str]:
         """The keys that vary."""
         return list(self.sweep.axes)
 
     @property
     def points(self) -> list[SweepPoint]:
         """The points shown: all of them, unless there are very many."""
-        return list(self.sweep.points[:SHOWN])
+        return list(self.sweep.points[:MAX_POINTS])
 
     @property
-    def counts(self) -> str:
+    def state_counts(self) -> str:
         """How far it is, in a line."""
         states = [point.state for point in self.sweep.points]
         known = dict.fromkeys(["finished", "running", "waiting", "failed", "interrupted", *states])
         return ", ".join(f"{states.count(state)} {state}" for state in known if state in states) or "no points yet"
 
     @property
-    def objective(self) -> str:
+    def objective_text(self) -> str:
         """What its points are compared by, in words."""
         about = self.sweep.objective
         if not about:
             return ""
-        where = [f"{name} {wording.setting(value)}" for name, value in (about.get("select") or {}).items()]
+        where = [f"{name} {formatting.format_setting(value)}" for name, value in (about.get("select") or {}).items()]
         parts = [str(about.get("metric") or ""), *filter(None, [about.get("arm")]), *where]
         goal = {"max": "higher is better", "min": "lower is better"}.get(str(about.get("direction")), "")
         return ", ".join(filter(None, [*parts, goal]))
@@ -59,38 +59,38 @@ class SweepPage:
     @property
     def axes(self) -> list[tuple[str, str]]:
         """The keys that vary with their values, in words."""
-        return [(key, wording.setting(values)) for key, values in self.sweep.axes.items()]
+        return [(key, formatting.format_setting(values)) for key, values in self.sweep.axes.items()]
 
     @property
-    def best(self) -> SweepPoint | None:
+    def best_point(self) -> SweepPoint | None:
         """The point that was chosen, or the best so far."""
         number = (self.sweep.winner or {}).get("number")
         chosen = [point for point in self.sweep.points if point.number == number]
-        return next(iter([*chosen, *self.sweep.best()]), None)
+        return next(iter([*chosen, *self.sweep.ranked_points()]), None)
 
     @property
-    def fresh(self) -> str:
+    def fresh_replicates_text(self) -> str:
         """What fresh replicates of the winner gave, or an empty text."""
         found = (self.sweep.winner or {}).get("fresh")
         return _interval(found) if isinstance(found, Mapping) else ""
 
-    def value(self, point: SweepPoint) -> str:
+    def objective_value(self, point: SweepPoint) -> str:
         """The objective of a point with its interval, in words."""
         return _interval(point.objective) if point.objective else ""
 
-    def chart(self) -> dict[str, Any]:
+    def chart_data(self) -> dict[str, Any]:
         """Axes and points as plain data for the page's script."""
         points = self.points
-        axes = [_axis(key, [point.overrides.get(key) for point in points]) for key in self.keys]
+        axes = [_axis(key, [point.overrides.get(key) for point in points]) for key in self.varied_keys]
         values = [_finite((point.objective or {}).get("mean")) for point in points]
         return {
             "axes": axes,
-            "objective": self.objective,
+            "objective": self.objective_text,
             "metric": str((self.sweep.objective or {}).get("metric") or ""),
             "direction": (self.sweep.objective or {}).get("direction"),
             "numbers": [point.number for point in points],
             "states": [point.state for point in points],
-            "values": curves.short([math.nan if value is None else value for value in values]),
+            "values": curves.round_for_json([math.nan if value is None else value for value in values]),
         }
 
 
@@ -130,6 +130,6 @@ def _finite(value: Any) -> float | None:
 
 def _interval(found: Mapping[str, Any]) -> str:
     mean, low, high = (_finite(found.get(name)) for name in ("mean", "low", "high"))
-    decimals = max(wording.decimals_for(mean, low, high), 3 if low is None else 0)
-    shown = wording.number(mean, decimals)
-    return shown if low is None and high is None else f"{shown} {wording.interval(low, high, decimals)}"
+    decimals = max(formatting.significant_decimals(mean, low, high), 3 if low is None else 0)
+    shown = formatting.format_number(mean, decimals)
+    return shown if low is None and high is None else f"{shown} {formatting.format_interval(low, high, decimals)}"

@@ -12,15 +12,22 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.special import gammaln
 
-from core.bayes.gaussian_process import Hyper, Kernel, Normal, log_density, log_evidence, predictive
+from core.bayes.gaussian_process import (
+    Hyperparameters,
+    IndependentNormal,
+    Kernel,
+    log_marginal_likelihood,
+    normal_log_density,
+    predict,
+)
 from core.errors import unknown_name
 from core.lab.keys import key_for
 
-Logs = dict[str, jax.Array]  # name of a free hyper-parameter -> its logarithm
+LogHyperparameters = dict[str, jax.Array]  # name of a free hyper-parameter -> its logarithm
 METHODS = ("adam", "lbfgs")
 
 
-class Gamma(NamedTuple):
+class GammaPrior(NamedTuple):
     """A Gamma distribution by shape and rate: mean shape/rate."""
 
     shape: float
@@ -39,66 +46,71 @@ class Gamma(NamedTuple):
         )
 
 
-class HyperPrior(NamedTuple):
-    """Independent Gamma priors; noise = floor + draw, or just the floor where its prior is None."""
+class HyperparameterPrior(NamedTuple):
+    """Independent Gamma priors; noise = noise_floor + draw, or just the floor where its prior is None."""
 
-    lengthscale: Gamma
-    outputscale: Gamma
-    noise: Gamma | None = None
-    floor: float = 1e-4
+    lengthscale: GammaPrior
+    outputscale: GammaPrior
+    noise: GammaPrior | None = None
+    noise_floor: float = 1e-4
 
-    def free(self) -> dict[str, Gamma]:
-        """The hyper-parameters that are inferred."""
+    def free_priors(self) -> dict[str, GammaPrior]:
+        """The priors of the hyper-parameters that are inferred, by name."""
         found = {"lengthscale": self.lengthscale, "outputscale": self.outputscale}
         return found | ({} if self.noise is None else {"noise": self.noise})
 
-    def hyper(self, logs: Logs) -> Hyper:
+    def hyperparameters_from_logs(self, logs: LogHyperparameters) -> Hyperparameters:
         """Hyper-parameters from logarithms."""
         outputscale = jnp.exp(logs["outputscale"])
-        floor = jnp.full_like(outputscale, self.floor)
+        floor = jnp.full_like(outputscale, self.noise_floor)
         noise = floor if self.noise is None else floor + jnp.exp(logs["noise"])
-        return Hyper(jnp.exp(logs["lengthscale"]), outputscale, noise)
+        return Hyperparameters(jnp.exp(logs["lengthscale"]), outputscale, noise)
 
-    def sample(self, key: jax.Array, dtype: Any = jnp.float32) -> Logs:
+    def sample(self, key: jax.Array, dtype: Any = jnp.float32) -> LogHyperparameters:
         """One draw of the logarithms."""
-        return {name: gamma.sample_log(key_for(key, name), (), dtype) for name, gamma in self.free().items()}
+        return {name: gamma.sample_log(key_for(key, name), (), dtype) for name, gamma in self.free_priors().items()}
 
-    def log_density(self, logs: Logs) -> jax.Array:
+    def log_density(self, logs: LogHyperparameters) -> jax.Array:
         """log p of the logarithms."""
         return sum(
-            (gamma.log_density_of_log(logs[name]) for name, gamma in self.free().items()),
+            (gamma.log_density_of_log(logs[name]) for name, gamma in self.free_priors().items()),
             jnp.zeros_like(logs["outputscale"]),
         )
 
 
 def log_joint(
-    logs: Logs, prior: HyperPrior, kernel: Kernel, x: jax.Array, y: jax.Array, mask: jax.Array | None = None
+    logs: LogHyperparameters,
+    prior: HyperparameterPrior,
+    kernel: Kernel,
+    x: jax.Array,
+    y: jax.Array,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """log p(y | x, θ) + log p(log θ), up to a constant the posterior of the logarithms."""
-    return log_evidence(kernel, prior.hyper(logs), x, y, mask) + prior.log_density(logs)
+    return log_marginal_likelihood(kernel, prior.hyperparameters_from_logs(logs), x, y, mask) + prior.log_density(logs)
 
 
-class Fit(NamedTuple):
+class PointEstimate(NamedTuple):
     """A point estimate: the hyper-parameters and the objective there, in nats."""
 
-    hyper: Hyper
+    hyperparameters: Hyperparameters
     objective: jax.Array
 
 
-def fit(
+def fit_hyperparameters(
     kernel: Kernel,
-    prior: HyperPrior,
+    prior: HyperparameterPrior,
     x: jax.Array,
     y: jax.Array,
     key: jax.Array,
     steps: int,
     starts: int = 3,
     method: str = "lbfgs",
-    penalised: bool = False,
+    use_prior: bool = False,
     mask: jax.Array | None = None,
-    rate: float = 0.05,
-) -> Fit:
-    """Hyper-parameters that maximise the evidence (MLE-II) or, `penalised`, its product with the prior (MAP).
+    learning_rate: float = 0.05,
+) -> PointEstimate:
+    """Hyper-parameters that maximise the evidence (MLE-II) or, with `use_prior`, its product with the prior (MAP).
 
     Args:
       kernel: the covariance function.
@@ -109,32 +121,34 @@ def fit(
       steps: of the optimizer from every start.
       starts: how many; the best end is taken.
       method: "lbfgs" (zoom line search) or "adam".
-      penalised: whether the prior is part of the objective. MAP is taken in θ itself, not in log θ.
+      use_prior: whether the prior is part of the objective. MAP is taken in θ itself, not in log θ.
       mask: bool (n,), rows of the context.
-      rate: learning rate of Adam.
+      learning_rate: of Adam.
     """
     if method not in METHODS:
         raise unknown_name("method", method, METHODS)
 
-    def loss(logs: Logs) -> jax.Array:
-        value = log_evidence(kernel, prior.hyper(logs), x, y, mask)
-        if penalised:
+    def loss(logs: LogHyperparameters) -> jax.Array:
+        value = log_marginal_likelihood(kernel, prior.hyperparameters_from_logs(logs), x, y, mask)
+        if use_prior:
             # log p(θ) = log p(log θ) - Σ log θ
             value += prior.log_density(logs) - sum(logs.values())
         return jnp.where(jnp.isfinite(value), -value, 1e10)
 
     keys = jax.random.split(key, starts)
     drawn = jax.vmap(lambda k: prior.sample(k, x.dtype))(keys)
-    centre = {name: jnp.log(jnp.asarray(g.shape / g.rate, x.dtype)) for name, g in prior.free().items()}
+    centre = {name: jnp.log(jnp.asarray(g.shape / g.rate, x.dtype)) for name, g in prior.free_priors().items()}
     first = {name: drawn[name].at[0].set(centre[name]) for name in drawn}
-    ends, losses = jax.vmap(partial(minimised, loss, steps=steps, method=method, rate=rate))(first)
+    ends, losses = jax.vmap(partial(minimise, loss, steps=steps, method=method, learning_rate=learning_rate))(first)
     best = jnp.argmin(losses)
-    return Fit(prior.hyper({name: value[best] for name, value in ends.items()}), -losses[best])
+    return PointEstimate(
+        prior.hyperparameters_from_logs({name: value[best] for name, value in ends.items()}), -losses[best]
+    )
 
 
-def minimised(loss: Callable, start: Any, *, steps: int, method: str, rate: float) -> tuple[Any, jax.Array]:
+def minimise(loss: Callable, start: Any, *, steps: int, method: str, learning_rate: float) -> tuple[Any, jax.Array]:
     """The best point that the optimizer meets from `start` (a pytree) in so many steps, and the loss there."""
-    optimizer = optax.lbfgs() if method == "lbfgs" else optax.adam(rate)
+    optimizer = optax.lbfgs() if method == "lbfgs" else optax.adam(learning_rate)
     value_and_grad = jax.value_and_grad(loss)
 
     def step(carried: tuple, _: None) -> tuple[tuple, None]:
@@ -154,29 +168,29 @@ def minimised(loss: Callable, start: Any, *, steps: int, method: str, rate: floa
     return jax.tree.map(lambda new, old: jnp.where(last < least, new, old), point, best), jnp.minimum(last, least)
 
 
-def predictive_at(
+def predict_per_draw(
     kernel: Kernel,
-    prior: HyperPrior,
-    logs: Logs,
+    prior: HyperparameterPrior,
+    log_draws: LogHyperparameters,
     x: jax.Array,
     y: jax.Array,
-    tests: jax.Array,
+    test_x: jax.Array,
     mask: jax.Array | None = None,
-) -> Normal:
-    """The predictive distributions under many hyper-parameters (s,): mean and variance (s, m)."""
-    return jax.vmap(lambda one: predictive(kernel, prior.hyper(one), x, y, tests, mask))(logs)
+) -> IndependentNormal:
+    """The predictive distributions under many hyper-parameters, `log_draws` (s,): mean and variance (s, m)."""
+    return jax.vmap(lambda one: predict(kernel, prior.hyperparameters_from_logs(one), x, y, test_x, mask))(log_draws)
 
 
-def log_density_at(
+def log_density_per_draw(
     kernel: Kernel,
-    prior: HyperPrior,
-    logs: Logs,
+    prior: HyperparameterPrior,
+    log_draws: LogHyperparameters,
     x: jax.Array,
     y: jax.Array,
-    tests: jax.Array,
-    targets: jax.Array,
+    test_x: jax.Array,
+    test_y: jax.Array,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """log p(y* | x*, context, θ_s) for hyper-parameters (s,), tests (m, d) and targets (m,): (s, m)."""
-    normal = predictive_at(kernel, prior, logs, x, y, tests, mask)
-    return jax.vmap(log_density, (0, None))(normal, targets)
+    """log p(y* | x*, context, θ_s) for hyper-parameters (s,), test_x (m, d) and test_y (m,): (s, m)."""
+    normal = predict_per_draw(kernel, prior, log_draws, x, y, test_x, mask)
+    return jax.vmap(normal_log_density, (0, None))(normal, test_y)

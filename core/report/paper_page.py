@@ -11,23 +11,23 @@ from core.papers import claims as written
 from core.papers.claims import ClaimForm
 from core.papers.config import PaperConfig, Reference, StudyConfig
 from core.paths import experiment_file
-from core.report import curves, unfinished, wording
+from core.report import curves, formatting, unfinished
 from core.report.claims import Claim
 from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
-from core.report.results import Figure, Result
-from core.report.unfinished import Unfinished
+from core.report.results import FigureImage, Result
+from core.report.unfinished import UnfinishedRun
 
 SHOWN_SCALES = ("laptop", "smoke", "paper")
-SOURCES = 8  # results of one page whose curves it holds, the published ones and the newest first
+MAX_SOURCES = 8  # results of one page whose curves it holds, the published ones and the newest first
 NOT_RUN, LOCAL, PUBLISHED = "not run", "local only", "published"
 
 
 @dataclass(frozen=True)
-class Row:
-    """One claim of a page with the verdict to show for it, if there is one."""
+class ClaimRow:
+    """One claim of a paper with the verdict to show for it, if there is one."""
 
     id: str
-    says: str
+    statement: str
     printed: str
     source: str
     claim: Claim | None
@@ -35,11 +35,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Study:
-    """One study as its page describes it; settings by name at each of the shown scales."""
+class StudySummary:
+    """One study as the config describes it; settings by name at each of the shown scales."""
 
     name: str
-    says: str
+    description: str
     default: bool
     arms: Mapping[str, str]
     deviations: list[Mapping[str, Any]]
@@ -47,7 +47,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Source:
+class MeasurementSource:
     """The measurements of one result, as tables and curves show them."""
 
     label: str
@@ -55,45 +55,47 @@ class Source:
     problem: str
     chart: Mapping[str, Any]
     conditions: Sequence[str]
-    finals: Sequence[Mapping[str, Any]]
-    total: int
+    final_rows: Sequence[Mapping[str, Any]]
+    final_row_count: int
 
 
-class Paper:
+class PaperPage:
     """What the site says about one paper."""
 
-    def __init__(self, page: PaperConfig, results: list[Result], runs: Sequence[Unfinished] = ()) -> None:
-        about = page.paper
-        self.runs = runs
-        self.fresh: Sequence[Freshness] = ()
-        self.slug = page.slug
-        self.sheet = experiment_file(page.slug)
+    def __init__(
+        self, config: PaperConfig, results: list[Result], unfinished_runs: Sequence[UnfinishedRun] = ()
+    ) -> None:
+        about = config.paper
+        self.unfinished_runs = unfinished_runs
+        self.freshness: Sequence[Freshness] = ()
+        self.slug = config.slug
+        self.experiment = experiment_file(config.slug)
         self.results = results
         self.title = about.title
         self.byline = _byline(about)
         self.arxiv = about.arxiv
         self.fields = list(about.fields)
         self.idea = about.idea
-        self.notes = page.notes
-        self.studies = [_study(study) for study in page.studies.values()]
-        self.claims: Mapping[str, written.Claim] = page.claims
-        self.forms = page.form.claims
-        self.rows = [row_of(name, self.forms.get(name), results) for name in self.claims]
+        self.notes = config.notes
+        self.studies = [_study(study) for study in config.studies.values()]
+        self.claims: Mapping[str, written.Claim] = config.claims
+        self.forms = config.form.claims
+        self.rows = [claim_row(name, self.forms.get(name), results) for name in self.claims]
 
     @property
-    def used(self) -> list[Result]:
+    def shown_results(self) -> list[Result]:
         """Results that give the verdicts shown first."""
         return [result for result in self.results if any(row.result is result for row in self.rows)]
 
     @property
-    def local_only(self) -> bool:
+    def is_local_only(self) -> bool:
         """Whether every verdict shown comes from a local run."""
-        return bool(self.used) and not any(result.published for result in self.used)
+        return bool(self.shown_results) and not any(result.published for result in self.shown_results)
 
     @property
-    def takes(self) -> str:
+    def duration_text(self) -> str:
         """Wall time of the published laptop run, or of what is shown in its place."""
-        return wording.duration(self.minutes)
+        return formatting.format_minutes(self.minutes)
 
     @property
     def last_run(self) -> str:
@@ -102,57 +104,59 @@ class Paper:
 
     @property
     def minutes(self) -> float:
-        """Wall time behind `takes`, to sort by."""
+        """Wall time behind `duration_text`, to sort by."""
         published = [result for result in self.results if result.published and result.scale == "laptop"]
-        return sum(result.minutes for result in published or self.used)
+        return sum(result.minutes for result in published or self.shown_results)
 
     @property
-    def holding(self) -> int:
+    def holding_count(self) -> int:
         """How many of its claims hold."""
         return sum(row.claim is not None and row.claim.verdict == "holds" for row in self.rows)
 
     @property
     def state(self) -> str:
         """One word for the published results, or for what stands in their place."""
-        states = {each.state for each in self.fresh}
+        states = {each.state for each in self.freshness}
         for state in (EDITED, STALE):
             if state in states:
                 return state
-        if self.local_only or not self.used:
-            return LOCAL if self.used else NOT_RUN
+        if self.is_local_only or not self.shown_results:
+            return LOCAL if self.shown_results else NOT_RUN
         return CURRENT if states == {CURRENT} else PUBLISHED
 
     @property
-    def state_words(self) -> str:
+    def state_explanation(self) -> str:
         """What `state` comes from."""
-        return "; ".join(f"{each.study}: {each.why}" if each.study else each.why for each in self.fresh if each.why)
+        return "; ".join(
+            f"{each.study}: {each.reason}" if each.study else each.reason for each in self.freshness if each.reason
+        )
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        found = [f"results/{result.place}: {warning}" for result in self.used for warning in result.warnings]
-        stale = [f"{each.study} ({each.why})" for each in self.fresh if each.state == STALE]
+        found = [f"results/{result.path}: {warning}" for result in self.shown_results for warning in result.warnings]
+        stale = [f"{each.study} ({each.reason})" for each in self.freshness if each.state == STALE]
         if stale:
             found.append(f"Published by other code, settings, data or libraries than today's: {', '.join(stale)}.")
-        for result in self.used:
-            found += [f"results/{result.place}: {name} is missing" for name in result.missing_figures()]
+        for result in self.shown_results:
+            found += [f"results/{result.path}: {name} is missing" for name in result.missing_figures()]
         return found
 
     @cached_property
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[FigureImage]:
         """The drawings of the results shown."""
-        return [figure for result in self.used for figure in result.figures()]
+        return [figure for result in self.shown_results for figure in result.figures()]
 
     @property
     def has_plots(self) -> bool:
         """Whether any clause has an interval to draw."""
         claims = [row.claim for row in self.rows if row.claim]
-        return any(wording.forest(clause, claim) for claim in claims for clause in claim.clauses)
+        return any(formatting.forest_plot(clause, claim) for claim in claims for clause in claim.clauses)
 
     @property
     def caption(self) -> str:
         """What stands above the table of verdicts."""
-        shown = {f"{study.name}: {study.replicates}" for result in self.used for study in result.studies}
+        shown = {f"{study.name}: {study.replicates}" for result in self.shown_results for study in result.studies}
         return "; ".join(sorted(shown)) or "Nothing has been run yet."
 
     @property
@@ -163,22 +167,22 @@ class Paper:
         return [run, f"{run} first_replicate=1000    # fresh replicates", *on_request]
 
     @property
-    def search(self) -> str:
-        """The words by which the index finds it."""
+    def search_text(self) -> str:
+        """The text in which a search on the index finds it."""
         words = [self.slug, self.title, self.byline, self.idea, *self.fields]
-        return " ".join([*words, *(f"{row.id} {row.says}" for row in self.rows)]).lower()
+        return " ".join([*words, *(f"{row.id} {row.statement}" for row in self.rows)]).lower()
 
-    def sources(self, out: Path) -> list[Source]:
+    def measurement_sources(self, out: Path) -> list[MeasurementSource]:
         """The measurements to show, each with the way to its file from a page in `out`."""
         arms = list(dict.fromkeys(arm for study in self.studies for arm in study.arms))
-        averaged = repetitions(self.claims)
-        results = self.results[:SOURCES]
-        share = curves.POINTS // max(1, len(results) + len(self.runs))
+        averaged = averaged_columns(self.claims)
+        results = self.results[:MAX_SOURCES]
+        share = curves.MAX_PAGE_POINTS // max(1, len(results) + len(self.unfinished_runs))
         found = [_source(result, arms, averaged, share, out) for result in results]
-        return [*found, *(_live(run, share) for run in self.runs if run.begun)]
+        return [*found, *(_live(run, share) for run in self.unfinished_runs if run.started_replicates)]
 
 
-def repetitions(claims: Mapping[str, written.Claim]) -> frozenset[str]:
+def averaged_columns(claims: Mapping[str, written.Claim]) -> frozenset[str]:
     """Columns that the claims average over: repetitions within a replicate, and no conditions."""
     found: set[str] = set()
     for clause in [clause for claim in claims.values() for clause in claim.clauses]:
@@ -187,42 +191,42 @@ def repetitions(claims: Mapping[str, written.Claim]) -> frozenset[str]:
     return frozenset(found) - {"arm", "step", "study", "metric"}
 
 
-def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> Source:
-    link = Path(os.path.relpath(result.table, out)).as_posix()
+def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> MeasurementSource:
+    link = Path(os.path.relpath(result.measurements_file, out)).as_posix()
     try:
-        rows = curves.read(result.table)
-        found = curves.views(rows, averaged)
-    except curves.NoCurves as error:
-        return Source(result.label, "", str(error), {}, (), (), 0)
-    chart = curves.chart(result.label, found, arms, points, len(rows))
-    return Source(result.label, link, "", chart, *curves.final_rows(rows, averaged))
+        rows = curves.read_measurement_table(result.measurements_file)
+        found = curves.build_charts(rows, averaged)
+    except curves.CurvesUnavailable as error:
+        return MeasurementSource(result.label, "", str(error), {}, (), (), 0)
+    chart = curves.chart_data(result.label, found, arms, points, len(rows))
+    return MeasurementSource(result.label, link, "", chart, *curves.summarise_final_measurements(rows, averaged))
 
 
-def _live(run: Unfinished, points: int) -> Source:
+def _live(run: UnfinishedRun, points: int) -> MeasurementSource:
     label = f"{run.state} now: {run.study}" if run.running else f"unfinished: {run.study}, {run.scale} scale"
-    rows = curves.rows_of(unfinished.table(run))
-    chart = curves.chart(label, curves.views(rows), (), points, len(rows))
-    return Source(label, "", "", chart, (), (), 0)
+    rows = curves.table_from_frame(unfinished.live_table(run))
+    chart = curves.chart_data(label, curves.build_charts(rows), (), points, len(rows))
+    return MeasurementSource(label, "", "", chart, (), (), 0)
 
 
-def row_of(name: str, form: ClaimForm | None, results: list[Result]) -> Row:
+def claim_row(name: str, form: ClaimForm | None, results: list[Result]) -> ClaimRow:
     """A claim with the verdict of the first result that has it: published before local, newest before older."""
     printed = form.printed if form else None
     for result in results:
         for claim in result.claims:
             if claim.id == name:
                 source = claim.source or (printed.where if printed else "")
-                return Row(name, claim.statement, wording.printed(claim), source, claim, result)
-    value = wording.with_unit(printed.value, printed.unit) if printed else ""
-    return Row(name, form.says if form else "", value, printed.where if printed else "", None, None)
+                return ClaimRow(name, claim.statement, formatting.format_printed_number(claim), source, claim, result)
+    value = formatting.format_with_unit(printed.value, printed.unit) if printed else ""
+    return ClaimRow(name, form.says if form else "", value, printed.where if printed else "", None, None)
 
 
-def _study(study: StudyConfig) -> Study:
-    columns = [wording.flat(study.all_values(scale)) for scale in SHOWN_SCALES]
+def _study(study: StudyConfig) -> StudySummary:
+    columns = [formatting.format_settings(study.all_values(scale)) for scale in SHOWN_SCALES]
     names = list(dict.fromkeys(name for column in columns for name in column))
-    return Study(
+    return StudySummary(
         name=study.name,
-        says=study.says,
+        description=study.says,
         default=study.default,
         arms=study.form.arms,
         deviations=[each.model_dump(mode="json") for each in study.form.deviations],

@@ -1,4 +1,4 @@
-"""Numbers, intervals and small plots as a reader sees them."""
+"""Numbers, intervals and forest plots as a reader sees them."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from core.report.claims import Claim, Clause
 FOREST_WIDTH, FOREST_MARGIN = 240.0, 12.0
 
 
-def number(value: float | None, decimals: int, signed: bool = False) -> str:
+def format_number(value: float | None, decimals: int, signed: bool = False) -> str:
     """A number with a true minus sign, and a plus sign if it is `signed`."""
     if value is None:
         return "never reached"
@@ -18,7 +18,7 @@ def number(value: float | None, decimals: int, signed: bool = False) -> str:
     return text.replace(",", "\u202f").replace("-", "−")
 
 
-def decimals_for(*values: float | None) -> int:
+def significant_decimals(*values: float | None) -> int:
     """Decimals that show two significant digits of the distance the values span, or of the one value."""
     known = [value for value in values if value is not None]
     size = (max(known) - min(known) or abs(known[0])) if known else 0.0
@@ -27,23 +27,24 @@ def decimals_for(*values: float | None) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(size))))
 
 
-def with_interval(clause: Clause) -> str:
+def format_estimate(clause: Clause) -> str:
     """`+0.41 [+0.28, +0.55]`, a bare number for exact clauses."""
     if clause.n is None:
-        return plain(clause.estimate)
-    decimals = decimals_for(clause.estimate, clause.low, clause.high)
+        return format_value(clause.estimate)
+    decimals = significant_decimals(clause.estimate, clause.low, clause.high)
     signed = _is_signed(clause)
-    return f"{number(clause.estimate, decimals, signed)} {interval(clause.low, clause.high, decimals, signed)}"
+    interval = format_interval(clause.low, clause.high, decimals, signed)
+    return f"{format_number(clause.estimate, decimals, signed)} {interval}"
 
 
-def interval(low: float | None, high: float | None, decimals: int, signed: bool = False) -> str:
+def format_interval(low: float | None, high: float | None, decimals: int, signed: bool = False) -> str:
     """`[low, high]`, with infinite bounds where they are None."""
-    shown_low = "−∞" if low is None else number(low, decimals, signed)
-    shown_high = "∞" if high is None else number(high, decimals, signed)
+    shown_low = "−∞" if low is None else format_number(low, decimals, signed)
+    shown_high = "∞" if high is None else format_number(high, decimals, signed)
     return f"[{shown_low}, {shown_high}]"
 
 
-def region(clause: Clause) -> str:
+def format_region(clause: Clause) -> str:
     """The region in words a reader can hold the interval against."""
     if clause.region is None:
         return ""
@@ -51,78 +52,70 @@ def region(clause: Clause) -> str:
     if low is None and high is None:
         return "any value"
     if high is None:
-        return f"above {plain(low)}"
+        return f"above {format_value(low)}"
     if low is None:
-        return f"below {plain(high)}"
+        return f"below {format_value(high)}"
     if low == high:
-        return f"exactly {plain(low)}"
-    return f"between {plain(low)} and {plain(high)}"
+        return f"exactly {format_value(low)}"
+    return f"between {format_value(low)} and {format_value(high)}"
 
 
-def plain(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A number as short as it can be written, anything else as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "never reached" if value is None else str(value)
     return f"{value:.6g}".replace("-", "−")
 
 
-def printed(claim: Claim) -> str:
-    """The paper's own number, whatever its form."""
-    return with_unit(claim.published, claim.clauses[0].unit if claim.clauses else "")
+def format_printed_number(claim: Claim) -> str:
+    """The number that the paper prints for a claim, whatever its form, with its unit."""
+    return format_with_unit(claim.published, claim.clauses[0].unit if claim.clauses else "")
 
 
-def with_unit(value: Any, unit: str) -> str:
+def format_with_unit(value: Any, unit: str) -> str:
     """A printed value, which may be a list or words, with its unit; nothing if there is no value."""
     if value is None:
         return ""
-    shown = ", ".join(plain(item) for item in listed(value)) if isinstance(value, list) else plain(value)
+    shown = (
+        ", ".join(format_value(item) for item in text_list(value)) if isinstance(value, list) else format_value(value)
+    )
     return f"{shown} {unit}" if unit and not isinstance(value, str) else shown
 
 
-def setting(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """A setting's value as one would type it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(setting(item) for item in value) + "]"
+        return "[" + ", ".join(format_setting(item) for item in value) + "]"
     return str(value)
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Settings by dotted name."""
+def format_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The values of nested settings as texts, by dotted name."""
     found: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            found |= format_settings(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = setting(value)
+            found[f"{prefix}{name}"] = format_setting(value)
     return found
 
 
-def deviation(item: Any) -> str:
-    """A deviation in one sentence."""
-    if not isinstance(item, Mapping):
-        return str(item)
-    change = f": {setting(item.get('paper'))} in the paper, {setting(item.get('laptop'))} here"
-    shown = change if "paper" in item or "laptop" in item else ""
-    why = f" ({item['why']})" if item.get("why") else ""
-    return f"{item.get('what', 'deviation')}{shown}{why}"
-
-
-def measured(mean: float | None, low: float | None, high: float | None) -> str:
+def format_mean_and_range(mean: float | None, low: float | None, high: float | None) -> str:
     """A mean with the lowest and highest value behind it, or the value that all of them have."""
     if mean is None or low is None or high is None:
-        return "never reached" if mean is None else plain(mean)
+        return "never reached" if mean is None else format_value(mean)
     if low == high:
-        return plain(low)
-    decimals = decimals_for(mean, low, high)
-    return f"{number(mean, decimals)} ({number(low, decimals)} to {number(high, decimals)})"
+        return format_value(low)
+    decimals = significant_decimals(mean, low, high)
+    return f"{format_number(mean, decimals)} ({format_number(low, decimals)} to {format_number(high, decimals)})"
 
 
-def duration(minutes: float) -> str:
-    """Minutes as a reader plans with them."""
+def format_minutes(minutes: float) -> str:
+    """A length of time in words, from minutes."""
     if minutes <= 0:
         return ""
     if minutes < 1:
@@ -130,7 +123,7 @@ def duration(minutes: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def listed(value: Any) -> list[str]:
+def text_list(value: Any) -> list[str]:
     """A list of texts from a list or a single value."""
     if value is None:
         return []
@@ -140,7 +133,7 @@ def listed(value: Any) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Forest:
+class ForestPlot:
     """Horizontal places, in pixels, of what a clause's small plot shows."""
 
     region: tuple[float, float] | None
@@ -152,7 +145,7 @@ class Forest:
     printed: float | None
 
 
-def forest(clause: Clause, claim: Claim) -> Forest | None:
+def forest_plot(clause: Clause, claim: Claim) -> ForestPlot | None:
     """The plot of a clause that has an interval, with the paper's number if it is of the same kind; else None."""
     if clause.estimate is None or clause.n is None:
         return None
@@ -173,7 +166,7 @@ def forest(clause: Clause, claim: Claim) -> Forest | None:
         left, right = pair
         return (0.0 if left is None else place(left), FOREST_WIDTH if right is None else place(right))
 
-    return Forest(
+    return ForestPlot(
         region=None if clause.region is None else bounds(clause.region),
         interval=bounds((clause.low, clause.high)),
         open_ends=(clause.low is None, clause.high is None),

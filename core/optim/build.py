@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.optim.settings import DECOUPLED, OptimizerSettings
 
 
-def learning_rate(
+def learning_rate_schedule(
     settings: OptimizerSettings, iterations: int | None = None, rate: float | jax.Array | None = None
 ) -> optax.Schedule | float | jax.Array:
     """The learning rate by iteration: a warm-up from 0, then the schedule; a plain number when it is constant.
@@ -31,11 +31,13 @@ def learning_rate(
     return optax.join_schedules([rising, after], [settings.warmup])
 
 
-def optimizer(
+def make_optimizer(
     settings: OptimizerSettings, iterations: int | None = None, rate: float | jax.Array | None = None
 ) -> optax.GradientTransformation:
-    """The optax optimizer that the settings name, with clipping and weight decay before it; see `learning_rate`."""
-    named = getattr(optax, settings.name)(learning_rate(settings, iterations, rate), **settings.arguments())
+    """The optax optimizer that the settings name, with clipping and weight decay before it."""
+    named = getattr(optax, settings.name)(
+        learning_rate_schedule(settings, iterations, rate), **settings.optax_arguments()
+    )
     before = [] if settings.clip is None else [optax.clip_by_global_norm(settings.clip)]
     if settings.weight_decay and settings.name not in DECOUPLED:
         before.append(optax.add_decayed_weights(settings.weight_decay))

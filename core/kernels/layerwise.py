@@ -4,7 +4,7 @@ A dense layer maps a_i (n, inputs) to pre_io = Σ_k φ_ik(a) θ_ok, φ its input
 where it has a bias. Hence ∂f_p(x)/∂θ_ok = δ_po(x) φ_k(x) with δ = ∂f/∂pre, and the layer's part of the kernel is
 (δ_p(x)·δ_q(x')) (φ(x)·φ(x')): no Jacobian is ever formed. The layers are found by running the network under a flax
 interceptor. Dense are `flax.linen.Dense`, `flax.linen.Einsum` as "bi,oi->bo" or "bi,io->bo", and every module that has
-a method `input_features(a)`, all on inputs of two axes, the first that of the batch.
+a method `parameter_derivatives(a)`, all on inputs of two axes, the first that of the batch.
 """
 
 from collections.abc import Callable
@@ -15,20 +15,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from core.kernels.linear import Apply
+from core.kernels.linearisation import Apply
 
 Calls = dict[str, list[tuple[jax.Array, jax.Array]]]  # by path of the layer: for each call δ (n, o, w) and φ (n, i)
 
 
-class Survey(NamedTuple):
+class LayerInspection(NamedTuple):
     """Whether a network can be contracted layer by layer, and its size in numbers per input."""
 
-    refused: str  # empty, or why not
-    inputs: int  # Σ over calls of the width of φ
-    outputs: int  # Σ over calls of the width of pre
+    infeasible_reason: str  # why not; empty where it can
+    input_size: int  # Σ over calls of the width of φ
+    output_size: int  # Σ over calls of the width of pre
 
 
-def features(apply: Apply, params: Any, x: jax.Array) -> Calls:
+def layer_features(apply: Apply, params: Any, x: jax.Array) -> Calls:
     """δ by one pass back for each output, and φ, of every call of every dense layer."""
 
     def run(shifts: dict[str, list[jax.Array]]) -> tuple[jax.Array, dict[str, list[jax.Array]]]:
@@ -36,10 +36,10 @@ def features(apply: Apply, params: Any, x: jax.Array) -> Calls:
 
         def visit(layer: nn.Module, out: Callable[[], jax.Array], a: jax.Array) -> jax.Array:
             calls = seen.setdefault("/".join(layer.path), [])
-            calls.append(_input_features(layer, a))
+            calls.append(_parameter_derivatives(layer, a))
             return out() + shifts["/".join(layer.path)][len(calls) - 1]
 
-        return _watched(apply, params, x, visit), seen
+        return _intercept_dense_layers(apply, params, x, visit), seen
 
     zeros = jax.tree.map(
         lambda pre: jnp.zeros(pre.shape, pre.dtype), jax.eval_shape(partial(_outputs, apply), params, x)
@@ -50,24 +50,27 @@ def features(apply: Apply, params: Any, x: jax.Array) -> Calls:
     return {path: list(zip(delta[path], phi[path], strict=True)) for path in phi}
 
 
-def contract(left: Calls, right: Calls, pairs: bool) -> jax.Array:
-    """Θ from the features of both sides: (n1, n2, o, o) for `pairs` of outputs, else (n1, n2), the mean of Θ_oo."""
+def contract_layers(left: Calls, right: Calls, all_output_pairs: bool) -> jax.Array:
+    """Θ from the features of both sides: (n1, n2, o, o) for `all_output_pairs`, else (n1, n2), the mean of Θ_oo."""
     total = jnp.zeros(())
     for path, calls in left.items():
         for delta1, phi1 in calls:
             for delta2, phi2 in right[path]:
                 # Θ += (δ(x)·δ(x')) (φ(x)·φ(x')), also between two calls of one layer
                 gram = phi1 @ phi2.T
-                if pairs:
+                if all_output_pairs:
                     total += jnp.einsum("now,mpw->nomp", delta1, delta2) * gram[:, None, :, None]
                 else:
                     total += jnp.einsum("now,mow->nm", delta1, delta2) / delta1.shape[1] * gram
-    return total.transpose(0, 2, 1, 3) if pairs else total
+    return total.transpose(0, 2, 1, 3) if all_output_pairs else total
 
 
-def survey(apply: Apply, params: Any, one: jax.ShapeDtypeStruct) -> Survey:
-    """What the layers are, from shapes alone: `one` input is (1, ...)."""
-    batch = jax.ShapeDtypeStruct((3, *one.shape[1:]), one.dtype)  # an axis of 3 is told from others
+def inspect_layers(apply: Apply, params: Any, single_input: jax.ShapeDtypeStruct) -> LayerInspection:
+    """Whether every parameter sits in a dense layer, and how large these are, from shapes alone.
+
+    `single_input` has the shape (1, ...).
+    """
+    batch = jax.ShapeDtypeStruct((3, *single_input.shape[1:]), single_input.dtype)  # an axis of 3 is told from others
     sizes = [0, 0]
     frozen = False
 
@@ -78,12 +81,12 @@ def survey(apply: Apply, params: Any, one: jax.ShapeDtypeStruct) -> Survey:
         frozen = True
         value = jnp.asarray(layer.clone(parent=None, name=None).apply(jax.lax.stop_gradient(layer.variables), a))
         frozen = False
-        sizes[0] += _input_features(layer, a).shape[1]
+        sizes[0] += _parameter_derivatives(layer, a).shape[1]
         sizes[1] += value.shape[1]
         return value
 
     def tangent(p: Any, change: Any, x: jax.Array) -> jax.Array:
-        return jax.jvp(lambda q: _watched(apply, q, x, visit), (p,), (change,))[1]
+        return jax.jvp(lambda q: _intercept_dense_layers(apply, q, x, visit), (p,), (change,))[1]
 
     # With the parameters of dense layers held constant, a parameter whose change still enters acts elsewhere as well.
     jaxpr = jax.make_jaxpr(tangent)(params, params, batch).jaxpr
@@ -92,11 +95,11 @@ def survey(apply: Apply, params: Any, one: jax.ShapeDtypeStruct) -> Survey:
     paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)]
     changes = jaxpr.invars[len(paths) : 2 * len(paths)]
     outside = [path for path, variable in zip(paths, changes, strict=True) if id(variable) in used]
-    refused = f"'{outside[0]}' acts outside dense layers on (batch, features)" if outside else ""
-    return Survey(refused, *sizes)
+    infeasible = f"'{outside[0]}' acts outside dense layers on (batch, features)" if outside else ""
+    return LayerInspection(infeasible, *sizes)
 
 
-def _watched(apply: Apply, params: Any, x: jax.Array, visit: Callable) -> jax.Array:
+def _intercept_dense_layers(apply: Apply, params: Any, x: jax.Array, visit: Callable) -> jax.Array:
     """The network with every call of a dense layer replaced by what `visit(layer, call, inputs)` returns."""
 
     def interceptor(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
@@ -117,18 +120,18 @@ def _outputs(apply: Apply, params: Any, x: jax.Array) -> dict[str, list[jax.Arra
         seen.setdefault("/".join(layer.path), []).append(out())
         return seen["/".join(layer.path)][-1]
 
-    _watched(apply, params, x, visit)
+    _intercept_dense_layers(apply, params, x, visit)
     return seen
 
 
 def _is_dense(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Einsum):
         return layer.einsum_str in ("bi,oi->bo", "bi,io->bo")
-    return isinstance(layer, nn.Dense) or hasattr(layer, "input_features")
+    return isinstance(layer, nn.Dense) or hasattr(layer, "parameter_derivatives")
 
 
-def _input_features(layer: Any, a: jax.Array) -> jax.Array:
+def _parameter_derivatives(layer: Any, a: jax.Array) -> jax.Array:
     """φ(a): the derivative of one output by the parameters that feed it."""
     if not isinstance(layer, nn.Dense | nn.Einsum):
-        return layer.input_features(a)
+        return layer.parameter_derivatives(a)
     return jnp.concatenate([a, jnp.ones_like(a[:, :1])], 1) if layer.use_bias else a

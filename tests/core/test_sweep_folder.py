@@ -1,4 +1,4 @@
-"""The book of a sweep: written whole, read at any moment, and honest about who works on what."""
+"""The folder of a sweep: written whole, read at any moment, and honest about who works on what."""
 
 import fcntl
 from dataclasses import replace
@@ -14,7 +14,7 @@ from core.runs.sweep_folder import Sweep, SweepPoint
 
 def example(runs: Path, identity: str = "0123456789ab") -> Sweep:
     """A small sweep as it lies on disk while its last point is being computed; also for the tests of its readers."""
-    folder = sweep_folder.sweep_folder(runs, identity)
+    folder = sweep_folder.sweep_path(runs, identity)
     points = tuple(
         SweepPoint(
             number=number,
@@ -42,14 +42,14 @@ def example(runs: Path, identity: str = "0123456789ab") -> Sweep:
     return sweep
 
 
-def test_a_book_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     sweep = example(tmp_path)
     (sweep.folder / "points").mkdir()
-    with sweep_folder.lock_file(sweep.folder, 3).open("w") as file:
+    with sweep_folder.point_lock_path(sweep.folder, 3).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert sweep_folder.read_sweeps(tmp_path) == [sweep]
-    assert [point.number for point in sweep.best()] == [1, 0]
-    assert [point.number for point in replace(sweep, objective={"direction": "max"}).best()] == [0, 1]
+    assert [point.number for point in sweep.ranked_points()] == [1, 0]
+    assert [point.number for point in replace(sweep, objective={"direction": "max"}).ranked_points()] == [0, 1]
 
 
 def test_a_point_whose_process_is_gone_is_interrupted(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_is_known_of_a_point_wins_over_the_list(tmp_path: Path) -> None:
     sweep_folder.write_point(sweep.folder, replace(sweep.points[3], state="finished", seconds=2.5))
     [found] = sweep_folder.read_sweeps(tmp_path)
     assert found.points[3] == replace(sweep.points[3], state="finished", seconds=2.5)
-    assert (found.count("finished"), found.count("failed")) == (3, 1)
+    assert (found.count_points("finished"), found.count_points("failed")) == (3, 1)
 
 
 def test_sweeps_are_found_by_the_beginning_of_their_identity(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_sweeps_are_found_by_the_beginning_of_their_identity(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"points": [{}]}', '{"points": 3}'])
-def test_a_damaged_book_hides_no_other(tmp_path: Path, content: str) -> None:
+def test_a_damaged_sweep_hides_no_other(tmp_path: Path, content: str) -> None:
     sweep = example(tmp_path)
     files.write_text(tmp_path / "sweeps" / "damaged" / "sweep.json", content)
     assert [found.identity for found in sweep_folder.read_sweeps(tmp_path)] == [sweep.identity]

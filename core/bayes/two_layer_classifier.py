@@ -16,14 +16,14 @@ from core.lab.keys import key_for
 Weights = dict[str, jax.Array]
 
 
-class TwoLayers(NamedTuple):
+class TwoLayerClassifier(NamedTuple):
     """Numbers of features, hidden units and classes, such as 3-5-2."""
 
     features: int
     hidden: int
     classes: int = 2
 
-    def sample(self, key: jax.Array) -> Weights:
+    def sample_weights(self, key: jax.Array) -> Weights:
         """Weights and biases from the prior N(0, 1), float32."""
         shapes = {
             "weights_1": (self.features, self.hidden),
@@ -57,18 +57,18 @@ def log_joint(weights: Weights, x: jax.Array, y: jax.Array, mask: jax.Array | No
     return jnp.sum(found if mask is None else jnp.where(mask, found, 0)) + log_prior(weights)
 
 
-def data_set(shape: TwoLayers, key: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+def sample_data_set(network: TwoLayerClassifier, key: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
     """One data set of the prior: x ~ N(0, 1) (rows, features), y (rows,) int32 drawn from the softmax."""
-    x = jax.random.normal(key_for(key, "x"), (rows, shape.features))
-    weights = shape.sample(key_for(key, "weights"))
+    x = jax.random.normal(key_for(key, "x"), (rows, network.features))
+    weights = network.sample_weights(key_for(key, "weights"))
     return x, jax.random.categorical(key_for(key, "y"), logits(weights, x)).astype(jnp.int32)
 
 
-def log_densities(draws: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
+def log_likelihoods_per_draw(draws: Weights, x: jax.Array, y: jax.Array) -> jax.Array:
     """log p(y | x, w_s) for draws with leading axis (s,): (s, n)."""
     return jax.vmap(lambda weights: log_likelihoods(weights, x, y))(draws)
 
 
-def probabilities(draws: Weights, x: jax.Array) -> jax.Array:
+def predictive_probabilities(draws: Weights, x: jax.Array) -> jax.Array:
     """The posterior predictive probabilities (n, classes): the mean of the softmax over draws."""
     return jnp.mean(jax.vmap(lambda weights: jax.nn.softmax(logits(weights, x)))(draws), axis=0)
