@@ -204,7 +204,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra(monkeypatch: pytest.Mo
 def test_every_launcher_composes_and_takes_its_own_words(launcher: str) -> None:
     own = {"slurm": "launcher.additional_parameters.reservation=mine", "ray": "launcher.ray.init.namespace=mine"}
     command = sweep_command.parse_command([*WORDS, RATES, f"launcher={launcher}", *filter(None, [own.get(launcher)])])
-    values = {"book": "x", "point": 0, "jobs": 3, "workers": 2}
+    values = {"folder": "x", "point": 0, "jobs": 3, "workers": 2}
     words = [*sweep_command.hydra_words(command, values), *sweep_command.override_words(values)]
     found = sweep_command.compose_sweep(words)
     assert found["at_once"] == {"local": 1, "vectorised": 1, "slurm": 16}.get(launcher, 3)
