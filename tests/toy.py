@@ -170,11 +170,17 @@ STUDIES = {
 '''
 
 
-def build_toy(root: Path) -> Path:
-    """Write the toy paper below `root`, beside the project's own run and tracking groups, and return `root`."""
+def build_root(root: Path) -> Path:
+    """A project root without a paper, with the project's own run and tracking groups."""
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
     for folder in ("configs/paper", "experiments"):
         (root / folder).mkdir()
+    return root
+
+
+def build_toy(root: Path) -> Path:
+    """A project root with the toy paper alone."""
+    build_root(root)
     (root / "configs" / "paper" / "toy.yaml").write_text(PAGE, encoding="utf-8")
     (root / "experiments" / "toy.py").write_text(SHEET, encoding="utf-8")
     return root

@@ -16,6 +16,7 @@ LAPTOP_REPLICATES = 6
 CONFIG_KEYS = {"paper", "studies", "claims", "notes"}
 PAPER_KEYS = {"title", "authors", "year", "venue", "arxiv", "code", "fields", "idea"}
 STUDY_KEYS = {"says", "default", "replicates", "x64", "alone", "threads", "settings", "scales", "arms", "deviations"}
+STUDY_KEYS |= {"may_diverge"}  # arms of which a replicate may turn non-finite: that is a result there
 
 
 @dataclass(frozen=True)
