@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.monitoring
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,6 +34,7 @@ from core.running.worker import Worker
 from core.runs import measurements
 from core.runs.folder import RunFolder
 from tests import caches
+from tests.programs import watch_programs
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLLOWED = Path(os.environ[caches.VARIABLE]) / "followed"
@@ -237,8 +237,8 @@ def run_smoke(
     """
     if compiled is None:
         jax.clear_caches()
-    compiled, before = {} if compiled is None else compiled, Counter(_programs)
-    with pytest.MonkeyPatch.context() as patch:
+    compiled = {} if compiled is None else compiled
+    with pytest.MonkeyPatch.context() as patch, watch_programs() as programs:
         patch.setenv("ENCORE_RESULTS", str(results))
         patch.setattr("core.lab.timing.time_interleaved", equal_seconds)
         job, blocks = make_job(slug, study, "smoke"), 0
@@ -254,7 +254,7 @@ def run_smoke(
         return SmokeRun(
             job,
             compiled,
-            Counter(_programs) - before,
+            Counter(programs),
             blocks,
             measurements.collect_measurements(job.run, study, job.numbers),
             measurements.collect_arrays(job.run, job.numbers),
@@ -278,14 +278,3 @@ def compute(worker: Worker, job: jobs.Job, compiled: dict[str, dict]) -> None:
     for task in tasks:
         worker.run, worker.lifters = task["run"], compiled.setdefault(task["kind"], {})
         worker.compute(task)
-
-
-_programs: list[str] = []
-
-
-def _count_program(event: str, _: float, **about: Any) -> None:
-    if event == "/jax/core/compile/backend_compile_duration":
-        _programs.append(str(about.get("fun_name")))
-
-
-jax.monitoring.register_event_duration_secs_listener(_count_program)

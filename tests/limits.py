@@ -107,7 +107,7 @@ class TestLimits:
             if used > TEST_SECONDS:
                 used *= 0.75  # a part again for what a failure clears away
                 item.add_report_section(when, "stacks", _stacks_beside(threading.get_ident()))
-                pytest.fail(f"longer than the {TEST_SECONDS:.0f} s that a quiet machine has for it")
+                pytest.fail(f"it took longer than {TEST_SECONDS:g} s of a quiet machine")
 
         self._watch()
         before = signal.signal(signal.SIGALRM, expire)
@@ -127,15 +127,20 @@ class SuiteLimit:
     """A plugin of pytest for the process that shows the verdict: it interrupts a suite that takes too long."""
 
     def __init__(self) -> None:
+        self.errors = os.dup(2)  # the terminal, before pytest captures what tests write
         self.ended = threading.Event()
+        self.counting = threading.Thread(target=self._count, daemon=True)
 
     def pytest_sessionstart(self) -> None:
         """Begin to count."""
-        threading.Thread(target=self._count, daemon=True).start()
+        self.counting.start()
 
     def pytest_unconfigure(self) -> None:
         """The session is over."""
         self.ended.set()
+        if self.counting.is_alive():
+            self.counting.join()
+        os.close(self.errors)
 
     def _count(self) -> None:
         """Add up seconds of a quiet machine, then interrupt as Ctrl-C does, and end the process if it does not hear."""
@@ -144,10 +149,10 @@ class SuiteLimit:
             if self.ended.wait(pause):
                 return
             used += pause / slowness()
-        os.write(2, f"\nthe suite took longer than the {SUITE_SECONDS:.0f} s of a quiet machine\n".encode())
+        os.write(self.errors, f"\nthe suite took longer than {SUITE_SECONDS:g} s of a quiet machine\n".encode())
         os.kill(os.getpid(), signal.SIGINT)
         if not self.ended.wait(machine_seconds(GRACE_SECONDS)):
-            faulthandler.dump_traceback(file=2)
+            faulthandler.dump_traceback(file=self.errors)
             os._exit(2)
 
 
