@@ -24,6 +24,7 @@ import pytest
 
 from core import files
 from core.errors import Interrupted
+from core.lab.keys import replicate_keys
 from core.lab.shape_lab import ShapeLab
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, StudyConfig, load_config, slugs
@@ -237,6 +238,7 @@ def run_smoke(
     """
     if compiled is None:
         jax.clear_caches()
+        replicate_keys(slug, study, [0])  # whose program is that of all studies
     compiled = {} if compiled is None else compiled
     with pytest.MonkeyPatch.context() as patch, watch_programs() as programs:
         patch.setenv("ENCORE_RESULTS", str(results))

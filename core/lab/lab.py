@@ -94,7 +94,8 @@ class Lab:
     def data(self, name: str) -> dict[str, jax.Array]:
         """The arrays of a data set, verified and on the device."""
         if name not in self._data:
-            self._data[name] = {key: jnp.asarray(value) for key, value in self.load_data(name).items()}
+            # jax.device_put, unlike jnp.asarray, compiles nothing.
+            self._data[name] = jax.device_put(dict(self.load_data(name)))
         return self._data[name]
 
     def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
@@ -250,7 +251,7 @@ class Lab:
     def _fresh(self, loop: Loop, state: Tree, marks: int, each: tuple, shared: tuple) -> tuple[loops.LoopState, dict]:
         """Progress at the start, and room for the curves: one host array of shape (marks, replicates or nothing)."""
         batch = () if self.axis.how == "loop" else (len(self.replicates),)
-        progress = loops.LoopState(jax.tree.map(jnp.asarray, state), jnp.full(batch, -1, jnp.int32))
+        progress = loops.LoopState(*jax.device_put((state, np.full(batch, -1, np.int32))))
         names = []
         if loop.evaluate is not None:
             evaluate = self._evaluate(loop, each, shared)
