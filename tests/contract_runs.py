@@ -6,8 +6,8 @@ other numbers have one smoke run between them.
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
+import inspect
 import math
 import os
 from collections import Counter
@@ -32,7 +32,7 @@ from core.paths import project_root
 from core.planning import forecasting
 from core.running import execute, prepared
 from core.running.worker import Worker
-from core.runs import measurements
+from core.runs import identity, measurements
 from core.runs.folder import RunFolder
 from tests import caches
 from tests.programs import watch_programs
@@ -118,12 +118,13 @@ class NotingLab(ShapeLab):
     def measure(self, metrics: Any, *, along: Any = None, **conditions: Any) -> None:
         super().measure(metrics, along=along, **conditions)
         labels = {name: np.asarray(each).tolist() for name, each in (along or {}).items()}
-        self.calls.append((list(metrics), labels, conditions))
+        self.calls.append((list(metrics), labels, {name: np.asarray(each).item() for name, each in conditions.items()}))
 
 
 def follow_trial(slug: str, study: str, scale: str) -> FollowedTrial:
-    """Follow a trial at any scale; nothing is allocated. What it came to is kept under the identity of the run."""
-    kept = FOLLOWED / f"{make_job(slug, study, scale).identity.name}-{_ways_to_follow()}.json"
+    """Follow a trial at any scale; nothing is allocated. What it came to is kept by what makes a run itself."""
+    parts = identity.digest([make_job(slug, study, scale).identity.parts, _ways_to_follow()])
+    kept = FOLLOWED / f"{slug}-{study}-{parts[:16]}.json"
     with contextlib.suppress(OSError, ValueError):
         return FollowedTrial(**files.read_json(kept))
     lab, before, chosen = NotingLab(), bytes_alive(), config_of(slug).studies[study]
@@ -138,14 +139,11 @@ def follow_trial(slug: str, study: str, scale: str) -> FollowedTrial:
 
 
 @cache
-def _ways_to_follow() -> str:
-    """A fingerprint of the code that follows trials, which is no part of a run."""
-    parts = [
-        Path(__file__),
-        *sorted((PROJECT / "core").glob("lab/*.py")),
-        *sorted((PROJECT / "core").glob("data/*.py")),
-    ]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:8]
+def _ways_to_follow() -> list[str]:
+    """The code that follows trials, and says which shapes data have: neither is a part of a run."""
+    sources = [PROJECT / "core" / "lab" / "shape_lab.py", *sorted((PROJECT / "core" / "data").glob("*.py"))]
+    ours = [inspect.getsource(each) for each in (NotingLab, FollowedTrial, follow_trial, forecasting.trace_trial)]
+    return [*ours, *(path.read_text(encoding="utf-8") for path in sources)]
 
 
 def bytes_alive() -> int:

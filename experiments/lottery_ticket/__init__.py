@@ -50,7 +50,7 @@ class TicketSettings:
     dataset: str = setting("data set", data=True)
     network: str = setting("plain (LeNet, Conv-2/4/6), vgg19 or resnet18", choices=("plain", "vgg19", "resnet18"))
     channels: tuple[int, ...] = setting(
-        "widths of the convolutions of a plain network, pooled in pairs", within="[1, inf)"
+        "widths of the convolutions of a plain network, pooled in pairs; of the stages of resnet18", within="[1, inf)"
     )
     hidden: tuple[int, ...] = setting("widths of the dense layers of a plain network", within="[1, inf)")
     iterations: int = setting("training length J", unit="iterations", within="[1, inf)")
@@ -136,7 +136,9 @@ def network(settings: TicketSettings) -> nn.Module:
     classes = len(describe(settings.dataset).classes)
     if settings.network == "plain":
         return PlainNetwork(settings.channels, settings.hidden, classes)
-    return Vgg19(classes) if settings.network == "vgg19" else ResNet18(classes)
+    if settings.network == "vgg19":
+        return Vgg19(classes)
+    return ResNet18(classes, settings.channels) if settings.channels else ResNet18(classes)
 
 
 def initial(settings: TicketSettings, key: jax.Array) -> dict[str, Tree]:
