@@ -64,11 +64,15 @@ def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _take(leaf: Any, replicate: int) -> jax.Array:
-    """The part of one replicate."""
+def select_replicate(tree: Tree, position: int) -> Tree:
+    """The part of one replicate: every leaf, keys included, at a position of its leading axis."""
+    return jax.tree.map(lambda leaf: _take(leaf, position), tree)
+
+
+def _take(leaf: Any, position: int) -> jax.Array:
     if _is_key(leaf):
-        return jax.random.wrap_key_data(_take(jax.random.key_data(leaf), replicate), impl=jax.random.key_impl(leaf))
-    return jax.device_put(np.asarray(leaf)[replicate]) if _in_numpy(leaf) else leaf[replicate]
+        return jax.random.wrap_key_data(_take(jax.random.key_data(leaf), position), impl=jax.random.key_impl(leaf))
+    return jax.device_put(np.asarray(leaf)[position]) if _in_numpy(leaf) else leaf[position]
 
 
 def _stack(leaves: Sequence[Any]) -> jax.Array:
@@ -90,14 +94,14 @@ class Lifter:
 
     def __init__(self, axis: ReplicateAxis) -> None:
         self.axis = axis
-        self._compiled: dict[Hashable, Callable] = {}
+        self.compiled: dict[Hashable, Callable] = {}
         self.forms: dict[Hashable, bool] = {}
 
     def split(self, tree: Tree) -> list[Tree]:
         """The groups of a batched pytree."""
         if self.axis.how != "loop":
             return [tree]
-        return [jax.tree.map(lambda leaf, r=r: _take(leaf, r), tree) for r in range(self.axis.size)]
+        return [select_replicate(tree, position) for position in range(self.axis.size)]
 
     def join(self, groups: list[Tree]) -> Tree:
         """The batched pytree of one result per group."""
@@ -110,9 +114,9 @@ class Lifter:
 
         Functions of one `name` must be equal; the first one is compiled and kept.
         """
-        if name not in self._compiled:
-            self._compiled[name] = self._lifted(function, (0,) * each + (None,) * shared)
-        return self._compiled[name]
+        if name not in self.compiled:
+            self.compiled[name] = self._lifted(function, (0,) * each + (None,) * shared)
+        return self.compiled[name]
 
     def _lifted(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
         if self.axis.how == "loop":
