@@ -282,22 +282,26 @@ class Lab:
         self, loop: Loop, progress: loops.LoopState, keys: jax.Array, done: int, mark: int, each: tuple, shared: tuple
     ) -> loops.LoopState:
         count, name = len(each), (function_key(loop.step), len(each))
-        one = self._lift(("step", *name), loops.single_step(loop.step, count), 2 + count, 1 + len(shared))
-        if not self._stepwise(name, one, progress.state, keys, each, shared):
-            function = loops.scan_block(loop.step, mark - done, count)
-            advance = self._lift(("block", *name, mark - done), function, 2 + count, 1 + len(shared))
-            return advance(progress, keys, *each, np.int32(done), *shared)
+        block = self._lift(
+            ("block", *name, mark - done), loops.scan_block(loop.step, mark - done, count), 2 + count, 1 + len(shared)
+        )
+        if not self._stepwise(name, block, progress, keys, *each, np.int32(done), *shared):
+            return block(progress, keys, *each, np.int32(done), *shared)
         state = progress.state
+        one = self._lift(("step", *name), loops.single_step(loop.step, count), 2 + count, 1 + len(shared))
         for i in range(done, mark):
             state = one(state, keys, *each, np.int32(i), *shared)
         return self._lift(("settle",), loops.freeze_if_diverged, 2, 1)(progress, state, np.int32(mark))
 
-    def _stepwise(self, name: tuple, one: Callable, state: Tree, keys: jax.Array, each: tuple, shared: tuple) -> bool:
-        """Whether steps are dispatched one by one: where they hold a convolution and run on a CPU."""
+    def _stepwise(self, name: tuple, block: Callable, *arguments: Tree) -> bool:
+        """Whether steps are dispatched one by one: where they hold a convolution and run on a CPU.
+
+        Found by tracing the block, which is not done again where the block is then called.
+        """
         if jax.default_backend() != "cpu":
             return False
         if name not in self._forms:
-            self._forms[name] = loops.has_convolution(one, state, keys, *each, np.int32(0), *shared)
+            self._forms[name] = loops.has_convolution(block, *arguments)
         return self._forms[name]
 
     @property
