@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests import caches
+from tests.limits import install_limits
 from tests.toy import build_toy
 
-CACHE = Path(__file__).resolve().parents[1] / ".cache"
 SCRATCH = Path(tempfile.mkdtemp(prefix="encore-tests-"))
+CACHE = caches.choose_cache(Path(__file__).resolve().parents[1], SCRATCH)
 CLOSED_PROXY = "http://127.0.0.1:9"
 
 for variable in list(os.environ):
@@ -36,6 +38,7 @@ os.environ |= {
     # Most programs here are small and run a few times: optimising them takes longer than it saves.
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
+    caches.VARIABLE: str(CACHE),
     # Kept from one test run to the next; below the default threshold of a second nothing would be.
     "JAX_COMPILATION_CACHE_DIR": str(CACHE / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -66,6 +69,13 @@ sys.dont_write_bytecode = False
 # Following programs by shapes makes many objects that live on: with the usual thresholds a quarter of the time is spent
 # searching for garbage among them.
 gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bound the time of tests, and the size of what is kept between test runs."""
+    install_limits(config)
+    if not hasattr(config, "workerinput"):
+        caches.bound_cache(CACHE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

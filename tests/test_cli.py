@@ -10,6 +10,7 @@ import yaml
 
 from core.cli.main import COMMANDS, main
 from core.papers.config import load_config
+from tests.limits import machine_seconds
 
 SCRIPT = Path(sys.executable).with_name("encore")
 PAPER = "paper=lottery_ticket"
@@ -62,10 +63,12 @@ print(max(spent), spent[max(spent)], time.process_time(), file=sys.stderr)
 
 def test_looking_around_is_light_and_quick(here: Path) -> None:
     """Help of every command, list and show, in one process; seconds of processor time, which others cannot take."""
-    done = subprocess.run([sys.executable, "-c", LIST_MODULES], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_MODULES], capture_output=True, text=True, timeout=machine_seconds(60), check=False
+    )
     assert done.returncode == 0, done.stderr
     slowest, *_, together = done.stderr.split()
-    assert float(slowest) < 1 and float(together) < 5, done.stderr
+    assert float(slowest) < machine_seconds(1) and float(together) < machine_seconds(5), done.stderr
     for command in COMMANDS:
         assert f"usage: encore {command}" in done.stdout
     assert not list(here.iterdir())
@@ -96,7 +99,10 @@ def test_the_module_is_the_command(here: Path) -> None:
     """From another working directory, byte for byte."""
     ways = ([str(SCRIPT)], [sys.executable, "-m", "experiments"])
     for words in (["show", "lottery_ticket"], ["show", "lottery"]):
-        found = [subprocess.run([*way, *words], capture_output=True, timeout=60, check=False) for way in ways]
+        found = [
+            subprocess.run([*way, *words], capture_output=True, timeout=machine_seconds(60), check=False)
+            for way in ways
+        ]
         assert found[0].returncode == found[1].returncode == (2 if words[-1] == "lottery" else 0)
         assert found[0].stdout == found[1].stdout and found[0].stderr == found[1].stderr
     assert not list(here.iterdir())
@@ -238,7 +244,7 @@ def test_completion_knows_papers_studies_and_settings(here: Path, capsys: pytest
     typed = 'COMP_LINE="encore run paper=lot"; COMP_POINT=${#COMP_LINE}; COMP_WORDBREAKS="="'
     ask = f'encore() {{ "{SCRIPT}" "$@"; }}\n{script}\n{typed}; _encore; echo "${{COMPREPLY[*]}}"'
     shell = ["bash", "-c", ask]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=machine_seconds(60), check=False)
     assert done.stdout.strip() == "lottery_ticket", done.stderr
 
 
@@ -350,5 +356,7 @@ def test_a_plan_is_recorded_nowhere(toy_root: Path, here: Path, capsys: pytest.C
 
 def test_a_reader_that_leaves_early_is_no_error(here: Path) -> None:
     line = f'"{SCRIPT}" show lottery_ticket | head -n 1; echo "${{PIPESTATUS[0]}}"'
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=machine_seconds(60), check=False
+    )
     assert done.stdout.splitlines()[-1] == "0" and done.stderr == ""

@@ -4,90 +4,92 @@ A paper brings its config, its experiment and `tests/papers/test_<slug>.py`, who
 study at laptop and paper scale, the number of values in the state of the largest loop.
 """
 
-import dataclasses
-import importlib.util
+import contextlib
 import json
-import os
+import math
 import shutil
 import subprocess
 import sys
-from functools import cache
-from itertools import product
+import typing
+from collections import Counter
+from inspect import signature
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from core import files
-from core.errors import BadInput, Interrupted
+from core.cli.main import main
+from core.errors import BadInput
 from core.judging import judge, verdicts
 from core.judging.synthetic import synthetic_measurements
-from core.lab.shape_lab import ShapeLab
 from core.launch import compose, jobs
 from core.papers import contract
 from core.papers.claims import SCALES, Claim
-from core.papers.config import StudyConfig, load_config, settings_classes
+from core.papers.config import StudyForm, load_config, settings_classes
 from core.papers.config_files import all_slugs
 from core.papers.settings import settings_as_dict
 from core.paths import project_root
-from core.planning import forecasting
 from core.publishing import publish
-from core.running import conclude, execute, prepared
-from core.running.worker import Worker
+from core.running import conclude
 from core.runs import identity, measurements, published
-from core.runs.folder import RunFolder
+from tests.contract_runs import (
+    SmokeRun,
+    alike,
+    compose_launch,
+    config_of,
+    entries,
+    follow_trial,
+    make_job,
+    maths_test,
+    run_smoke,
+    smoke_groups,
+)
+from tests.limits import machine_seconds
+from tests.toy import build_root
 
 ROOT = project_root()
-SLUGS = all_slugs()
 LARGE_SCALES = ("laptop", "paper")
+MOST_PROGRAMS = 40  # that a smoke run compiles
 
-
-def entries(kind: str) -> list[tuple[str, str]]:
-    """Every study, or claim, of every paper."""
-    return [(slug, name) for slug in SLUGS for name in getattr(load_config(slug), kind)]
-
-
-each_paper = pytest.mark.parametrize("slug", SLUGS)
+each_paper = pytest.mark.parametrize("slug", all_slugs())
 each_study = pytest.mark.parametrize(("slug", "study"), entries("studies"))
 each_claim = pytest.mark.parametrize(("slug", "claim"), entries("claims"))
-
-
-def study_of(slug: str, study: str) -> StudyConfig:
-    return load_config(slug).studies[study]
-
-
-def launched(slug: str, *words: str) -> compose.Launch:
-    return compose.compose_launch([f"paper={slug}", "tracking=none", *words])
+each_smoke_run = pytest.mark.parametrize(
+    ("slug", "studies"), [pytest.param(slug, group, id=f"{slug}-{'-'.join(group)}") for slug, group in smoke_groups()]
+)
 
 
 # The config
 
 
 @each_paper
-def test_the_page_composes_at_every_scale(slug: str) -> None:
+def test_the_config_composes_at_every_scale(slug: str) -> None:
+    """By Hydra to what is read without it."""
     for scale in SCALES:
-        launch = launched(slug, f"scale={scale}", "study=all")
-        assert [chosen.study.name for chosen in launch.studies] == list(launch.config.studies)
+        launch = compose_launch(slug, f"scale={scale}", "study=all")
+        plain = [compose.default_launch(config_of(slug), scale, study).studies for study in config_of(slug).studies]
+        assert [(chosen.study.name, chosen.settings, chosen.replicates) for chosen in launch.studies] == [
+            (chosen.study.name, chosen.settings, chosen.replicates) for [chosen] in plain
+        ]
         assert all(chosen.replicates >= 1 and not chosen.overridden for chosen in launch.studies)
-    assert launched(slug).studies, "no study is run by default"
+    assert compose_launch(slug).studies, "no study is run by default"
 
 
 @each_study
 def test_a_wrong_key_is_refused_in_one_line(slug: str, study: str) -> None:
-    name = next(iter(study_of(slug, study).settings_class.model_fields))
+    name = next(iter(config_of(slug).studies[study].settings_class.model_fields))
     for wrong in (f"settings.{name}x=1", f"studies.{study}.settings.{name}x=1", f"studies.{study}x.settings.{name}=1"):
         with pytest.raises(BadInput, match="did you mean") as refused:
-            launched(slug, f"study={study}", wrong)
+            compose_launch(slug, "scale=laptop", "study=all", wrong)
         assert "\n" not in str(refused.value)
 
 
 @each_paper
 def test_config_settings_and_experiment_list_the_same_studies(slug: str) -> None:
-    offered, config = contract.load_experiment(slug).STUDIES, load_config(slug)
+    offered, config = contract.load_experiment(slug).STUDIES, config_of(slug)
     assert set(offered) == set(settings_classes(slug)) == set(config.studies)
     for name, study in config.studies.items():
         assert (offered[name].prepare is not None) == ("prepared" in study.settings_class.model_fields)
@@ -98,8 +100,7 @@ def test_config_settings_and_experiment_list_the_same_studies(slug: str) -> None
 
 @each_study
 def test_identity_leaves_out_launch_and_judgement(slug: str, study: str) -> None:
-    [chosen] = launched(slug, f"study={study}").studies
-    job = jobs.make_job(launched(slug), chosen)
+    job = make_job(slug, study, "laptop")
     outside = ("abstract", "cli", "figures", "judging", "configs", "publishing", "report", "running", "tracking")
     assert {"core.lab.lab", "core.lab.replicas", "core.lab.stages", "core.lab.loops"} <= job.code.modules
     assert not [name for name in job.code.modules if name.split(".")[1:2] and name.split(".")[1] in outside]
@@ -109,190 +110,93 @@ def test_identity_leaves_out_launch_and_judgement(slug: str, study: str) -> None
 # Configurations of any size
 
 
-class Imagined(ShapeLab):
-    """Follows a trial by shapes, and makes up a value for whatever would be measured in some replicates."""
-
-    def __init__(self, replicates: int) -> None:
-        super().__init__(count_flops=False)
-        self.replicates = replicates
-        self.rows: list[dict[str, Any]] = []
-        self.random = np.random.default_rng(0)
-
-    def measure(self, metrics: Any, *, along: Any = None, **conditions: Any) -> None:
-        super().measure(metrics, along=along, **conditions)
-        along = {name: np.asarray(labels).tolist() for name, labels in (along or {}).items()}
-        for metric, replicate, labels in product(metrics, range(self.replicates), product(*along.values())):
-            row = {"replicate": replicate, **conditions, **dict(zip(along, labels, strict=True))}
-            self.rows.append({**row, "metric": metric, "value": float(self.random.random()) + 0.1})
-
-
-def imagined(study: StudyConfig, scale: str) -> Imagined:
-    lab = Imagined(min(3, study.replicates(scale)))
-    forecasting.trace_trial(study.slug, study, study.build(study.values(scale)), lab)
-    return lab
-
-
-def bytes_alive() -> int:
-    return sum(array.nbytes for array in jax.live_arrays())
-
-
 @each_study
-def test_large_configurations_build_without_being_allocated(
-    slug: str, study: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_configurations_build_without_being_allocated(slug: str, study: str) -> None:
     """They keep their size, and measure what the claims of the study are judged by."""
-    monkeypatch.setattr("core.data.loading.load_data_set", None)
-    page_study, followed = study_of(slug, study), {}
+    config = config_of(slug)
     for scale in LARGE_SCALES:
-        before, values = bytes_alive(), repr(page_study.values(scale))
-        lab = followed[values] = followed.get(values) or imagined(page_study, scale)
-        assert bytes_alive() - before < 1e6
-        assert lab.cost.parameters == maths_test(slug).PARAMETERS[study][scale]
-        assert lab.measured
-        for claim in load_config(slug).claims.values():
-            if claim.study == study and first_scale(claim) == scale:
-                assert_judged(claim, lab, scale)
+        followed = follow_trial(slug, study, scale)
+        assert followed.parameters == maths_test(slug).PARAMETERS[study][scale]
+        assert followed.measured
+        if judged := [claim for claim in config.claims_of(study).values() if first_scale(claim) == scale]:
+            table = followed.invent_rows(min(3, config.studies[study].replicates(scale)))
+            for claim in judged:
+                assert_judged(claim, table, scale)
 
 
-def assert_judged(claim: Claim, lab: Imagined, scale: str) -> None:
+def assert_judged(claim: Claim, table: pd.DataFrame, scale: str) -> None:
     """The claim gets a verdict from what the trial measures."""
-    table = pd.DataFrame(lab.rows).assign(study=claim.study)
-    entry = judge.judge_claim(claim, measurements.sort_columns(table), scale)
+    entry = judge.judge_claim(claim, measurements.sort_columns(table.assign(study=claim.study)), scale)
     assert entry["verdict"] in (judge.HOLDS, judge.FAILS, judge.UNDECIDED)
     assert entry["kind"] == "exact" or all(clause["n"] for clause in entry["clauses"])
-
-
-@cache
-def maths_test(slug: str) -> ModuleType:
-    path = ROOT / "tests" / "papers" / f"test_{slug}.py"
-    spec = importlib.util.spec_from_file_location(f"pinned_{slug}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # The smoke run
 
 
-class Listener:
-    """Hears what a worker says, and tells it to stop after some blocks of steps."""
-
-    def __init__(self, stop_after: int | None) -> None:
-        self.worker, self.stop_after, self.blocks = Worker(self), stop_after, 0
-
-    def send(self, event: str, **content: Any) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def on_progress(self, steps: int) -> None:
-        self.blocks += 1
-        if self.blocks == self.stop_after:
-            self.worker.stop.set()
-
-
-@dataclasses.dataclass(frozen=True)
-class SmokeRun:
-    """A study at smoke scale, computed in this process in a results folder of its own.
-
-    Attributes:
-      compiled: its compiled functions by kind of task, for another run of the same study.
-    """
-
-    job: jobs.Job
-    compiled: dict[str, dict]
-    blocks: int
-    table: pd.DataFrame
-    arrays: dict[str, np.ndarray]
-    files: dict[str, bytes]
-
-
-def smoke_run(
-    slug: str, study: str, results: Path, stops: tuple[int, ...] = (), compiled: dict[str, dict] | None = None
-) -> SmokeRun:
-    """Compute the study, interrupted and taken up again after each of the given numbers of blocks."""
-    compiled = {} if compiled is None else compiled
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENCORE_RESULTS", str(results))
-        patch.setattr("core.lab.timing.time_interleaved", equal_seconds)
-        launch = launched(slug, f"study={study}", "scale=smoke")
-        [job] = [jobs.make_job(launch, chosen) for chosen in launch.studies]
-        blocks = 0
-        for stop in (*stops, None):
-            listener = Listener(stop)
-            if stop is None:
-                compute(listener.worker, job, compiled)
-                blocks = listener.blocks
-            else:
-                with pytest.raises(Interrupted):
-                    compute(listener.worker, job, compiled)
-        table, arrays = (
-            measurements.collect_measurements(job.run, study, job.numbers),
-            measurements.collect_arrays(job.run, job.numbers),
-        )
-        kept = [path for path in job.run.folder.rglob("*") if path.is_file() and path.name != "done.json"]
-        files = {path.relative_to(job.run.folder).as_posix(): path.read_bytes() for path in kept}
-        return SmokeRun(job, compiled, blocks, table, arrays, files)
-
-
-def equal_seconds(alternatives: Any, rounds: int = 5) -> dict[str, list[float]]:
-    """In place of a clock, which would say something else every time: each is called, and takes half a second."""
-    for call in alternatives.values():
-        jax.block_until_ready(call())
-    return {name: [0.5] * rounds for name in alternatives}
-
-
-def compute(worker: Worker, job: jobs.Job, compiled: dict[str, dict]) -> None:
-    """What the parent of a run would have the worker do."""
-    tasks = [
-        execute.worker_task(job, "trial", batch, job.run)
-        for batch in forecasting.replicate_batches(job.missing, accelerator=False)
-    ]
-    if job.prepared is not None and not prepared.is_prepared(job.prepared):
-        tasks.insert(0, execute.worker_task(job, "prepare", [0], RunFolder(job.prepared)))
-    for task in tasks:
-        worker.run, worker.lifters = task["run"], compiled.setdefault(task["kind"], {})
-        worker.compute(task)
-
-
-@each_study
-def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, study: str, tmp_path: Path) -> None:
-    run = smoke_run(slug, study, tmp_path / "unbroken")
+@each_smoke_run
+def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, studies: list[str], tmp_path: Path) -> None:
+    """Of the first study; the others compute the same with other numbers, and are judged and drawn by its rows."""
+    run = run_smoke(slug, studies[0], tmp_path / "unbroken")
+    assert_few_programs(run.programs)
     assert_measured(run)
     assert_resumed(run, tmp_path / "interrupted")
-    assert_drawn(run, tmp_path)
+    for study in studies:
+        assert_drawn(run, study, tmp_path / study)
+
+
+def assert_few_programs(programs: Counter[str]) -> None:
+    """Each costs a test a tenth of a second and more, and a user the same: many of them are `jnp` outside of `jit`."""
+    assert programs.total() <= MOST_PROGRAMS, programs.most_common()
 
 
 def assert_measured(run: SmokeRun) -> None:
     """Values are numbers, of arms that the config explains, each under conditions of its own."""
-    table, study = run.table, run.job.study
+    study, diverged = run.job.study, run.table["metric"] == "diverged"
+    assert_may_diverge(study.form, set(run.table["stage"][diverged]) if diverged.any() else set())
+    table = run.table[~diverged]
     assert not table["value"].isna().any() and np.isfinite(table["value"]).any()
-    assert "diverged" not in set(table["metric"])
     assert set(table["arm"]) <= set(study.form.arms)
     assert sorted(set(table["replicate"])) == list(range(study.replicates("smoke")))
     assert not table.duplicated([column for column in table.columns if column != "value"]).any()
 
 
+def assert_may_diverge(study: StudyForm, stages: set[str]) -> None:
+    """Stages that diverged have in their names an arm of which the config says that it may."""
+    arms = set(study.may_diverge)
+    assert arms <= set(study.arms)
+    assert not [stage for stage in stages if not arms & set(stage.split("/"))]
+
+
 def assert_resumed(run: SmokeRun, results: Path) -> None:
     """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
-    stops = (1, run.blocks // 2) if run.blocks > 3 else ()
-    again = smoke_run(run.job.launch.config.slug, run.job.study.name, results, stops, run.compiled)
+    stops, lifted = (1, run.blocks // 2) if run.blocks > 3 else (), lifted_functions(run)
+    again = run_smoke(run.job.launch.config.slug, run.job.study.name, results, stops, run.compiled)
+    assert lifted_functions(again) == lifted, "functions that are not equal to themselves are compiled per replicate"
     assert again.files.keys() == run.files.keys()
     assert [name for name, content in again.files.items() if content != run.files[name]] == []
     assert not [name for name in again.files if name.startswith("checkpoints/")]
 
 
-def assert_drawn(run: SmokeRun, folder: Path) -> None:
+def lifted_functions(run: SmokeRun) -> set[typing.Hashable]:
+    """The functions of one replicate that a study has compiled."""
+    return {
+        (kind, axis, name)
+        for kind, lifters in run.compiled.items()
+        for axis, lifter in lifters.items()
+        for name in lifter.compiled
+    }
+
+
+def assert_drawn(run: SmokeRun, study: str, folder: Path) -> None:
     """Its claims get entries in strict JSON, and its figures are drawn, from the measurements as they are read back."""
-    config, study = run.job.launch.config, run.job.study.name
-    found = verdicts.judge_study(config, study, run.table, "smoke")
+    config, table = run.job.launch.config, run.table.assign(study=study)
+    found = verdicts.judge_study(config, study, table, "smoke")
     assert [entry["id"] for entry in found] == list(config.claims_of(study))
     json.dumps(found, allow_nan=False)
-    measurements.write_measurements(folder / "measurements.csv.gz", run.table)
+    measurements.write_measurements(folder / "measurements.csv.gz", table)
     read = measurements.read_measurements(folder / "measurements.csv.gz")
-    pd.testing.assert_frame_equal(read, run.table, check_dtype=False)
+    pd.testing.assert_frame_equal(read, table, check_dtype=False)
     drawn, notes = conclude.draw_figures(config, study, read, run.arrays, folder)
     assert notes == []
     assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
@@ -302,7 +206,7 @@ def assert_drawn(run: SmokeRun, folder: Path) -> None:
 
 
 def parsed(slug: str, claim: str) -> Claim:
-    return load_config(slug).claims[claim]
+    return config_of(slug).claims[claim]
 
 
 def first_scale(claim: Claim) -> str:
@@ -337,7 +241,7 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
     folders = [path for path in (ROOT / "results" / slug).glob("*") if path.is_dir()]
     if not folders:
         pytest.skip(f"nothing is published of {slug} yet")
-    config = load_config(slug)
+    config = config_of(slug)
     for folder in folders:
         assert published.find_edits(folder) == []
         table = measurements.read_measurements(folder / "measurements.csv.gz")
@@ -373,41 +277,63 @@ def assert_alike(found: Any, expected: Any, where: str = "") -> None:
         assert found == expected, where
 
 
+# What the contract refuses, and accepts
+
+
+def test_an_arm_diverges_only_where_the_config_says_so(toy_root: Path, tmp_path: Path) -> None:
+    run = run_smoke("toy", "drift", tmp_path / "runs")
+    with pytest.raises(AssertionError):
+        assert_measured(run)
+    config = toy_root / "configs" / "paper" / "toy.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("says: Leaves", "may_diverge: [fast]\n    says: Leaves"), encoding="utf-8")
+    study = load_config("toy").studies["drift"].form
+    assert study.may_diverge == ("fast",)
+    assert_may_diverge(study, {"fast"})
+
+
+def test_studies_share_a_smoke_run_only_where_they_compute_the_same() -> None:
+    groups: dict[str, list[str]] = {slug: [] for slug in all_slugs()}
+    for slug, group in smoke_groups():
+        groups[slug] += group
+    assert {slug: sorted(group) for slug, group in groups.items()} == {
+        slug: sorted(config_of(slug).studies) for slug in all_slugs()
+    }
+    one = {"rate": 0.1, "steps": 3, "widths": (1, 2), "optimizer": {"name": "sgd", "momentum": 0.0}}
+    assert alike(one, one | {"rate": 0.2})
+    for other in (
+        {"rate": 0.0},
+        {"rate": math.inf},
+        {"rate": None},
+        {"rate": 1},
+        {"steps": 4},
+        {"steps": True},
+        {"widths": (1, 2, 3)},
+        {"optimizer": {"name": "adam", "momentum": 0.0}},
+        {"optimizer": {"name": "sgd", "momentum": 0.9}},
+    ):
+        assert not alike(one, one | other) and not alike(one | other, one)
+
+
 # A new paper
 
 
-def test_a_new_paper_keeps_the_contract_at_once(tmp_path: Path) -> None:
-    """In a copy of the project, where the new paper is the only one."""
-    for folder in ("core", "configs", "experiments"):
-        shutil.copytree(
-            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "lottery_ticket*")
-        )
-    for config in (tmp_path / "configs" / "paper").glob("*.yaml"):
-        config.unlink()
-    (tmp_path / "tests").mkdir()
-    for name in ("conftest.py", "toy.py", "test_contract.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ENCORE_", "PYTEST_"))}
-    environment["PYTHONPATH"] = str(tmp_path)
-
-    def python(*words: str) -> str:
-        line = [sys.executable, "-m", *words]
-        done = subprocess.run(
-            line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    written = python("experiments", "new", "my_paper")
-    for name in ("configs/paper/my_paper.yaml", "experiments/my_paper.py", "tests/papers/test_my_paper.py"):
-        assert name in written and (tmp_path / name).is_file()
-    python("ruff", "check", "experiments", "tests/papers")
-    python("ruff", "format", "--check", "experiments", "tests/papers")
-    told = python(
-        "pytest", "-q", "-p", "no:cacheprovider", "tests", "--deselect", f"tests/{Path(__file__).name}::{NEW}"
-    )
-    assert " passed" in told and "1 skipped" in told
-
-
-NEW = test_a_new_paper_keeps_the_contract_at_once.__name__
+def test_a_new_paper_keeps_the_contract_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row of this file, and its own test, in a root where the new paper is the only one."""
+    root, slug = build_root(tmp_path / "root"), "my_paper"
+    monkeypatch.setenv("ENCORE_ROOT", str(root))
+    assert main(["new", slug]) == 0
+    shutil.copy(ROOT / "pyproject.toml", root)
+    ours = ["--no-cache", "--config", "lint.isort.known-first-party = ['core']"]  # which is not below this root
+    for words in (["check", *ours], ["format", "--check", *ours]):
+        line = [sys.executable, "-m", "ruff", *words]
+        subprocess.run(line, cwd=root, check=True, timeout=machine_seconds(60))
+    [study], [claim] = config_of(slug).studies, config_of(slug).claims
+    assert smoke_groups() == [(slug, [study])]
+    known = {"slug": slug, "study": study, "studies": [study], "claim": claim, "tmp_path": tmp_path}
+    rows = [row for name, row in globals().items() if name.startswith("test_") and "slug" in signature(row).parameters]
+    assert len(rows) >= 9
+    for row in (*rows, *(test for name, test in vars(maths_test(slug)).items() if name.startswith("test_"))):
+        with contextlib.suppress(pytest.skip.Exception):  # nothing is published of it yet
+            row(**{name: known[name] for name in signature(row).parameters})
+    monkeypatch.delitem(sys.modules, f"experiments.{slug}")

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
 from core.report import readme_table
+from tests.limits import machine_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 SLUGS = sorted(config.stem for config in (ROOT / "configs" / "paper").glob("*.yaml"))
@@ -174,7 +175,7 @@ def test_little_is_copied() -> None:
 def loaded_by(*command: str) -> set[str]:
     """Top-level names of the modules that a command of Python imports, as Python itself reports them."""
     line = [sys.executable, "-X", "importtime", *command]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=machine_seconds(60), check=False)
     report = [line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
     assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if "import time:" not in line)
     return {name.split(".")[0] for name in report}
@@ -213,7 +214,7 @@ def tracked() -> tuple[Path, ...]:
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, timeout=machine_seconds(60), check=True
     ).stdout
     return tuple(ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file())
 
@@ -337,7 +338,7 @@ def test_the_locks_agree_and_only_one_brings_cuda() -> None:
 
 def test_a_wheel_holds_every_config_and_template(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=machine_seconds(60), check=False)
     assert done.returncode == 0, done.stderr
     [wheel] = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())

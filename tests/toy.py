@@ -179,10 +179,17 @@ def figures(measurements, arrays):
 '''
 
 
-def build_toy(root: Path) -> Path:
-    """Write the toy paper below `root`, beside the project's own run and tracking groups, and return `root`."""
+def build_root(root: Path) -> Path:
+    """A project root without a paper, with the project's own run and tracking groups."""
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("paper", "__pycache__"))
-    (root / "configs" / "paper").mkdir()
+    for folder in ("configs/paper", "experiments"):
+        (root / folder).mkdir()
+    return root
+
+
+def build_toy(root: Path) -> Path:
+    """A project root with the toy paper alone."""
+    build_root(root)
     write_paper(root, "toy", CONFIG, SETTINGS, EXPERIMENT, FIGURES)
     return root
 

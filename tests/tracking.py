@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from tests.limits import machine_seconds
+
 TRACKING: dict[str, Any] = {"name": "wandb", "mode": "offline", "project": "encore", "entity": None, "group": None}
 TRACKING |= {"tags": ["mine"], "notes": "a note"}
 SETTINGS = {"learning_rate": 0.001, "place": [str(Path.home() / "data")]}
@@ -187,7 +189,7 @@ def measured_curves(folder: Path) -> dict[tuple[str, int], float]:
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What the condition gives as soon as that is true."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + machine_seconds(seconds)
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.05)

@@ -1,5 +1,6 @@
 """Random keys by name, so that adding a draw never shifts the others."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,15 @@ def key_for(key: jax.Array, name: str) -> jax.Array:
 
 def replicate_keys(slug: str, study: str, replicates: Sequence[int]) -> jax.Array:
     """One typed key per replicate, shape (replicates,): a function of paper, study and replicate number only."""
-    root = jax.random.key(_word(f"{slug}/{study}"))
-    return jax.vmap(lambda number: jax.random.fold_in(root, number))(jax.numpy.asarray(replicates, "uint32"))
+    word = np.uint32(_word(f"{slug}/{study}"))
+    implementation = jax.config.jax_default_prng_impl  # ty: ignore[missing-attribute]
+    return _fold_each(word, np.asarray(replicates, np.uint32), implementation)
+
+
+@functools.partial(jax.jit, static_argnames="implementation")
+def _fold_each(word: jax.Array, numbers: jax.Array, implementation: str) -> jax.Array:
+    root = jax.random.key(word, impl=implementation)
+    return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
 
 
 def named_keys(lab: Any, keys: jax.Array, name: str) -> jax.Array:

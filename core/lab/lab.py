@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from core.errors import BadInput, Interrupted
@@ -117,7 +116,8 @@ class Lab:
     def data(self, name: str) -> dict[str, jax.Array]:
         """The arrays of a data set, verified and on the device."""
         if name not in self._data:
-            self._data[name] = {key: jnp.asarray(value) for key, value in self.load_data(name).items()}
+            # jax.device_put, unlike jnp.asarray, compiles nothing.
+            self._data[name] = jax.device_put(dict(self.load_data(name)))
         return self._data[name]
 
     def stage(self, name: str, compute: Callable[[], Tree], like: Tree = None) -> Tree:
@@ -277,7 +277,7 @@ class Lab:
     def _fresh(self, loop: Loop, state: Tree, marks: int, each: tuple, shared: tuple) -> tuple[loops.LoopState, dict]:
         """Progress at the start, and room for the curves: one host array of shape (marks, replicates or nothing)."""
         batch = () if self.axis.how == "loop" else (len(self.replicates),)
-        progress = loops.LoopState(jax.tree.map(jnp.asarray, state), jnp.full(batch, -1, jnp.int32))
+        progress = loops.LoopState(*jax.device_put((state, np.full(batch, -1, np.int32))))
         names = []
         if loop.evaluate is not None:
             evaluate = self._evaluate(loop, each, shared)
@@ -309,22 +309,26 @@ class Lab:
         self, loop: Loop, progress: loops.LoopState, keys: jax.Array, done: int, mark: int, each: tuple, shared: tuple
     ) -> loops.LoopState:
         count, name = len(each), (function_key(loop.step), len(each))
-        one = self._lift(("step", *name), loops.single_step(loop.step, count), 2 + count, 1 + len(shared))
-        if not self._stepwise(name, one, progress.state, keys, each, shared):
-            function = loops.scan_block(loop.step, mark - done, count)
-            advance = self._lift(("block", *name, mark - done), function, 2 + count, 1 + len(shared))
-            return advance(progress, keys, *each, np.int32(done), *shared)
+        block = self._lift(
+            ("block", *name, mark - done), loops.scan_block(loop.step, mark - done, count), 2 + count, 1 + len(shared)
+        )
+        if not self._stepwise(name, block, progress, keys, *each, np.int32(done), *shared):
+            return block(progress, keys, *each, np.int32(done), *shared)
         state = progress.state
+        one = self._lift(("step", *name), loops.single_step(loop.step, count), 2 + count, 1 + len(shared))
         for i in range(done, mark):
             state = one(state, keys, *each, np.int32(i), *shared)
         return self._lift(("settle",), loops.freeze_if_diverged, 2, 1)(progress, state, np.int32(mark))
 
-    def _stepwise(self, name: tuple, one: Callable, state: Tree, keys: jax.Array, each: tuple, shared: tuple) -> bool:
-        """Whether steps are dispatched one by one: where they hold a convolution and run on a CPU."""
+    def _stepwise(self, name: tuple, block: Callable, *arguments: Tree) -> bool:
+        """Whether steps are dispatched one by one: where they hold a convolution and run on a CPU.
+
+        Found by tracing the block, which is not done again where the block is then called.
+        """
         if jax.default_backend() != "cpu":
             return False
         if name not in self._forms:
-            self._forms[name] = loops.has_convolution(one, state, keys, *each, np.int32(0), *shared)
+            self._forms[name] = loops.has_convolution(block, *arguments)
         return self._forms[name]
 
     @property

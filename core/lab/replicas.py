@@ -4,13 +4,16 @@ A batch of one is called as it is, so that `lax.switch` stays a switch. On one a
 on several it is spread by `pmap`, padded with copies of the last replicate when it cannot be divided.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from pydantic import BaseModel
 
 Tree = Any
 SPREAD = "replicates"  # name of the axis that is spread over devices
@@ -43,8 +46,48 @@ def function_key(function: Callable) -> Hashable:
 
 
 def _part(value: Any) -> Hashable:
-    """With its type, as 1, 1.0 and True are equal but compile to different programs."""
+    """With its type, as 1, 1.0 and True are equal but compile to different programs; functions in it by their keys."""
+    if dataclasses.is_dataclass(value) and type(value).__dataclass_params__.frozen:
+        return (type(value), *(_part(getattr(value, each.name)) for each in dataclasses.fields(value)))
+    if isinstance(value, BaseModel):  # settings
+        return (type(value), *map(_part, vars(value).values()))
+    if isinstance(value, dict):
+        return (dict, *((name, _part(each)) for name, each in sorted(value.items())))
+    if isinstance(value, tuple):
+        return (type(value), *map(_part, value))
     return (type(value), function_key(value))
+
+
+def _in_numpy(leaf: Any) -> bool:
+    """Whether numpy can cut and join an array where it lies; as jax operations each shape and index is a program."""
+    if not isinstance(leaf, jax.Array):
+        return True
+    return leaf.is_fully_addressable and all(device.platform == "cpu" for device in leaf.devices())
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def select_replicate(tree: Tree, position: int) -> Tree:
+    """The part of one replicate: every leaf, keys included, at a position of its leading axis."""
+    return jax.tree.map(lambda leaf: _take(leaf, position), tree)
+
+
+def _take(leaf: Any, position: int) -> jax.Array:
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(_take(jax.random.key_data(leaf), position), impl=jax.random.key_impl(leaf))
+    return jax.device_put(np.asarray(leaf)[position]) if _in_numpy(leaf) else leaf[position]
+
+
+def _stack(leaves: Sequence[Any]) -> jax.Array:
+    """The parts of all replicates under a leading axis, of the dtype they have (not "weakly", as after a restart)."""
+    if _is_key(leaves[0]):
+        data = _stack([jax.random.key_data(leaf) for leaf in leaves])
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaves[0]))
+    if all(map(_in_numpy, leaves)):
+        return jax.device_put(np.stack([np.asarray(leaf) for leaf in leaves]))
+    return jnp.stack(leaves)
 
 
 class Lifter:
@@ -56,29 +99,29 @@ class Lifter:
 
     def __init__(self, axis: ReplicateAxis) -> None:
         self.axis = axis
-        self._compiled: dict[Hashable, Callable] = {}
+        self.compiled: dict[Hashable, Callable] = {}
         self.forms: dict[Hashable, bool] = {}
 
     def split(self, tree: Tree) -> list[Tree]:
         """The groups of a batched pytree."""
         if self.axis.how != "loop":
             return [tree]
-        return [jax.tree.map(lambda leaf, r=r: leaf[r], tree) for r in range(self.axis.size)]
+        return [select_replicate(tree, position) for position in range(self.axis.size)]
 
     def join(self, groups: list[Tree]) -> Tree:
         """The batched pytree of one result per group."""
         if self.axis.how != "loop":
             return groups[0]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *groups)
+        return jax.tree.map(lambda *leaves: _stack(leaves), *groups)
 
     def lift(self, name: Hashable, function: Callable, each: int, shared: int) -> Callable:
         """`function(*each, *shared)` for a group: the first `each` arguments belong to replicates, the others to all.
 
         Functions of one `name` must be equal; the first one is compiled and kept.
         """
-        if name not in self._compiled:
-            self._compiled[name] = self._lifted(function, (0,) * each + (None,) * shared)
-        return self._compiled[name]
+        if name not in self.compiled:
+            self.compiled[name] = self._lifted(function, (0,) * each + (None,) * shared)
+        return self.compiled[name]
 
     def _lifted(self, function: Callable, axes: tuple[int | None, ...]) -> Callable:
         if self.axis.how == "loop":

@@ -28,9 +28,12 @@ Tree = Any
 def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
     classes = len(find_data_set(settings.data.name).classes)
-    if settings.network.name == "plain":
-        return ConvNet(settings.network.channels, settings.network.hidden, classes)
-    return Vgg19(classes) if settings.network.name == "vgg19" else CifarResNet20(classes)
+    name, channels = settings.network.name, settings.network.channels
+    if name == "plain":
+        return ConvNet(channels, settings.network.hidden, classes)
+    if name == "vgg19":
+        return Vgg19(classes)
+    return CifarResNet20(classes, channels) if channels else CifarResNet20(classes)
 
 
 def classification(settings: TicketSettings) -> Task:

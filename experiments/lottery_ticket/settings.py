@@ -16,7 +16,9 @@ class NetworkSettings(Settings):
     """Which network."""
 
     name: Literal["plain", "vgg19", "resnet18"] = setting("plain (LeNet, Conv-2/4/6), vgg19 or resnet18")
-    channels: tuple[PositiveInt, ...] = setting("widths of a plain network's convolutions, pooled in pairs", default=())
+    channels: tuple[PositiveInt, ...] = setting(
+        "widths of a plain network's convolutions, pooled in pairs; of resnet18's stages", default=()
+    )
     hidden: tuple[PositiveInt, ...] = setting("widths of a plain network's dense layers", default=())
 
 

@@ -195,11 +195,21 @@ def component_trial(settings: "ComponentSettings", keys: jax.Array, lab: "Lab") 
 
 def measure_eigenvalues(settings: "ComponentSettings", data: Tree, lab: "Lab") -> None:
     """The eigenvalues of the batch, and those with a printed value by it, for the depth and for another one."""
-    numbers = sorted({settings.component, *settings.components})
-    chosen = lab.map(lambda values: values[np.array(numbers) - 1], data["eigenvalues"])
+    numbers = tuple(sorted({settings.component, *settings.components}))
+    chosen = lab.map(partial(numbered, numbers), data["eigenvalues"])
     lab.measure({"eigenvalue": chosen}, along={"component": numbers}, arm="component")
     if settings.printed:
-        printed = np.array(settings.printed, np.float32)
+        count = len(settings.printed)
         for arm, name in (("component", "eigenvalues"), ("other_depth", "other_eigenvalues")):
-            ratio = lab.map(lambda values: values[: len(printed)] / printed, data[name])
-            lab.measure({"eigenvalue_ratio": ratio}, along={"component": range(1, len(printed) + 1)}, arm=arm)
+            ratio = lab.map(partial(by_printed, settings.printed), data[name])
+            lab.measure({"eigenvalue_ratio": ratio}, along={"component": range(1, count + 1)}, arm=arm)
+
+
+def numbered(numbers: tuple[int, ...], values: jax.Array) -> jax.Array:
+    """Some of the values, which are numbered from 1 on."""
+    return values[np.array(numbers) - 1]
+
+
+def by_printed(printed: tuple[float, ...], values: jax.Array) -> jax.Array:
+    """The first values by the printed ones."""
+    return values[: len(printed)] / np.array(printed, np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from core.amortised.training import TrainingSpec, init_state, learning_rate_plan, training_step
 from core.bayes import chains
 from core.lab.keys import key_for
-from core.lab.replicas import function_key
+from core.lab.replicas import function_key, select_replicate
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
@@ -130,8 +130,9 @@ def network_way(function: Callable, trained: Tree, x: Any, y: Any, sets: int, si
     """A network, asked about `size` data sets in a call."""
 
     def cut() -> list[tuple]:
-        params, borders, a, b = of_one_replicate((trained["params"], trained["borders"], x, y))
-        return [(params, borders, a[k : k + size], b[k : k + size]) for k in range(0, sets, size)]
+        params, borders = select_replicate((trained["params"], trained["borders"]), 0)
+        a, b = np.asarray(x)[0], np.asarray(y)[0]
+        return [(params, borders, *jax.device_put((a[k : k + size], b[k : k + size]))) for k in range(0, sets, size)]
 
     return Way(function, cut)
 
@@ -140,20 +141,20 @@ def alone_way(one: Callable, arrays: Sequence[Any], sets: int) -> Way:
     """A method, one data set after another."""
 
     def cut() -> list[tuple]:
-        own = of_one_replicate(tuple(arrays))
-        return [tuple(array[k] for array in own) for k in range(sets)]
+        own = select_replicate(tuple(arrays), 0)
+        return [select_replicate(own, k) for k in range(sets)]
 
     return Way(one, cut)
 
 
 def batched_way(one: Callable, arrays: Sequence[Any], sets: int) -> Way:
     """A method, all data sets at once."""
-    return Way(partial(together, one), lambda: [tuple(array[:sets] for array in of_one_replicate(tuple(arrays)))])
 
+    def cut() -> list[tuple]:
+        x, y, keys = arrays
+        return [select_replicate((np.asarray(x)[:, :sets], np.asarray(y)[:, :sets], keys[:, :sets]), 0)]
 
-def of_one_replicate(tree: Tree) -> Tree:
-    """The only replicate of a study that counts seconds."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], tree)
+    return Way(partial(together, one), cut)
 
 
 def answers(way: Way) -> np.ndarray:
@@ -167,7 +168,7 @@ def measure_losses(lab: "Lab", way: Way, sets: int, **conditions: Any) -> Any:
     shapes = {"nll": jax.ShapeDtypeStruct((sets,), jnp.float32), "failed": jax.ShapeDtypeStruct((sets,), jnp.int32)}
 
     def compute() -> Tree:
-        return {name: np.asarray(values)[None] for name, values in losses(jnp.asarray(answers(way))).items()}
+        return {name: np.asarray(values)[None] for name, values in losses(jax.device_put(answers(way))).items()}
 
     found = lab.stage("/".join(["losses", *map(str, conditions.values())]), compute, like=shapes)
     lab.measure(found, along={"dataset": range(sets)}, **conditions)
@@ -182,7 +183,7 @@ def measure_long(settings: Any, target: Callable, arrays: tuple, lab: "Lab", **c
 
     def compute() -> Tree:
         found = [program(way.function)(*each) for each in way.arguments()]
-        joined = {name: jnp.stack([each[name] for each in found]) for name in found[0]}
+        joined = {name: jax.device_put(np.stack([each[name] for each in found])) for name in found[0]}
         joined |= losses(joined.pop("log_density"))
         return {name: np.asarray(values)[None] for name, values in joined.items()}
 
@@ -207,7 +208,7 @@ def measure_batching(lab: "Lab", ways: Mapping[str, Way], pairs: Mapping[str, tu
 
 def apart(first: np.ndarray, second: np.ndarray) -> float:
     """Mean over data sets of the difference between two of their losses, nats."""
-    ours, others = (losses(jnp.asarray(values))["nll"] for values in (first, second))
+    ours, others = (losses(jax.device_put(values))["nll"] for values in (first, second))
     return float(jnp.mean(jnp.abs(ours - others)))
 
 
@@ -260,7 +261,7 @@ def seconds_of(lab: "Lab", ways: Mapping[str, Way], sets: int, rounds: int, reci
 
     All of them take turns within a round.
     """
-    steps = Way(partial(trained_steps, recipe), lambda: [of_one_replicate((keys, lab.prepared["borders"]))])
+    steps = Way(partial(trained_steps, recipe), lambda: [select_replicate((keys, lab.prepared["borders"]), 0)])
     taken = lab.time({name: called(way) for name, way in (*ways.items(), ("training", steps))}, rounds)
     per_call = {name: STEPS if name == "training" else sets for name in taken}
     return {name: np.array([taken[name]]) / per_call[name] for name in taken}

@@ -18,6 +18,7 @@ from core.data import catalogue, idx
 from core.data.loading import load_data_set
 from core.data.sets import cifar, mnist
 from core.errors import BadInput, DataMissing
+from tests.limits import machine_seconds
 
 
 def test_the_catalogue_answers_without_numpy_or_network_code():
@@ -26,7 +27,9 @@ def test_the_catalogue_answers_without_numpy_or_network_code():
         "catalogue.find_data_set('mnist'); catalogue.data_set_checksum('cifar10');"
         "print([m for m in ('numpy', 'jax', 'PIL', 'sklearn', 'urllib.request') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=machine_seconds(60), check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

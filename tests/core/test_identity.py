@@ -14,6 +14,7 @@ from core.papers.config_files import all_slugs
 from core.papers.settings import read_studies
 from core.paths import experiment_path
 from core.runs import identity, syntax
+from tests.limits import machine_seconds
 
 ROOTS = ("Settings", "trial")
 EXPERIMENT = '''
@@ -283,7 +284,9 @@ def test_other_processes_agree(tree):
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(identity.REPOSITORY)}
         command = [sys.executable, "-c", program, str(tree / "experiments" / "demo.py")]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=machine_seconds(60), check=True
+        )
         answers.add(done.stdout)
     assert len(answers) == 1
     assert answers.pop().split()[0] == fingerprint(tree)

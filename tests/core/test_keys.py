@@ -9,6 +9,7 @@ import numpy as np
 from core.lab.keys import key_for, named_keys, replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
+from tests.limits import machine_seconds
 
 PRINTED = """
 import jax
@@ -55,7 +56,9 @@ def test_keys_by_name_over_a_batch_are_those_of_single_replicates(tmp_path):
 
 
 def test_keys_are_equal_in_another_process():
-    run = subprocess.run([sys.executable, "-c", PRINTED], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", PRINTED], capture_output=True, text=True, check=True, timeout=machine_seconds(100)
+    )
     assert run.stdout.strip() == str(data(key_for(replicate_keys("toy", "fit", [3])[0], "init")).tolist())
 
 

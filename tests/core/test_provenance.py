@@ -12,6 +12,7 @@ import pytest
 
 from core.errors import BadInput
 from core.runs import provenance
+from tests.limits import machine_seconds
 
 
 @pytest.fixture
@@ -27,7 +28,9 @@ def checkout(tmp_path):
         (tmp_path / name).write_text(text)
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "first"]):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, timeout=30, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *command], check=True, timeout=machine_seconds(30), capture_output=True
+        )
     return tmp_path
 
 

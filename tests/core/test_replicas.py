@@ -1,5 +1,6 @@
 """The replicate axis: one by one, side by side and spread over eight virtual devices give the same results."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,11 +10,17 @@ import numpy as np
 import pytest
 
 from core.lab.replicas import Lifter, ReplicateAxis, function_key
+from tests.programs import watch_programs
 
 
 @dataclass(frozen=True)
 class Power:
     exponent: int
+
+
+@dataclass(frozen=True)
+class Holder:
+    inner: Callable
 
 
 def draw(key, x, offset, names):
@@ -66,6 +73,38 @@ def test_what_comes_from_one_spread_call_can_go_into_the_next(size, devices):
     np.testing.assert_allclose(again, jnp.stack(expected) + expected[0][None], rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_groups_are_cut_and_joined_to_the_same_bits_without_a_program(size):
+    """Arrays of jax and of numpy, keys of two kinds; numbers on their way out of jax are never weakly typed."""
+    values = np.arange(size * 6).reshape(size, 3, 2)
+    dtypes = (jnp.float32, jnp.bfloat16, jnp.int8, jnp.uint32, jnp.bool_)
+    tree = {str(np.dtype(dtype)): jnp.asarray(values, dtype) for dtype in dtypes} | {
+        "scalars": jnp.full(size, 2.0),
+        "empty": jnp.zeros((size, 0)),
+        "host": values.astype(np.float32),
+        "keys": jax.random.split(jax.random.key(0), size),
+        "other_keys": jax.random.split(jax.random.key(0, impl="rbg"), size),
+    }
+    expected = [jax.tree.map(lambda leaf, r=r: leaf[r], tree) for r in range(size)]
+    lifter = Lifter(ReplicateAxis(size, "loop"))
+    jax.clear_caches()
+    with watch_programs() as programs:
+        groups = lifter.split(tree)
+        joined = lifter.join(groups)
+    assert programs == []
+    for found, right in ((joined, tree), *zip(groups, expected, strict=True)):
+        assert found.keys() == right.keys()
+        for name in right:
+            assert isinstance(found[name], jax.Array) and not getattr(found[name], "weak_type", False)
+            assert found[name].dtype == right[name].dtype and found[name].shape == right[name].shape
+            assert plain(found[name]).tobytes() == plain(right[name]).tobytes()
+
+
+def plain(array):
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(array) if is_key else array)
+
+
 def test_the_choice_of_the_axis(monkeypatch):
     assert jax.local_device_count() == 8
     assert ReplicateAxis.choose(5) == ReplicateAxis(5, "loop")
@@ -114,5 +153,8 @@ def test_equal_functions_have_equal_identities():
     assert function_key(partial(f, Power(1), b=2)) == function_key(partial(f, Power(1), b=2))
     assert function_key(partial(partial(f, 1), 2)) == function_key(partial(f, 1, 2))
     assert function_key(partial(f, partial(g, 1))) == function_key(partial(f, partial(g, 1)))
+    for wrap in (Holder, lambda inner: (inner, 2)):
+        assert function_key(partial(f, wrap(partial(g, 1)))) == function_key(partial(f, wrap(partial(g, 1))))
+        assert function_key(partial(f, wrap(partial(g, 1)))) != function_key(partial(f, wrap(partial(g, 1.0))))
     others = [partial(f, 1), partial(f, 1.0), partial(f, True), partial(g, 1), partial(f, 2), partial(f, x=1), f, g]
     assert len({function_key(function) for function in others}) == len(others)

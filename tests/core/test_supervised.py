@@ -280,7 +280,7 @@ def test_arms_have_their_own_learning_rates_and_share_a_program(tmp_path: Path) 
     assert apart[1] > 30 * apart[0]
     chex.assert_trees_all_equal(again.variables, fast.variables)
     assert lab.lifter is not None
-    blocks = [name for name in lab.lifter._compiled if isinstance(name, tuple) and name[0] == "block"]
+    blocks = [name for name in lab.lifter.compiled if isinstance(name, tuple) and name[0] == "block"]
     assert len(blocks) == 2  # of 4 steps and of 1, for all three arms
     with pytest.raises(KeyError, match="no value for the arm 'middle'"):
         comparison.train("middle", start)

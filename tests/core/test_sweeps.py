@@ -20,6 +20,7 @@ from core.runs import measurements, sweep_folder
 from core.runs.sweep_folder import Sweep
 from core.sweeps import display
 from tests.core.test_sweep_folder import example
+from tests.limits import machine_seconds
 from tests.toy import build_toy
 
 TOY = ("run", "-m", "paper=toy", "study=fit", "scale=smoke", "tracking=none", "replicates=2")
@@ -72,7 +73,7 @@ def started(*words: str) -> subprocess.Popen[str]:
 
 
 def wait_for(condition: Callable[[], object], *processes: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 250
+    deadline = time.monotonic() + machine_seconds(100)
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         for process in processes:
@@ -90,7 +91,7 @@ def test_launchers_leave_what_the_plain_loop_leaves(
     if launcher == "ray":
         pytest.importorskip("ray")
     process = started(*TOY, RATES, f"launcher={launcher}")  # engines change loggers and signals of their process
-    said, errors = process.communicate(timeout=250)
+    said, errors = process.communicate(timeout=machine_seconds(100))
     assert process.returncode == 0 and errors == "" and "3 finished" in said
     assert tables(runs_of(here)) == tables(one_by_one)
     sweep = sweep_of(here)
@@ -144,7 +145,7 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
         wait_for(lambda n=kill: len(written(here)) > n, process)
         time.sleep(random.uniform(0, 0.5))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=machine_seconds(60))
         assert {path: when for path, when in written(here).items() if path in kept} == kept
         kept = written(here)
         for path in runs_of(here).rglob("*.json"):
@@ -157,7 +158,7 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
 
 def test_two_terminals_share_a_sweep(here: Path) -> None:
     both = [started(*LONG), started(*LONG)]
-    said = [process.communicate(timeout=250) for process in both]
+    said = [process.communicate(timeout=machine_seconds(100)) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     sweep = sweep_of(here)
     assert sweep.count_points("finished") == 3 and len(written(here)) == 3
@@ -170,7 +171,7 @@ def test_a_signal_stops_the_whole_sweep_and_it_goes_on_later(here: Path, launche
     process = started(*LONG, f"launcher={launcher}")
     wait_for(lambda: list(runs_of(here).glob("toy-*/replicates/*/stages/*.msgpack")), process)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=machine_seconds(60))
     assert process.returncode == 75, said
     [line] = said.splitlines()
     assert re.search(r"stopped with \d of 3 points done; the same command goes on from here", line)
@@ -192,7 +193,7 @@ def test_a_point_that_others_compute_is_left_and_come_back_to(here: Path, capfd:
         output = sweep.folder / "points" / "000000.txt"
         wait_for(lambda: output.exists() and sweep_of(here).points[0].message, process)
         assert "another process" in str(sweep_of(here).points[0].message)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=machine_seconds(60))
     assert process.returncode == 0 and "2 finished" in said
 
 
@@ -277,7 +278,7 @@ def test_numbers_are_shown_with_their_intervals() -> None:
 def test_a_launcher_that_fails_is_said_to_have_failed(here: Path) -> None:
     """No cluster is there to submit to."""
     process = started(*TOY, "settings.rate=0.1,0.2", "launcher=slurm")
-    said, errors = process.communicate(timeout=250)
+    said, errors = process.communicate(timeout=machine_seconds(100))
     assert process.returncode == 1 and "2 waiting" in said
     [line] = errors.splitlines()
     assert "the launcher failed" in line and "launcher.log says why" in line

@@ -18,6 +18,7 @@ import pytest
 
 from core.cli.main import main
 from core.tracking.mirror import Mirror
+from tests.limits import machine_seconds
 from tests.tracking import TRACKING, free_port, wait_for, write_live_rows, write_replicate, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,9 @@ sys.exit(main(sys.argv[1:]))
 def test_a_word_to_another_machine_would_be_noticed() -> None:
     for call in ("socket.create_connection(('192.0.2.1', 9), 1)", "socket.getaddrinfo('192.0.2.1', 9)"):
         program = ALONE.partition("from core.cli")[0] + f"import socket\n{call}"
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=machine_seconds(60), check=False
+        )
         assert done.returncode == 9 and "192.0.2.1" in done.stderr
 
 
@@ -129,7 +132,7 @@ def runs(toy_root: Path, tmp_path: Path) -> Path:
 
 
 def asked(address: str) -> str:
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=machine_seconds(30)) as answer:
         return answer.read().decode()
 
 
@@ -170,7 +173,7 @@ def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subproces
     port = f"{urllib.parse.urlsplit(address).port:04X}"
     assert [each for each in listening if each.endswith(f":{port}")] == [f"0100007F:{port}"], "on loopback alone"
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=machine_seconds(60))
     assert process.returncode == 0 and said == " torn cannot be read: left out\n"
 
 

@@ -24,9 +24,10 @@ from core.running.worker_pool import WorkerPool
 from core.runs import measurements
 from core.runs.folder import RunFolder
 from core.runs.live import LiveReader
+from tests.limits import machine_seconds
 from tests.toy import build_toy
 
-PATIENCE = 120.0
+PATIENCE = 100.0
 
 PARENT = """
 import os, signal, sys
@@ -111,8 +112,8 @@ def test_a_worker_that_dies_is_one_clear_failure_and_the_others_go_on(pool):
 def test_without_workers_nothing_is_left_unsaid(pool):
     for worker in pool.workers:
         worker.process.kill()
-        worker.process.wait(timeout=PATIENCE)
-    (failed,) = list(pool.run_tasks(tasks(job("replicates=3", "settings.rate=0.4"))))
+        worker.process.wait(timeout=machine_seconds(PATIENCE))
+    (failed,) = list(pool.run(tasks(job("replicates=3", "settings.rate=0.4"))))
     assert failed["event"] == "failed" and "no worker is left for 3 of 3 tasks" in failed["message"]
 
 
@@ -204,10 +205,13 @@ def test_live_rows_are_the_curves_to_come_and_go_when_these_are_there(root):
 
 def test_workers_do_not_outlive_their_parent(root):
     parent = subprocess.run(
-        [sys.executable, "-c", PARENT, str(root / "orphans")], capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, "-c", PARENT, str(root / "orphans")],
+        capture_output=True,
+        text=True,
+        timeout=machine_seconds(PATIENCE),
     )
     assert parent.returncode == -signal.SIGKILL
-    pid, deadline = int(parent.stdout), time.monotonic() + PATIENCE
+    pid, deadline = int(parent.stdout), time.monotonic() + machine_seconds(PATIENCE)
     while running(pid):
         assert time.monotonic() < deadline, "the worker is still there"
         time.sleep(0.05)
