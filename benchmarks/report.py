@@ -1,51 +1,36 @@
-"""The report of 57 papers, and a page behind a million logged points: seconds to build, bytes, seconds to open.
+"""The report of many papers, and a page behind a million logged points: seconds to build, bytes, seconds to open.
 
-    python -m benchmarks.report [--rounds 5] [--keep FOLDER]
-
-The 57 papers are copies of one published paper, page, sheet and results alike, under names of their own; the report is
-built by the command itself, from the start of the process to its end. The million points are one published result of
-five arms and four replicates over 50,000 steps. The pages are opened from disk by Chromium without a window, each time
-in a new browser, until the text is there and until the curves are drawn. The load average before all of it is kept with
-the result: on a machine that others use, the seconds of processors say more than those of the clock. Chromium and its
-driver are needed.
+The papers are copies of one published paper, config, experiment and results alike, under names of their own; the report
+is built by the command itself. The points are one published result of five arms and four replicates. The pages are
+opened from disk by Chromium without a window, each time in a new browser, until the text is there and until the curves
+are drawn. Chromium and its driver are needed.
 """
 
-import argparse
 import json
-import os
+import re
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
+from benchmarks.harness import Measurement, Options
+from benchmarks.peers import ROOT
+from benchmarks.results import Result
+from benchmarks.timing import take_turns, time_command
 
-from core import files
-from core.report.assets import library
-from core.runs.measurements import write_measurements
-from core.runs.provenance import collect_provenance
-from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = Path(__file__).parent / "results" / "report.json"
-PAPER, PAPERS = "lottery_ticket", 57
+PAPER, ARMS, REPLICATES = "lottery_ticket", 5, 4
 TIMES = """
   const mark = (entries) => entries[0]?.startTime ?? 0;
   return [mark(performance.getEntriesByType("paint")), mark(performance.getEntriesByName("drawn"))];
 """
-ARMS, REPLICATES, STEPS = 5, 4, 50_000
 
 
-def copies(root: Path, names: Sequence[str]) -> None:
+def copy_papers(root: Path, names: Sequence[str]) -> None:
     """A project with copies of one paper under several names."""
+    (root / "configs" / "paper").mkdir(parents=True)
     for name in names:
-        (root / "configs" / "paper").mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "configs" / "paper" / f"{PAPER}.yaml", root / "configs" / "paper" / f"{name}.yaml")
         shutil.copytree(ROOT / "experiments" / PAPER, root / "experiments" / name)
         for module in (root / "experiments" / name).glob("*.py"):
@@ -54,112 +39,82 @@ def copies(root: Path, names: Sequence[str]) -> None:
         shutil.copytree(ROOT / "results" / PAPER, root / "results" / name)
 
 
-def million(folder: Path) -> int:
-    """Put a million logged points in the place of a published table; returns how many rows it has."""
-    random = np.random.default_rng(0)
-    steps = np.arange(1, STEPS + 1)
-    parts = []
+def write_points(folder: Path, steps: int) -> int:
+    """Put curves of so many steps in the place of a published table; returns how many rows they have."""
+    import numpy as np
+    import pandas as pd
+
+    from core.runs.measurements import write_measurements
+
+    random, step, parts = np.random.default_rng(0), np.arange(1, steps + 1), []
     for arm in range(ARMS):
         for replicate in range(REPLICATES):
-            loss = (1 + arm / 5) / np.sqrt(steps) + 0.02 * random.standard_normal(STEPS)
-            parts.append(pd.DataFrame({"replicate": replicate, "arm": f"arm_{arm}", "step": steps, "value": loss}))
+            loss = (1 + arm / 5) / np.sqrt(step) + 0.02 * random.standard_normal(steps)
+            parts.append(pd.DataFrame({"replicate": replicate, "arm": f"arm_{arm}", "step": step, "value": loss}))
     table = pd.concat(parts, ignore_index=True).assign(study="lenet", metric="loss")
     write_measurements(folder / "measurements.csv.gz", table)
     return len(table)
 
 
 def build(root: Path) -> dict[str, float]:
-    """Seconds of `encore report` over a project, its former pages removed: wall clock, and of all its processors."""
+    """Seconds of `encore report` over a project, its former pages removed."""
     shutil.rmtree(root / "results" / "report", ignore_errors=True)
-    surroundings = os.environ | {"ENCORE_ROOT": str(root), "ENCORE_RESULTS": str(root / "results")}
+    variables = {"ENCORE_ROOT": str(root), "ENCORE_RESULTS": str(root / "results"), "PYTHONPATH": str(ROOT)}
     code = "import sys; from core.cli.main import main; sys.exit(main(['report']))"
-    before, started = os.times(), time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", code], env=surroundings, cwd=ROOT, check=True, capture_output=True, timeout=300
-    )
-    wall, after = time.perf_counter() - started, os.times()
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"wall": wall, "processors": used}
+    return time_command([sys.executable, "-c", code], environment=variables)
 
 
-def opened(page: Path) -> dict[str, float]:
+def open_page(page: Path) -> dict[str, float]:
     """Seconds until a new browser shows a page's text and, where it has curves, until they are drawn."""
+    from tests.browser import Browser
+
     with Browser() as browser:
         browser.open(page)
         text, curves = browser.run(TIMES)
     return {"text": text / 1000, "curves": curves / 1000}
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, lowest and highest over the rounds."""
-    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-    return {name: round(value, 3) for name, value in found.items()}
+def measure_report(options: Options, result: Result) -> None:
+    """Build two projects and open their pages, taking turns."""
+    from core.report.assets import library
+    from tests.browser import CHROMIUM, DRIVER, MISSING
 
-
-def rounds_of(count: int, once: Callable[[], dict[str, float]]) -> dict[str, dict[str, float]]:
-    """The spread of every number that `once` returns."""
-    found = [once() for _ in range(count)]
-    return {name: spread([each[name] for each in found]) for name in found[0]}
-
-
-def measured(root: Path, rounds: int) -> dict[str, Any]:
-    """Everything that is measured, in two projects below `root`."""
-    names = [f"paper_{number:02d}" for number in range(PAPERS)]
-    copies(root / "many", names)
-    copies(root / "one", ["million"])
-    rows = million(root / "one" / "results" / "million" / "laptop")
-    found: dict[str, Any] = {
-        "build_57": rounds_of(rounds, lambda: build(root / "many")),
-        "build_million": rounds_of(rounds, lambda: build(root / "one")),
-    }
-    many, one = root / "many" / "results" / "report", root / "one" / "results" / "report"
-    pages = {"index_57": many / "index.html", "paper": many / f"{names[0]}.html", "million": one / "million.html"}
-    for name, page in pages.items():
-        found[f"open_{name}"] = {"bytes": page.stat().st_size, **rounds_of(rounds, lambda page=page: opened(page))}
-    return found | {"rows_of_a_paper": _rows(pages["paper"]), "rows_of_the_million": rows}
-
-
-def _rows(page: Path) -> int:
-    text = page.read_text(encoding="utf-8").partition('id="curves-data">')[2].partition("</script>")[0]
-    return int("".join(character for character in json.loads(text)[0]["note"].split("mea")[0] if character.isdigit()))
-
-
-def print_table(found: dict[str, Any]) -> None:
-    """The same for people."""
-    print(f"{found['work']}\n{'':44}{'median':>9}{'lowest':>9}{'highest':>9}")
-    for name, about in found.items():
-        if isinstance(about, dict):
-            for part, values in about.items():
-                if isinstance(values, dict):
-                    print(f"{f'{name}, {part} (s)':44}" + "".join(f"{value:9.2f}" for value in values.values()))
-                elif part == "bytes":
-                    print(f"{f'{name}, size (MB)':44}{values / 1e6:9.2f}")
-
-
-def main() -> None:
-    """Measure, print a table, and keep it as JSON."""
-    parser = argparse.ArgumentParser(description="The report: seconds to build and to open.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="make the projects there, and leave them")
-    given = parser.parse_args()
     if not (CHROMIUM and DRIVER):
         raise SystemExit(MISSING)
-    started, load = time.perf_counter(), round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as name:
-        found = measured(given.keep or Path(name), given.rounds)
-    provenance = collect_provenance(seconds=time.perf_counter() - started, peak_gib=0.0)
-    found = {
-        "work": f"report of {PAPERS} papers; a page behind a million points; {given.rounds} rounds",
-        "cpu": provenance["device"]["cpu"],
-        "cores": provenance["device"]["cores"],
-        "commit": provenance["commit"],
-        "load_before": load,
-        "library_bytes": library().stat().st_size,
-        **found,
-    }
-    files.write_json(RESULT, found)
-    print_table(found)
+        roots = {f"{options.sizes.papers} papers": Path(name) / "many", "many points": Path(name) / "one"}
+        many, one = roots.values()
+        copy_papers(many, [f"paper_{number:02d}" for number in range(options.sizes.papers)])
+        copy_papers(one, ["points"])
+        rows = write_points(one / "results" / "points" / "laptop", options.sizes.steps)
+        built = take_turns({each: partial(build, root) for each, root in roots.items()}, options.rounds)
+        for clock, seconds in built.items():
+            result.add(f"seconds to build, {clock}", seconds)
+        pages = {"index": many / "results" / "report" / "index.html", "a paper": many / "results/report/paper_00.html"}
+        pages["many points"] = one / "results" / "report" / "points.html"
+        for until, seconds in take_turns({n: partial(open_page, p) for n, p in pages.items()}, options.rounds).items():
+            result.add(f"seconds to open, {until}", seconds)
+        sizes = {page: path.stat().st_size for page, path in pages.items()}
+        result.add("bytes", {**sizes, "plotly.js": library().stat().st_size})
+        result.add("rows", {"a paper": count_rows(pages["a paper"]), "many points": rows})
 
 
-if __name__ == "__main__":
-    main()
+def count_rows(page: Path) -> int:
+    """The measurements behind the curves of a page, as it says itself."""
+    text = page.read_text(encoding="utf-8").partition('id="curves-data">')[2].partition("</script>")[0]
+    return int(re.sub(r"\D", "", json.loads(text)[0]["note"].split("mea")[0]))
+
+
+BENCHMARKS = (
+    Measurement(
+        name="report",
+        question="How long does the report of 57 papers take to build and to open, and a page behind a million points?",
+        work="report of {papers} papers; a page behind five arms of four replicates over {steps} steps",
+        sizes={"papers": 57, "steps": 50_000},
+        quick={"papers": 2, "steps": 100},
+        headline=(
+            ("seconds to build, clock", "57 papers"), ("bytes", "index"), ("seconds to open, curves", "many points")
+        ),
+        perform=measure_report,
+    ),
+)  # fmt: skip

@@ -104,7 +104,7 @@ def test_models_and_optimizers_touch_no_file_or_network(path: Path) -> None:
 # Sizes and shape
 
 
-@each(*CODE, "tests")
+@each(*CODE, "docs", "tests")
 def test_modules_and_functions_are_small(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 500

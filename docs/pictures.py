@@ -1,6 +1,6 @@
 """The pictures of the report in the README, taken from this checkout's published results: docs/report-*.png.
 
-    python -m benchmarks.pictures
+    python -m docs.pictures
 
 Chromium and its driver are needed. Only published results are shown; the pictures have 128 colours, to stay small.
 """
