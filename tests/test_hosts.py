@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from core.errors import BadInput
 from core.lab import stages
 from core.launch import compose, jobs
 from core.launch.hosts import Hosts, parse_hosts, spreads_batches
-from core.papers.settings import setting
+from core.papers.settings import Settings, setting
 from core.running import execute
 from core.running.process_group import ProcessGroup
 from core.running.worker_pool import WorkerPool
@@ -66,8 +66,8 @@ def test_which_process_of_how_many(given, environment, expected):
         ),
         (["hosts.count=2", "hosts.index=0", "hosts.coordinator='node1:99999'"], "must be the address of process 0"),
         (["hosts.count=2", "hosts.index=2"], "hosts.index=2 is out of range: 2 processes are numbered from 0 to 1"),
-        (["hosts.count=two", "hosts.index=0"], "hosts.count='two' must be a whole number from 1 on"),
-        (["hosts.patience=0"], "hosts.patience=0 must be a number of seconds"),
+        (["hosts.count=two", "hosts.index=0"], "hosts.count='two' must be a whole number"),
+        (["hosts.patience=0"], "hosts.patience=0 is out of range: it must lie in [1, 86400]"),
         (["hosts.size=2"], "did you mean 'hosts."),
     ],
 )
@@ -82,20 +82,18 @@ def test_nonsense_of_slurm_is_refused():
         parse_hosts(GIVEN, {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "4"})
 
 
-@dataclass(frozen=True)
-class Inner:
+class Inner(Settings):
     scaling: ScalingSettings = setting("")
 
 
-@dataclass(frozen=True)
-class Outer:
+class Outer(Settings):
     rate: float = setting("")
     inner: Inner = setting("")
 
 
 def test_settings_that_spread_batches_are_found():
-    assert spreads_batches(Outer(1.0, Inner(ScalingSettings(spread=True))))
-    assert not spreads_batches(Outer(1.0, Inner(ScalingSettings())))
+    assert spreads_batches(Outer(rate=1.0, inner=Inner(scaling=ScalingSettings(spread=True))))
+    assert not spreads_batches(Outer(rate=1.0, inner=Inner(scaling=ScalingSettings())))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -367,10 +367,10 @@ def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) 
         return own
     own = {key: open_dotted_keys(value) if key in ("settings", "scales") else value for key, value in own.items()}
     parent = own.get("like")
-    if parent is None:
+    if not isinstance(parent, str):
         return own
     if parent not in studies:
-        raise unknown_name(f"study in studies.{name}.like:", str(parent), studies)
+        raise unknown_name(f"study in studies.{name}.like:", parent, studies)
     if parent in (*above, name):
         raise BadInput(f"studies.{name}.like leads back to {parent}")
     base = _whole_study(parent, studies, (*above, name))

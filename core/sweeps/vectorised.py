@@ -16,7 +16,7 @@ from core import files
 from core.data import loading
 from core.errors import Busy, EncoreError, Stopped
 from core.launch.jobs import Job
-from core.papers.settings import data_sets_of_settings, settings_as_dict
+from core.papers.settings import PerArm, Settings, data_sets_of_settings, settings_as_dict
 from core.planning import forecasting
 from core.planning.machine import available_cores, use_accelerator
 from core.running import execute, process_group, worker_reuse
@@ -93,14 +93,13 @@ def group_jobs(jobs: Iterable[Job]) -> list[VectorisedGroup]:
     return found
 
 
-def numeric_settings(settings: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+def numeric_settings(settings: Settings | PerArm, prefix: str = "") -> Iterator[tuple[str, float]]:
     """Dotted names and values of the settings that are numbers with a fraction, other than those of prepared work."""
-    for described in dataclasses.fields(settings):
-        value = getattr(settings, described.name)
+    for name, value in settings.root.items() if isinstance(settings, PerArm) else settings:
         if isinstance(value, float):
-            yield prefix + described.name, value
-        elif dataclasses.is_dataclass(value) and described.name != "prepared":
-            yield from numeric_settings(value, f"{prefix}{described.name}.")
+            yield prefix + name, value
+        elif isinstance(value, Settings | PerArm) and name != "prepared":
+            yield from numeric_settings(value, f"{prefix}{name}.")
 
 
 def _without(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -121,6 +121,7 @@ VALUES = [
     ("studies/fit/replicates", 0, "studies.fit.replicates=0 is out of range: it must lie in [1, inf)"),
     ("studies/fit/replicates", {"laptop": 0}, "studies.fit.replicates.laptop=0 is out of range"),
     ("studies/fit/replicates", {"laptop": 2.5}, "studies.fit.replicates.laptop=2.5 must be a whole number"),
+    ("studies/fit/like", ["ready"], "studies.fit.like=['ready'] must be a word"),
     ("studies/fit/default", "yes", "studies.fit.default='yes' must be true or false"),
     ("studies/fit/x64", 1, "studies.fit.x64=1 must be true or false"),
     ("studies/fit/deviations", [{**DEVIATION, "bears_on": "C1"}], "deviations[0].bears_on='C1' must be a list"),

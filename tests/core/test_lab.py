@@ -389,14 +389,14 @@ def test_kept_arrays_have_the_replicate_axis(tmp_path):
 # --- seconds ------------------------------------------------------------------------------------------------------
 
 
-def test_seconds_are_only_measured_alone(tmp_path):
+def test_seconds_are_only_measured_where_nothing_else_runs(tmp_path):
     arms = {"a": lambda: jnp.ones(2), "b": lambda: jnp.ones(2)}
-    with pytest.raises(BadInput, match="alone: true"):
+    with pytest.raises(BadInput, match="exclusive: true"):
         lab(tmp_path).time(arms)
-    found = lab(tmp_path, alone=True).time(arms, rounds=3)
+    found = lab(tmp_path, exclusive=True).time(arms, rounds=3)
     assert {arm: len(seconds) for arm, seconds in found.items()} == {"a": 3, "b": 3}
 
 
 def test_seconds_of_different_results_are_refused(tmp_path):
     with pytest.raises(AssertionError, match="b differs from a"):
-        lab(tmp_path, alone=True).time({"a": lambda: jnp.ones(2), "b": lambda: jnp.zeros(2)})
+        lab(tmp_path, exclusive=True).time({"a": lambda: jnp.ones(2), "b": lambda: jnp.zeros(2)})

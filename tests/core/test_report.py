@@ -243,9 +243,9 @@ def test_many_papers_are_quick(tmp_path: Path) -> None:
     slugs = [f"paper_{number:02d}" for number in range(57)]
     for slug in slugs:
         publish(tmp_path, slug, [claim(name) for name in names], **{"lenet-a": drawing, "lenet-b": drawing})
-    started = time.perf_counter()
+    started = time.process_time()
     build_site(tmp_path, [config(slug, claims=names) for slug in slugs], tmp_path / "report")
-    assert time.perf_counter() - started < machine_seconds(5)
+    assert time.process_time() - started < machine_seconds(5)
     assert len(list((tmp_path / "report").glob("*.html"))) == 58
 
 

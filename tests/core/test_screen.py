@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from core import terminal
+from core.papers.claims import Printed
 from core.running import display
 
 
@@ -45,7 +46,7 @@ def test_a_clause_with_its_interval(changes, said):
 
 
 def test_a_claim_as_a_row():
-    printed = {"value": 0.5, "unit": "points"}
+    printed = Printed(value=0.5, unit="points", where="table 1")
     row = display.claim_cells(claim(note="small", clauses=[clause(), clause(units=None)]), printed)
     assert row == (
         "C1 It is better [a lot].",
@@ -57,7 +58,7 @@ def test_a_claim_as_a_row():
 
 @pytest.mark.parametrize("verdict", ["holds", "fails", "undecided", "not testable"])
 def test_every_verdict_has_its_mark(verdict):
-    assert display.claim_cells(claim(verdict=verdict), {"value": 1, "unit": ""})[3].endswith(verdict)
+    assert display.claim_cells(claim(verdict=verdict), None)[3].endswith(verdict)
 
 
 @pytest.mark.parametrize(

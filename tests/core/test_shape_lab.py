@@ -136,7 +136,10 @@ def test_stages_seconds_and_kept_arrays_need_no_computing():
     lab = ShapeLab()
     assert lab.stage("s", lambda: {"x": jnp.ones((1, 2))})["x"] == shape(1, 2)
     lab.keep("x", shape(1, 2))
-    assert lab.time({"a": lambda: pytest.fail("called")}, rounds=2) == {"a": [1.0, 1.0]}
+    followed: list[Any] = []
+    calls = {"a": lambda: followed.append(jnp.ones(2) + 1), "host": lambda: 1 / 0}
+    assert lab.time(calls, rounds=2) == {"a": [1.0, 1.0], "host": [1.0, 1.0]}
+    assert [type(each).__name__ for each in followed] == ["DynamicJaxprTracer"], "by shapes alone"
 
 
 def test_a_stage_on_the_host_says_what_it_returns(tmp_path):

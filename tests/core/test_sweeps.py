@@ -218,7 +218,7 @@ def test_failures_are_listed_with_how_to_run_just_them(here: Path, capfd: pytest
 
 
 def test_a_broken_experiment_fails_its_points_and_not_the_sweep(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    experiment = here / "root" / "experiments" / "toy.py"
+    experiment = here / "root" / "experiments" / "toy" / "experiment.py"
     broken = '    if settings.rate == 0.2 and not hasattr(lab, "cost"):\n        raise ZeroDivisionError("by hand")\n'
     text = experiment.read_text()
     at = text.index('    for arm, scale in (("fast"')

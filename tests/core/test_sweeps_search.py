@@ -88,11 +88,11 @@ def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Pat
 def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) -> None:
     """steps below every=3 are refused by the experiment, which only the combination shows."""
     source = tpe("settings.steps=int(interval(1,2))", trials=2)
-    with pytest.raises(BadInput, match="longer than steps"):
+    with pytest.raises(BadInput, match="must not be larger than"):
         source.checker.check_point(0, source.points_to_check()[0])
     folder = opened(source, tmp_path)
     [point] = source.add_points(folder)
-    assert point.state == "failed" and point.code == 2 and "longer than steps" in (point.message or "")
+    assert point.state == "failed" and point.code == 2 and "must not be larger than" in (point.message or "")
 
 
 def test_ends_are_checked_before_anything_runs() -> None:

@@ -14,6 +14,7 @@ from core.lab.vectorised import Placeholder, fill_placeholders, insert_placehold
 from core.launch import compose
 from core.optim.settings import OptimizerSettings
 from core.papers.settings import PerArm, Settings, setting
+from core.sweeps.vectorised import numeric_settings
 
 
 class OneSettings(Settings):
@@ -58,6 +59,15 @@ def test_filling_goes_through_partials_and_leaves_everything_else_as_it_is() -> 
     assert fill_placeholders(outer, {"rate": 3.0, NAMES[1]: 5.0, NAMES[2]: 11.0})(7.0) == 2 * 3 * 5 * 11 * 7
     for same in (SETTINGS, SETTINGS.optimizer, loss, (1, "a"), None, 0.5):
         assert fill_placeholders(same, {}) is same or fill_placeholders(same, {}) == same
+
+
+def test_numbers_that_may_vary_are_those_with_a_fraction_in_groups_and_arms_too() -> None:
+    found = dict(numeric_settings(SETTINGS))
+    named = {"rate": 0.5, "optimizer.learning_rate": 0.1, "optimizer.momentum": 0.9}
+    assert found == found | named | {"decays.ticket": 0.25, "decays.dense": 0.75}
+    assert "steps" not in found and all(type(value) is float for value in found.values())
+    varying = insert_placeholders(SETTINGS, list(found))
+    assert fill_placeholders(varying, found) == SETTINGS
 
 
 USES: dict[str, Callable] = {
