@@ -117,12 +117,16 @@ def test_heads_are_the_densities_of_their_names() -> None:
 NET = encoder.Encoder(features=2, width=16, layers=2, heads=2, hidden=24, outputs=5)
 
 
+def initial(network: encoder.Encoder) -> Any:
+    """Its parameters at the start; as one program, like all that is computed here, of which eager jax makes hundreds."""
+    return jax.jit(partial(encoder.initial, network))(jax.random.key(0))
+
+
 @pytest.fixture(scope="module")
 def params() -> Any:
     """Parameters away from the initial ones, whose branches are 0."""
-    start = encoder.initial(NET, jax.random.key(0))
-    keys = iter(jax.random.split(jax.random.key(1), 100))
-    return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), start)
+    random = np.random.default_rng(1)
+    return jax.tree.map(lambda leaf: leaf + random.normal(scale=0.3, size=leaf.shape).astype(np.float32), initial(NET))
 
 
 @pytest.fixture(scope="module")
@@ -163,21 +167,23 @@ def test_outputs_depend_on_the_context_alone_and_not_on_its_order(params: Any, d
     blind = run({"params": params}, x.at[:, 7].set(9.0), y.at[:, 5:].set(100.0))
     np.testing.assert_array_equal(blind[:, [0, 1, 3]], found[:, [0, 1, 3]])
     assert np.abs(run({"params": params}, x, y.at[:, 2].add(1.0)) - found).max() > 1e-3
-    wider = NET.apply({"params": params}, x, y, jnp.int32(5), size=8, first=3)
+    wider = jax.jit(partial(NET.apply, size=8, first=3))({"params": params}, x, y, jnp.int32(5))
     np.testing.assert_allclose(wider[:, 2:], found, atol=1e-5)
     ordered = encoder.Encoder(**{name: getattr(NET, name) for name in weights.ARCHITECTURE} | {"positions": True})
-    swapped = [np.asarray(ordered.apply({"params": params}, a, b, 5)) for a, b in ((x, y), (x[:, order], y[:, order]))]
+    told = jax.jit(lambda a, b: ordered.apply({"params": params}, a, b, 5))
+    swapped = [np.asarray(told(a, b)) for a, b in ((x, y), (x[:, order], y[:, order]))]
     assert np.abs(swapped[0] - swapped[1]).max() > 1e-2
 
 
 def test_layers_start_as_normalisation_alone(data: tuple) -> None:
     x, y = data
-    start = encoder.initial(NET, jax.random.key(0))
+    start = jax.tree.map(np.asarray, initial(NET))
     tokens = (np.asarray(x) @ np.asarray(start["x"]["kernel"]))[:, 4:]
     for _ in range(4):  # two layers with two normalisations each
         tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
-    inner = jax.nn.gelu(tokens @ start["decoder_1"]["kernel"], approximate=True)
-    np.testing.assert_allclose(NET.apply({"params": start}, x, y, 4), inner @ start["decoder_2"]["kernel"], atol=1e-4)
+    inner = np.asarray(jax.nn.gelu(tokens @ start["decoder_1"]["kernel"], approximate=True))
+    found = jax.jit(lambda x, y: NET.apply({"params": start}, x, y, 4))(x, y)
+    np.testing.assert_allclose(found, inner @ start["decoder_2"]["kernel"], atol=1e-4)
 
 
 # --- priors ---------------------------------------------------------------------------------------------------------
@@ -187,7 +193,8 @@ def test_layers_start_as_normalisation_alone(data: tuple) -> None:
 def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
     """Products of targets by distance, over many data sets, against the kernel written down anew."""
     shape = (30_000, 3, 2)
-    x, y = priors.process(jax.random.key(0), shape, getattr(gaussian_process, kernel), Hyper(0.5, 2.0, 0.3))
+    law = Hyper(0.5, 2.0, 0.3)
+    x, y = jax.jit(lambda key: priors.process(key, shape, getattr(gaussian_process, kernel), law))(jax.random.key(0))
     x, y = np.asarray(x, float), np.asarray(y, float)
     assert 0 <= x.min() < 0.01 and 0.99 < x.max() <= 1
     assert (y**2).mean() == pytest.approx(2.3, rel=0.02)
@@ -201,7 +208,8 @@ def test_a_process_has_the_covariance_of_its_kernel(kernel: str) -> None:
 
 def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
     laws = HyperPrior(Gamma(3.0, 6.0), Gamma(2.0, 0.5), Gamma(1.0, 10.0), 0.01)
-    _, y = priors.hyper_process(jax.random.key(0), (20_000, 2, 1), gaussian_process.matern52, laws)
+    draw = jax.jit(lambda key: priors.hyper_process(key, (20_000, 2, 1), gaussian_process.matern52, laws))
+    y = np.asarray(draw(jax.random.key(0))[1], float)
     # E y² = E s² + floor + E σ², and the scale differs between data sets
     assert float((y**2).mean()) == pytest.approx(4 + 0.01 + 0.1, rel=0.05)
     assert float((y**4).mean() / (y**2).mean() ** 2) > 4
@@ -209,7 +217,8 @@ def test_hyper_parameters_are_drawn_for_every_data_set() -> None:
 
 def test_the_linear_network_gives_labels_by_its_softmax() -> None:
     """How strongly labels follow the inputs, beside the same model simulated in NumPy."""
-    x, y = priors.linear_network(jax.random.key(0), (20_000, 40, 3), TwoLayers(3, 5))
+    draw = jax.jit(lambda key: priors.linear_network(key, (20_000, 40, 3), TwoLayers(3, 5)))
+    x, y = (np.asarray(each) for each in draw(jax.random.key(0)))
     assert set(np.unique(y)) == {0.0, 1.0} and float(y.mean()) == pytest.approx(0.5, abs=0.01)
     random = np.random.default_rng(0)
     other = random.normal(size=(20_000, 40, 3))
@@ -225,7 +234,7 @@ def test_the_linear_network_gives_labels_by_its_softmax() -> None:
 
 def test_tabular_networks_make_balanced_tables_that_can_be_learnt() -> None:
     law = priors.TabularLaw(width=16, depth=2, features=4)
-    x, y = priors.tabular_network(jax.random.key(0), (200, 60, 6), law)
+    x, y = jax.jit(lambda key: priors.tabular_network(key, (200, 60, 6), law))(jax.random.key(0))
     x, y = np.asarray(x), np.asarray(y)
     assert x.shape == (200, 60, 6) and y.shape == (200, 60)
     np.testing.assert_allclose(y.mean(1), 0.5, atol=1e-6)
@@ -259,33 +268,41 @@ def small_recipe(**changes: Any) -> training.Recipe:
 
 
 def given(recipe: training.Recipe, **changes: Any) -> tuple[Any, dict[str, Any]]:
-    borders = bars.borders_of(training.prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20)
+    targets = jax.jit(partial(training.prior_targets, recipe, 200))(jax.random.key(9), {"lengthscale": 0.3})
+    borders = bars.borders_of(targets, 20)
     plan = training.schedule(0, 100, 1, 3e-3, False)
     have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}, "sees": np.float32(1)}
     have.update(changes)
     return borders, have
 
 
+def drawn(recipe: training.Recipe, key: jax.Array, shape: tuple[int, ...]) -> Any:
+    return jax.jit(lambda key: recipe.prior(key, shape, lengthscale=0.3))(key)
+
+
 def test_every_branch_has_the_loss_of_the_full_computation() -> None:
     """Whatever size is compiled, the loss is the mean over the queries of a plain forward pass."""
     recipe = small_recipe()
-    state, (borders, _) = training.begin(recipe, jax.random.key(0)), given(recipe)
-    x, y = recipe.prior(jax.random.key(1), recipe.shape, lengthscale=0.3)
+    params, (borders, _) = initial(recipe.network), given(recipe)
+    x, y = drawn(recipe, jax.random.key(1), recipe.shape)
+    branches = [jax.jit(branch) for branch in training.branches(recipe)]
     for context, branch in ((0, 0), (3, 0), (4, 1), (7, 1)):
         n = jnp.int32(context)
-        value, _ = training.branches(recipe)[branch](state["params"], borders, x, y, n, n)
-        plain = training.log_densities(recipe, state["params"], borders, x, y, context)
+        value, _ = branches[branch](params, borders, x, y, n, n)
+        plain = jax.jit(partial(training.log_densities, recipe, context=context))(params, borders, x, y)
         assert float(value) == pytest.approx(-float(plain.mean()), rel=1e-5)
 
 
 def test_training_lowers_the_loss_and_shows_the_context() -> None:
     recipe, losses = small_recipe(), {}
-    x, y = recipe.prior(jax.random.key(77), (400, 8, 1), lengthscale=0.3)
+    x, y = drawn(recipe, jax.random.key(77), (400, 8, 1))
+    begin = jax.jit(partial(training.begin, recipe))
     for sees in (0.0, 1.0):
-        (borders, have), state = given(recipe, sees=np.float32(sees)), training.begin(recipe, jax.random.key(0))
+        (borders, have), state = given(recipe, sees=np.float32(sees)), begin(jax.random.key(0))
         advance = scan_block(partial(training.step, recipe), 400, 1)
         state = jax.jit(advance)(LoopState(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
-        found = training.log_densities(recipe, state["params"], borders, x, y, 7 if sees else 0, size=7, first=7)
+        answer = jax.jit(partial(training.log_densities, recipe, context=7 if sees else 0, size=7, first=7))
+        found = answer(state["params"], borders, x, y)
         losses[sees] = -float(found.mean())
     entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)
     assert abs(losses[0.0] - entropy) < 0.15
@@ -313,12 +330,12 @@ def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], words: str) 
 
 def regressor_weights(features: int = 12, points: int = 300) -> weights.Trained:
     network = encoder.Encoder(features, 8, 1, 2, 8, 5)
-    return weights.Trained(network, encoder.initial(network, jax.random.key(0)), "regression", points, BORDERS)
+    return weights.Trained(network, initial(network), "regression", points, BORDERS)
 
 
 def classifier_weights(features: int = 12, points: int = 300) -> weights.Trained:
     network = encoder.Encoder(features, 8, 1, 2, 8, 1)
-    return weights.Trained(network, encoder.initial(network, jax.random.key(0)), "classification", points)
+    return weights.Trained(network, initial(network), "classification", points)
 
 
 @pytest.mark.parametrize("make", [regressor_weights, classifier_weights])
@@ -363,7 +380,7 @@ def test_the_regressor_is_the_forward_pass_in_the_scale_of_the_prior() -> None:
     low, reach = x.min(0), np.ptp(x, 0)
     every = np.concatenate([(x - low) / reach, (new - low) / reach]).astype(np.float32)[None]
     targets = np.concatenate([(y - y.mean()) / y.std(), np.zeros(70)]).astype(np.float32)[None]
-    outputs = trained.network.apply({"params": trained.params}, every, targets, 6)[0]
+    outputs = jax.jit(lambda x, y: trained.network.apply({"params": trained.params}, x, y, 6))(every, targets)[0]
     mean, sd = model.predict(new, return_std=True)
     np.testing.assert_allclose(mean, y.mean() + y.std() * np.asarray(bars.mean(BORDERS, outputs)), atol=1e-4)
     np.testing.assert_allclose(sd, y.std() * np.sqrt(np.asarray(bars.variance(BORDERS, outputs))), rtol=1e-4)
