@@ -130,7 +130,7 @@ NET = encoder.TransformerEncoder(features=2, width=16, layers=2, heads=2, hidden
 @pytest.fixture(scope="module")
 def params() -> Any:
     """Parameters away from the initial ones, whose branches are 0."""
-    start = encoder.init_params(NET, jax.random.key(0))
+    start = jax.jit(partial(encoder.init_params, NET))(jax.random.key(0))
     keys = iter(jax.random.split(jax.random.key(1), 100))
     return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), start)
 
@@ -186,7 +186,7 @@ def test_outputs_depend_on_the_context_alone_and_not_on_its_order(params: Any, d
 
 def test_layers_start_as_normalisation_alone(data: tuple) -> None:
     x, y = data
-    start = encoder.init_params(NET, jax.random.key(0))
+    start = jax.jit(partial(encoder.init_params, NET))(jax.random.key(0))
     tokens = (np.asarray(x) @ np.asarray(start["x"]["kernel"]))[:, 4:]
     for _ in range(4):  # two layers with two normalisations each
         tokens = (tokens - tokens.mean(-1, keepdims=True)) / np.sqrt(tokens.var(-1, keepdims=True) + 1e-6)
