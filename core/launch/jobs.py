@@ -12,6 +12,7 @@ from core.paths import experiment_path
 from core.runs import identity
 from core.runs.folder import RunFolder
 from core.runs.identity import Code, Identity
+from core.runs.numeric_flags import numeric_flags
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,38 @@ def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     """Give a selected study its identity; nothing is computed or written."""
     study, settings = chosen.study, chosen.settings
     slug, experiment = launch.config.slug, experiment_path(launch.config.slug)
-    names = data_sets_of_settings(settings)
-    readers = [catalogue.describe(name).read.__module__ for name in names]
-    code = identity.code(experiment, {study.names.settings, study.names.trial}, also=readers)
+    names, form = data_sets_of_settings(settings), {"x64": study.data.get("x64", False)}
+    readers = [identity.definition_of(catalogue.describe(name).read) for name in names]
+    code = identity.code_of_trial(experiment, study.name, also=readers)
     libraries = identity.library_versions(code.distributions)
-    data = {name: catalogue.checksum(name) for name in names}
-    form = {"x64": study.data.get("x64", False)}
+    data, flags = {name: catalogue.content_hashes(name) for name in names}, numeric_flags()
     ready = None
     if study.names.prepare is not None:
-        own = identity.code(experiment, {study.names.settings, study.names.prepare}, also=readers)
-        given = {name: data[name] for name in data_sets_of_settings(settings.prepared)}
+        classes = [type(settings.prepared).__name__]
+        own = identity.code_of_preparation(experiment, study.name, settings=classes, also=readers)
         ready = identity.run_identity(
             slug,
             study.name,
             "prepared",
-            {**settings_as_dict(settings.prepared), **form},
-            own.fingerprint,
-            given,
-            libraries,
-        ).name
-    parts = {**settings_as_dict(settings), **form, "prepared": ready}
-    found = identity.run_identity(slug, study.name, launch.scale, parts, code.fingerprint, data, libraries)
+            settings=settings_as_dict(settings.prepared) | form,
+            code=own,
+            data={name: data[name] for name in data_sets_of_settings(settings.prepared)},
+            libraries=libraries,
+            flags=flags,
+        )
+    found = identity.run_identity(
+        slug,
+        study.name,
+        launch.scale,
+        settings=settings_as_dict(settings) | form,
+        code=code,
+        data=data,
+        libraries=libraries,
+        flags=flags,
+        prepared=ready,
+    )
     numbers = tuple(range(launch.first_replicate, launch.first_replicate + chosen.replicates))
-    return Job(launch, chosen, found, code, numbers, ready)
+    return Job(launch, chosen, found, code, numbers, ready.name if ready else None)
 
 
 def verdict_identity(config: PaperConfig, study: str) -> str:

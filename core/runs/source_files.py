@@ -1,0 +1,354 @@
+"""One Python file as its definitions: what each binds, refers to and is made of; kept in the cache by content.
+
+What is known of a file depends on its content alone, never on its place, so that one analysis serves every checkout.
+"""
+
+import ast
+import contextlib
+import copy
+import functools
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.paths import cache_folder
+from core.runs import import_effects, references, syntax
+from core.runs.import_effects import Surroundings
+from core.runs.references import EVERYTHING, OWN_MODULE, References
+
+PROJECT = ("core", "experiments")
+STUDIES = "STUDIES"  # the table of an experiment's studies, which counts by its entries
+HEX = 16  # digits of the hash of one definition
+RECENT_NS = 2_000_000_000  # a file that was written so recently may change again without a change of its times
+
+_ANALYSERS = (syntax, references, import_effects)
+_KINDS: dict[str, Any] = {
+    "function": (ast.FunctionDef, ast.AsyncFunctionDef),
+    "class": ast.ClassDef,
+    "value": (ast.Assign, ast.AugAssign, ast.AnnAssign),
+}
+# Names of Python by which code reaches what it does not name.
+_DYNAMIC = dict.fromkeys(("globals", "locals", "vars", "__spec__", "__file__"), OWN_MODULE)
+_DYNAMIC |= dict.fromkeys(("eval", "exec", "compile", "__import__", "__builtins__", "__loader__"), EVERYTHING)
+_OPEN_ENDED = ("builtins", "gc", "importlib", "inspect", "marshal", "pickle", "pkgutil", "runpy")
+_FOLLOWED = ("importlib.metadata", "importlib.resources", "importlib.util.find_spec", "inspect.signature", "inspect.is")
+_FOLLOWED += ("inspect.Parameter", "inspect.getsource", "inspect.getdoc", "inspect.get_annotations", "inspect.unwrap")
+_SYSTEM = ("sys.modules", "sys._getframe", "sys._current_frames", "sys.meta_path", "sys.path_hooks")
+
+
+class Behaviour(NamedTuple):
+    """What the instances of a class do, whatever values their fields have: its methods and unannotated attributes."""
+
+    text: str
+    uses: tuple[str, ...]
+    types: tuple[str, ...]  # what the annotations of the fields refer to
+
+
+class Definition(NamedTuple):
+    """One top-level statement.
+
+    Attributes:
+      names: what it binds, or what it says more about.
+      kind: "function", "class", "value" or "block".
+      text: hash of its syntax tree without what has no effect.
+      source: hash of its source as it stands, for code that reads code.
+      uses: what it refers to, see `References.names`.
+      loads: modules that it imports when it runs.
+      acts: its import may alter something else than its names.
+      calls: what of the project it calls at import, see `Effects.calls`.
+      bases: its base classes.
+      acts_later: calling it (or a function in it) may alter something else; `calls_later` likewise.
+      watches: a class that learns of its subclasses.
+      behaviour: of a class.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    text: str
+    source: str = ""
+    uses: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
+    acts: bool = False
+    calls: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    acts_later: bool = True
+    calls_later: tuple[str, ...] = ()
+    watches: bool = False
+    behaviour: Behaviour | None = None
+
+
+class SourceFile(NamedTuple):
+    """What a module consists of.
+
+    Attributes:
+      definitions: its statements with an effect, imports left out, in order.
+      imports: what its imports bind, as `module:attribute`.
+      loads: the modules that they run.
+      studies: for an experiment, the parts of each study ("trial", "prepare", "settings") in its table.
+    """
+
+    definitions: tuple[Definition, ...]
+    imports: dict[str, list[str]]
+    loads: tuple[str, ...]
+    studies: dict[str, dict[str, Definition]]
+
+
+def read_source_file(path: str) -> SourceFile | None:
+    """The analysis of a file, from memory or the cache where its content is known; None where there is no file.
+
+    Raises SyntaxError or ValueError for a file that is not Python.
+    """
+    signature = file_signature(path)
+    if signature is None:
+        return None
+    known = _IN_MEMORY.get(path)
+    if known is not None and known[0] == signature and not _is_recent(signature, known[1]):
+        return known[2]
+    now = time.time_ns()
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        return None
+    found = _analyse_content(content)
+    _IN_MEMORY[path] = (signature, now, found)
+    return found
+
+
+def file_signature(path: str) -> tuple[int, ...] | None:
+    """What changes about a file when it is written, or None where there is none."""
+    try:
+        about = os.stat(path)  # noqa: PTH116 (hundreds of files in a few milliseconds)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino, about.st_mode
+
+
+def _is_recent(signature: tuple[int, ...], when: int) -> bool:
+    return when - max(signature[0], signature[1]) < RECENT_NS
+
+
+_IN_MEMORY: dict[str, tuple[tuple[int, ...], int, SourceFile]] = {}
+
+
+@functools.lru_cache(maxsize=4096)
+def _analyse_content(content: bytes) -> SourceFile:
+    key = hashlib.sha256(_analysis_version() + content).hexdigest()
+    file = cache_folder() / "analysis" / key[:2] / key[2:]
+    if (kept := _load(file)) is not None:
+        return kept
+    found = analyse_source(content.decode("utf-8-sig"))
+    _save(file, found)
+    return found
+
+
+@functools.cache
+def _analysis_version() -> bytes:
+    """Changes with the code that analyses, and with the version of Python that runs it."""
+    files = [Path(__file__), *(Path(module.__file__ or "") for module in _ANALYSERS)]
+    return hashlib.sha256(repr([sys.version_info[:2], *(file.read_bytes() for file in files)]).encode()).digest()
+
+
+def _load(file: Path) -> SourceFile | None:
+    """A kept analysis; None where there is none or it is damaged."""
+    try:
+        digest, _, body = file.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    definitions, imports, loads, studies = json.loads(body)
+    parts = {study: {part: _unpack(each) for part, each in found.items()} for study, found in studies.items()}
+    return SourceFile(tuple(map(_unpack, definitions)), imports, tuple(loads), parts)
+
+
+def _unpack(packed: list[Any]) -> Definition:
+    values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in packed]
+    if (behaviour := values.pop()) is not None:
+        behaviour = Behaviour(behaviour[0], *map(tuple, behaviour[1:]))
+    return Definition(*values, behaviour)
+
+
+def _save(file: Path, found: SourceFile) -> None:
+    """Keep an analysis where that is possible, whole or not at all; another process may do the same."""
+    body = json.dumps(found, separators=(",", ":")).encode()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=".", suffix=".tmp", dir=file.parent, delete=False) as stream:
+            try:
+                stream.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+                stream.close()
+                Path(stream.name).replace(file)
+            except OSError:
+                Path(stream.name).unlink()
+
+
+def analyse_source(source: str) -> SourceFile:
+    """The analysis of a module's source. Raises SyntaxError."""
+    module, lines = ast.parse(source), source.splitlines()
+    mentioned = {node.id for node in ast.walk(module) if type(node) is ast.Name}  # in annotations, too
+    statements = syntax.effective_statements(module)
+    imports: dict[str, list[str]] = {}
+    loads: set[str] = set()
+    others: list[ast.stmt] = []
+    for statement in statements:
+        if isinstance(statement, ast.Import | ast.ImportFrom) and "*" not in references.import_targets(statement):
+            for name, target in references.import_targets(statement).items():
+                imports.setdefault(name, []).append(target)
+            loads |= references.import_loads(statement)
+        else:
+            others.append(statement)
+    analysis = _Analysis(imports, others, lines)
+    found = [*analysis.definitions(), *_imports_for_effect(imports, mentioned)]
+    return SourceFile(tuple(found), imports, tuple(sorted(loads)), analysis.studies())
+
+
+def _imports_for_effect(imports: Mapping[str, list[str]], mentioned: set[str]) -> Iterable[Definition]:
+    """Imports of libraries that nothing uses: they are there for what they do."""
+    for name, targets in imports.items():
+        for target in targets:
+            module, _, attribute = target.partition(":")
+            if name not in mentioned and name != attribute and is_library(module):
+                yield Definition((), "block", short_hash(target), short_hash(target), (target,), acts=True)
+
+
+def is_library(module: str) -> bool:
+    """Whether a module is neither of the project nor of Python itself."""
+    top = module.partition(".")[0]
+    return bool(top) and top not in PROJECT and top not in sys.stdlib_module_names
+
+
+def is_outside(target: str) -> bool:
+    """Whether an import, as `module:attribute`, leaves the project."""
+    module = target.partition(":")[0]
+    return not module.startswith(".") and module.partition(".")[0] not in PROJECT
+
+
+def short_hash(text: str) -> str:
+    """The first digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:HEX]
+
+
+class _Analysis:
+    """The definitions of one module in the light of all names that it binds."""
+
+    def __init__(self, imports: Mapping[str, list[str]], statements: list[ast.stmt], lines: list[str]) -> None:
+        self.imports, self.statements, self.lines = imports, statements, lines
+        count = Counter(name for statement in statements for name in references.bound_names(statement))
+        count.update({name: len(targets) for name, targets in imports.items()})
+        self.bound = frozenset(count)
+        values: dict[str, ast.expr | None] = {}
+        for statement in statements:
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+            if isinstance(statement, ast.Assign) and isinstance(target, ast.Name) and count[target.id] == 1:
+                values[target.id] = statement.value if len(statement.targets) == 1 else None
+        outside = {name: targets[0] for name, targets in imports.items() if count[name] == 1 and is_outside(targets[0])}
+        libraries = {name: target.rstrip(":").replace(":", ".") for name, target in outside.items()}
+        self.around = Surroundings(libraries, self.bound, values)
+
+    def definitions(self) -> list[Definition]:
+        """Every statement."""
+        return [self._definition(statement) for statement in self.statements]
+
+    def _definition(self, node: ast.stmt) -> Definition:
+        found = references.find_references(node)
+        effects = import_effects.statement_effects(node, self.around)
+        names = references.bound_names(node) | found.assigns | effects.about
+        made = Definition(
+            names=tuple(sorted(names - {"*"})),
+            kind=next((kind for kind, types in _KINDS.items() if isinstance(node, types)), "block"),
+            text=short_hash(syntax.text_of(node)),
+            source=short_hash(self._source(node)),
+            uses=self._uses(found),
+            loads=tuple(sorted(found.loads)),
+            acts=effects.certain or "*" in names,
+            calls=tuple(sorted(effects.calls)),
+        )
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            later = import_effects.body_effects(node, self.around)
+            return made._replace(acts_later=later.certain, calls_later=tuple(sorted(later.calls)))
+        if isinstance(node, ast.ClassDef):
+            bases = self._uses(references.find_references(*node.bases))
+            return made._replace(
+                bases=tuple(base for base in bases if base.partition(".")[0] in self.bound),
+                acts_later=import_effects.runs_code_when_called(node),
+                watches=import_effects.runs_code_when_subclassed(node),
+                behaviour=self._behaviour(node),
+            )
+        if made.kind == "value":
+            return made._replace(acts_later=import_effects.calls_in_lambdas(node))
+        return made
+
+    def _source(self, node: ast.stmt) -> str:
+        first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+        return "\n".join(self.lines[first - 1 : node.end_lineno])
+
+    def _behaviour(self, node: ast.ClassDef) -> Behaviour:
+        fields = [each for each in node.body if isinstance(each, ast.AnnAssign) and _is_field(each)]
+        made = copy.copy(node)
+        made.bases, made.body = [], [each for each in node.body if each not in fields]
+        types = copy.copy(node)
+        types.bases, types.keywords, types.decorator_list = [], [], []
+        types.body = [ast.AnnAssign(each.target, each.annotation, None, 1) for each in fields]
+        uses = self._uses(references.find_references(made))
+        return Behaviour(short_hash(syntax.text_of(made)), uses, self._uses(references.find_references(types)))
+
+    def _uses(self, found: References) -> tuple[str, ...]:
+        """References with marks for those that cannot be followed."""
+        uses = set(found.names)
+        for use in found.names:
+            root, _, rest = use.partition(".")
+            if ":" in use:
+                uses |= _open_ended(use.replace(":", ".").rstrip("."))
+            elif root in self.around.libraries:
+                uses |= _open_ended(".".join(filter(None, [self.around.libraries[root], rest])))
+            elif root in _DYNAMIC and root not in self.bound:
+                uses.add(_DYNAMIC[root])
+        return tuple(sorted(uses))
+
+    def studies(self) -> dict[str, dict[str, Definition]]:
+        """The table of studies, read as it is written; empty where it is not one dictionary with words as keys."""
+        table = self.around.values.get(STUDIES)
+        if not isinstance(table, ast.Dict):
+            return {}
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in table.keys]
+        if not all(isinstance(key, str) for key in keys):
+            return {}
+        return {str(key): self._study(str(key), value) for key, value in zip(keys, table.values, strict=True)}
+
+    def _study(self, name: str, value: ast.expr) -> dict[str, Definition]:
+        """`Study(trial, prepare=…, settings=…)` by its parts; of anything else the whole is both trial and prepare."""
+        parts: dict[str, list[ast.expr]] = {"trial": [value], "prepare": [value]}
+        callee = references.attribute_chain(value.func) if isinstance(value, ast.Call) else (None, [])
+        if isinstance(value, ast.Call) and [getattr(callee[0], "id", ""), *callee[1]][-1] == "Study":
+            parts = {}
+            places = ("trial", "prepare")
+            for number, argument in enumerate(value.args):
+                parts.setdefault(places[number] if number < len(places) else "trial", []).append(argument)
+            for keyword in value.keywords:
+                known = keyword.arg in (*places, "settings")
+                parts.setdefault(str(keyword.arg) if known else "trial", []).append(keyword.value)
+        return {part: self._expression(f"{STUDIES}.{name}.{part}", nodes) for part, nodes in parts.items()}
+
+    def _expression(self, name: str, nodes: list[ast.expr]) -> Definition:
+        found, text = references.find_references(*nodes), short_hash(syntax.text_of(*nodes))
+        return Definition((name,), "value", text, text, self._uses(found), tuple(sorted(found.loads)))
+
+
+def _is_field(node: ast.AnnAssign) -> bool:
+    """Whether an annotated name of a class is a field of its instances: not private, no class variable."""
+    private = isinstance(node.target, ast.Name) and node.target.id.startswith("_")
+    return not private and "ClassVar" not in ast.unparse(node.annotation)
+
+
+def _open_ended(path: str) -> set[str]:
+    """A mark where something of a library, by its dotted name, lets code reach what it does not name."""
+    inside = any(path == each or path.startswith(f"{each}.") for each in _OPEN_ENDED)
+    system = path == "sys" or path.startswith(_SYSTEM)
+    return {EVERYTHING} if system or (inside and not path.startswith(_FOLLOWED)) else set()

@@ -1,0 +1,322 @@
+"""The modules of a repository as of one moment, and what the references in them lead to."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import BadInput
+from core.runs.import_effects import HANDED, alters_nothing
+from core.runs.references import OWN_MODULE
+from core.runs.source_files import PROJECT, Definition, SourceFile, read_source_file
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Messages, places and files, the reading of configs and the typing of settings (their values count), the fetching of
+# data (its checksums count) and the description of data sets (checksums and shapes count).
+NEUTRAL = ("core.errors", "core.files", "core.paths", "core.papers", "core.data.catalogue", "core.data.dataset")
+NEUTRAL += ("core.data.loading", "core.data.sources")
+WHOLE = -1
+
+
+class Place(NamedTuple):
+    """A definition of a module by its position, or `WHOLE` for the module with everything in it."""
+
+    module: str
+    index: int
+
+
+class Targets:
+    """What a reference leads to.
+
+    Attributes:
+      places: definitions and whole modules of the project.
+      libraries: dotted names of what is used of libraries.
+      modules: modules of the project that are imported on the way.
+      neutral: dotted names of what cannot change a result.
+    """
+
+    def __init__(self) -> None:
+        self.places: set[Place] = set()
+        self.libraries: set[str] = set()
+        self.modules: set[str] = set()
+        self.neutral: set[str] = set()
+        self._seen: set[tuple[str, ...]] = set()
+
+    def enter(self, *step: str) -> bool:
+        """Whether a step has not been taken before: modules may import from each other in circles."""
+        fresh = step not in self._seen
+        self._seen.add(step)
+        return fresh
+
+    def __bool__(self) -> bool:
+        return bool(self.places or self.libraries or self.neutral)
+
+
+def is_neutral(module: str) -> bool:
+    """Whether nothing in a module can change a result."""
+    return any(module == each or module.startswith(f"{each}.") for each in NEUTRAL)
+
+
+_TREES: dict[Path, "SourceTree"] = {}
+
+
+def current_tree(repository: Path, package: str = "core") -> "SourceTree":
+    """The sources of a repository as they are now; what is known is kept while those of core and `package` stay."""
+    kept = _TREES.get(repository)
+    if kept is None or not kept.is_current({"core", "experiments", package}):
+        kept = _TREES[repository] = SourceTree(repository)
+    return kept
+
+
+class SourceTree:
+    """The modules of a repository, read when they are asked for; one without a `core` of its own uses that which runs.
+
+    Attributes:
+      memory: for those who ask the same again.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self.memory: dict[object, object] = {}
+        self._roots = {top: str(repository if (repository / top).is_dir() else REPOSITORY) for top in PROJECT}
+        self._files: dict[str, dict[str, SourceFile | None]] = {}  # by package and path, absent ones included
+        self._folders: dict[str, dict[str, tuple[str, ...] | None]] = {}
+        self._modules: dict[str, tuple[str, SourceFile | None]] = {}
+        self._names: dict[str, dict[str, list[int]]] = {}
+        self._targets: dict[tuple[str, str], Targets] = {}
+        self._quiet: dict[tuple[str, str], bool] = {}
+        self._acting: dict[str, frozenset[int]] = {}
+
+    def is_current(self, packages: Iterable[str]) -> bool:
+        """Whether no file or folder of these packages that was looked at has changed, appeared or gone."""
+        try:
+            return all(
+                read_source_file(path) is found
+                for package in packages
+                for path, found in self._files.get(package, {}).items()
+            ) and all(
+                _listing(path) == found
+                for package in packages
+                for path, found in self._folders.get(package, {}).items()
+            )
+        except (SyntaxError, ValueError):
+            return False
+
+    def file(self, module: str) -> SourceFile | None:
+        """A module's file; None for a folder without code of its own. Raises BadInput where there is no module."""
+        found = self._find(module)
+        if found is None:
+            raise BadInput(f"there is no module {module}, which the code of a run imports")
+        return found[1]
+
+    def definition(self, place: Place) -> Definition:
+        """The definition at a place."""
+        file = self.file(place.module)
+        assert file is not None
+        return file.definitions[place.index]
+
+    def binds(self, module: str, name: str) -> bool:
+        """Whether a module exists and binds a name."""
+        file = (self._find(module) or ("", None))[1]
+        return file is not None and (name in file.imports or name in self._indices(module, file))
+
+    def submodules(self, module: str) -> list[str]:
+        """The modules directly below a package."""
+        path, _ = self._find(module) or ("", None)
+        if path.endswith(".py") and not path.endswith("__init__.py"):
+            return []
+        names = self._listing(module, path.removesuffix("/__init__.py")) or ()
+        found = {name.removesuffix(".py") for name in names if name != "__init__.py" and "." not in name[:-3]}
+        return [f"{module}.{name}" for name in sorted(found) if name.isidentifier() and self._find(f"{module}.{name}")]
+
+    def _find(self, module: str) -> tuple[str, SourceFile | None] | None:
+        """Path and content of a module; the folder itself where it holds no `__init__`."""
+        if module not in self._modules:
+            top, *rest = module.split(".")
+            base = "/".join([self._roots[top], top, *rest])
+            for path in (f"{base}/__init__.py", f"{base}.py"):
+                if (file := self._read(module, path)) is not None:
+                    self._modules[module] = path, file
+                    break
+            else:
+                if self._listing(module, base) is None:
+                    return None
+                self._modules[module] = base, None
+        return self._modules[module]
+
+    def _read(self, module: str, path: str) -> SourceFile | None:
+        files = self._files.setdefault(_package(module), {})
+        if path not in files:
+            files[path] = read_source_file(path)
+        return files[path]
+
+    def _listing(self, module: str, path: str) -> tuple[str, ...] | None:
+        folders = self._folders.setdefault(_package(module), {})
+        if path not in folders:
+            folders[path] = _listing(path)
+        return folders[path]
+
+    def _is_package(self, module: str) -> bool:
+        path, file = self._find(module) or ("", None)
+        return file is None or path.endswith("__init__.py")
+
+    # What references lead to
+
+    def targets(self, module: str, use: str) -> Targets:
+        """What one reference in a module leads to, re-exports followed; nothing for names of Python itself."""
+        key = module, use
+        if key not in self._targets:
+            found = self._targets[key] = Targets()
+            if use == OWN_MODULE:
+                found.places.add(Place(module, WHOLE))
+            elif ":" in use:
+                self._follow_import(module, use, [], found)
+            else:
+                name, *attributes = use.split(".")
+                self._follow_name(module, name, attributes, found)
+        return self._targets[key]
+
+    def loaded_modules(self, module: str, target: str) -> list[str]:
+        """The modules of the project that an import runs, given as `module:attribute`."""
+        base, _, attribute = target.partition(":")
+        base = self._absolute(module, base)
+        if base.partition(".")[0] not in PROJECT:
+            return []
+        inner = f"{base}.{attribute}"
+        return [base, *([inner] if attribute and self._is_package(base) and self._find(inner) else [])]
+
+    def _follow_name(self, module: str, name: str, attributes: list[str], found: Targets) -> bool:
+        """Follow a name of a module; returns whether the module binds it."""
+        file = self.file(module)
+        if file is None or not found.enter(module, name, *attributes):
+            return file is not None
+        places = [Place(module, index) for index in self._indices(module, file).get(name, ())]
+        found.places.update(places)
+        for target in file.imports.get(name, ()):
+            self._follow_import(module, target, attributes, found)
+        return bool(places) or name in file.imports
+
+    def _follow_import(self, module: str, target: str, attributes: list[str], found: Targets) -> None:
+        base, _, attribute = target.partition(":")
+        self._walk(self._absolute(module, base), [*filter(None, attribute.split(".")), *attributes], found)
+
+    def _walk(self, module: str, attributes: list[str], found: Targets) -> None:
+        """Follow attributes of a module, as far as they are definitions or modules."""
+        if module.partition(".")[0] not in PROJECT:
+            found.libraries.add(".".join([module, *attributes]))
+            return
+        if is_neutral(module):
+            found.neutral.add(".".join([module, *attributes]))
+            return
+        found.modules.add(module)
+        self.file(module)
+        if not attributes:
+            found.places.add(Place(module, WHOLE))
+            return
+        name, *rest = attributes
+        known = self._follow_name(module, name, rest, found)
+        inner = f"{module}.{name}"
+        if self._is_package(module) and (is_neutral(inner) or self._find(inner)):
+            self._walk(inner, rest, found)
+        elif not known:  # made by `__getattr__`, `import *`, `globals()`, or an attribute such as `__dict__`
+            found.places.add(Place(module, WHOLE))
+
+    def _absolute(self, module: str, base: str) -> str:
+        name = base.lstrip(".")
+        level = len(base) - len(name)
+        if not level:
+            return name
+        parts = module.split(".")
+        above = parts[: len(parts) - level + self._is_package(module)]
+        return ".".join([*above, *filter(None, [name])])
+
+    def _indices(self, module: str, file: SourceFile) -> dict[str, list[int]]:
+        if module not in self._names:
+            names: dict[str, list[int]] = {}
+            for index, definition in enumerate(file.definitions):
+                for name in definition.names:
+                    names.setdefault(name, []).append(index)
+            self._names[module] = names
+        return self._names[module]
+
+    # What imports do
+
+    def acting(self, module: str) -> frozenset[int]:
+        """The statements that may alter something else than the names they bind when their module is imported."""
+        if module not in self._acting:
+            file = self.file(module)
+            definitions = enumerate(file.definitions if file else ())
+            self._acting[module] = frozenset(index for index, each in definitions if self._acts(module, each))
+        return self._acting[module]
+
+    def _acts(self, module: str, definition: Definition) -> bool:
+        return (
+            definition.acts
+            or any(not self._is_quiet_call(module, call) for call in definition.calls)
+            or any(self._is_watching(module, base) for base in definition.bases)
+        )
+
+    def _is_quiet_call(self, module: str, call: str) -> bool:
+        callee, handed, name = call.partition(HANDED)
+        if not handed:
+            return self._is_quiet(module, callee)
+        if callee:  # what is handed to a class is kept by its instance, which calls it later if at all
+            targets = self.targets(module, callee)
+            if targets.neutral or all(self.definition(place).kind == "class" for place in _definitions(targets)):
+                return True
+        return bool(name) and self._is_harmless(module, name)
+
+    def _is_harmless(self, module: str, name: str) -> bool:
+        """Whether a value may be handed to a call: data, or a function that alters nothing."""
+        for place in _definitions(self.targets(module, name)):
+            definition = self.definition(place)
+            if definition.kind != "value":
+                return self._is_quiet(module, name)
+            if definition.acts_later or any(not self._is_harmless(place.module, use) for use in definition.uses):
+                return False
+        return True
+
+    def _is_quiet(self, module: str, callee: str) -> bool:
+        """Whether calling what a reference leads to is known to alter nothing."""
+        key = module, callee
+        if key not in self._quiet:
+            self._quiet[key] = True  # a function that calls itself alters no more by that
+            targets = self.targets(module, callee)
+            self._quiet[key] = (
+                bool(targets)
+                and all(alters_nothing(path) for path in targets.libraries)
+                and all(place.index != WHOLE and self._is_quiet_place(place) for place in targets.places)
+            )
+        return self._quiet[key]
+
+    def _is_quiet_place(self, place: Place) -> bool:
+        definition = self.definition(place)
+        if definition.kind not in ("function", "class") or definition.acts_later:
+            return False
+        calls = all(self._is_quiet_call(place.module, call) for call in definition.calls_later)
+        return calls and all(self._is_quiet(place.module, base) for base in definition.bases)
+
+    def _is_watching(self, module: str, base: str) -> bool:
+        """Whether a base class of the project may learn of its subclasses; one that is not found may."""
+        targets = self.targets(module, base)
+        found = [(place, self.definition(place)) for place in _definitions(targets)]
+        return not targets or any(
+            each.watches or each.kind != "class" or any(self._is_watching(place.module, above) for above in each.bases)
+            for place, each in found
+        )
+
+
+def _definitions(targets: Targets) -> list[Place]:
+    return [place for place in targets.places if place.index != WHOLE]
+
+
+def _package(module: str) -> str:
+    """The unit by which changes are noticed: core, or one experiment."""
+    top, *rest = module.split(".")
+    return top if top == "core" else ".".join([top, *rest[:1]])
+
+
+def _listing(path: str) -> tuple[str, ...] | None:
+    try:
+        return tuple(sorted(os.listdir(path)))  # noqa: PTH208 (as often as files are asked for)
+    except OSError:
+        return None
