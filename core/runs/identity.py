@@ -104,6 +104,13 @@ def code_of_preparation(experiment: Path, study: str, settings: Iterable[str] = 
     return _code_of_study(experiment, study, "prepare", settings, also)
 
 
+def study_parts(experiment: Path) -> dict[str, list[str]]:
+    """The studies in an experiment's table, with the parts that each has: "trial", "prepare", "settings"."""
+    repository, module, package = experiment_module(experiment)
+    file = current_tree(repository, package).file(module)
+    return {study: list(parts) for study, parts in file.studies.items()} if file else {}
+
+
 def _code_of_study(experiment: Path, study: str, part: str, settings: Iterable[str], also: Iterable[str]) -> Code:
     repository, module, package = experiment_module(experiment)
     file = current_tree(repository, package).file(module)

@@ -12,7 +12,7 @@ import pytest
 
 from core.runs import identity
 from core.runs.identity import Code, identity_differences
-from core.runs.source_tree import REPOSITORY, current_tree
+from core.runs.source_tree import REPOSITORY
 from tests.small_project import SHARED, Project, project
 
 __all__ = ["project"]  # a fixture
@@ -218,10 +218,7 @@ def fingerprints(root: Path) -> dict[str, str]:
     found = {}
     for path in sorted((root / "experiments").iterdir()):
         if path.is_dir() and path.name.isidentifier():
-            repository, module, package = identity.experiment_module(path)
-            file = current_tree(repository, package).file(module)
-            assert file is not None
-            for study in file.studies:
+            for study in identity.study_parts(path):
                 found[f"{path.name} {study}"] = identity.code_of_trial(path, study).fingerprint
     return found
 
@@ -253,8 +250,7 @@ def test_no_presentation_is_in_the_identity_of_a_trial() -> None:
     outside = {"cli", "figures", "judging", "launch", "planning", "publishing", "report", "running", "runs", "sweeps"}
     for path in sorted((REPOSITORY / "experiments").iterdir()):
         if path.is_dir() and path.name.isidentifier():
-            repository, module, package = identity.experiment_module(path)
-            for study in current_tree(repository, package).file(module).studies:
+            for study in identity.study_parts(path):
                 modules = identity.code_of_trial(path, study).modules
                 assert not {word for name in modules for word in name.split(".")} & (outside | {"tracking"}), study
                 assert "core.lab.shape_lab" not in modules

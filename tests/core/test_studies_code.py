@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.runs.identity import code_of_preparation, code_of_trial
+from core.runs.identity import code_of_preparation, code_of_trial, study_parts
 from tests.small_project import SHARED, Project, SmallProject, project
 
 __all__ = ["project"]  # a fixture
@@ -81,6 +81,7 @@ def test_each_study_counts_by_its_own_entry(several: SmallProject) -> None:
     several.replace("experiments/several/experiment.py", "fast=True", "fast=2")
     assert code_of_trial(several.experiment, "fit").fingerprint == fit.fingerprint
     assert code_of_trial(several.experiment, "plain").fingerprint != plain.fingerprint
+    assert study_parts(several.experiment) == {"fit": ["trial", "prepare"], "plain": ["trial"]}
     with pytest.raises(BadInput, match="the study 'plain' has no prepare"):
         code_of_preparation(several.experiment, "plain")
     with pytest.raises(BadInput, match=r"no study 'fitt' .*: did you mean 'fit'\?"):
