@@ -1,9 +1,9 @@
 """What a module does when it is imported, beyond defining names.
 
 A statement that may alter something else than the names it binds (a registration, a setting of a library, an entry in
-somebody's table) belongs to whatever imports its module, not only to what asks for its names. Calls are judged by what
-is called: a few functions of libraries are known to alter nothing, functions and classes of the project are judged by
-their own code, all others are taken to have effects.
+somebody's table) belongs to whatever imports its module, not only to what asks for its names. Functions and classes of
+libraries that are known to alter nothing are listed here; those of the project are judged by their own code, which is
+found by following what a statement runs; everything else is taken to have effects.
 """
 
 import ast
@@ -14,24 +14,25 @@ from dataclasses import dataclass, field
 
 from core.runs.references import attribute_chain
 
-HANDED = "?"  # between a function of the project, or nothing for one of a library, and what is handed to it
+HANDED, STORED = "?", "="  # `f?x`: x is handed to f; `?x`: to a library or an operator; `=x.y`: y of x is kept
 
 # They take functions and call none.
 _WRAPPERS = (
-    "abc.", "collections.namedtuple", "contextlib.contextmanager", "dataclasses.", "enum.", "functools.cache",
-    "functools.lru_cache", "functools.cached_property", "functools.partial", "functools.total_ordering",
-    "functools.update_wrapper", "functools.wraps", "jax.checkpoint", "jax.custom_jvp", "jax.custom_vjp", "jax.grad",
-    "jax.jacfwd", "jax.jacrev", "jax.jit", "jax.named_call", "jax.pmap", "jax.remat", "jax.tree_util.Partial",
-    "jax.value_and_grad", "jax.vmap", "typing.", "flax.linen.", "flax.struct.", "pydantic.",
-)  # fmt: skip
-# They alter nothing, provided that the functions handed to them alter nothing.
+    *("abc.", "collections.namedtuple", "contextlib.contextmanager", "dataclasses.", "enum.", "functools.cache"),
+    *("functools.lru_cache", "functools.partial", "functools.total_ordering", "functools.update_wrapper"),
+    *("functools.wraps", "typing.", "flax.linen.", "flax.struct.", "pydantic.", "jax.checkpoint", "jax.custom_jvp"),
+    *("jax.custom_vjp", "jax.grad", "jax.jacfwd", "jax.jacrev", "jax.jit", "jax.named_call", "jax.pmap", "jax.remat"),
+    *("jax.tree_util.Partial", "jax.value_and_grad", "jax.vmap"),
+)
+# They alter nothing, provided that what is handed to them does not.
 _PURE = (
-    "chex.", "collections.", "datetime.", "decimal.", "fractions.", "hashlib.", "itertools.", "jax.ShapeDtypeStruct",
-    "jax.lax.", "jax.nn.", "jax.numpy.", "jax.scipy.", "math.", "numpy.", "operator.", "optax.", "pathlib.", "re.",
-    "scipy.", "sklearn.base.", "statistics.", "string.", "struct.", "textwrap.", "types.",
-)  # fmt: skip
+    *("chex.", "collections.", "datetime.", "decimal.", "fractions.", "hashlib.", "itertools.", "math.", "operator."),
+    *("pathlib.", "re.", "statistics.", "string.", "struct.", "textwrap.", "types.", "numpy.", "optax.", "scipy."),
+    *("sklearn.base.", "jax.Array", "jax.ShapeDtypeStruct", "jax.lax.", "jax.nn.", "jax.numpy.", "jax.scipy."),
+)
 _IMPURE = ("numpy.random.", "numpy.seterr", "numpy.set", "re.purge")
 _SHOW = ("cycler.", "matplotlib.", "rich.")  # whatever they alter, no number comes from them
+_WRAPPING_BUILTINS = {"classmethod", "property", "staticmethod", "super"}
 _BUILTINS = {
     *(
         "bool",
@@ -49,14 +50,13 @@ _BUILTINS = {
         "tuple",
     ),
     *("abs", "divmod", "hash", "id", "max", "min", "pow", "round", "sum", "all", "any", "len", "sorted", "reversed"),
-    *("ascii", "bin", "chr", "format", "hex", "oct", "ord", "repr", "enumerate", "iter", "range", "zip"),
+    *("ascii", "bin", "chr", "format", "hex", "oct", "ord", "repr", "enumerate", "iter", "map", "range", "zip"),
     *("getattr", "hasattr", "isinstance", "issubclass", "type"),
 }
-_WRAPPING_BUILTINS = {"classmethod", "property", "staticmethod", "super"}
 _BASES = {"object", "int", "float", "str", "tuple", "dict", "list", "set", "frozenset", "type"}
-# Methods of numbers, words and collections that alter none of them.
-_READING = {
-    *("copy", "count", "get", "index", "items", "keys", "values"),
+# Methods of numbers, words, arrays and collections that alter none of them.
+READING = {
+    *("copy", "count", "fromkeys", "get", "index", "items", "keys", "values", "astype", "reshape", "round", "resolve"),
     *("decode", "encode", "endswith", "format", "isdigit", "join", "lower", "lstrip", "partition", "removeprefix"),
     *(
         "removesuffix",
@@ -70,16 +70,18 @@ _READING = {
         "strip",
         "title",
     ),
-    "upper",
+    *("hexdigest", "upper"),
 }
 # `function.defvjp(...)` says more about a function, `register(class, ...)` about a class: they belong to it alone.
-_ADDITIONS = {"defjvp", "defjvps", "defvjp", "def_vmap", "def_partition", "setter", "getter", "deleter"}
+_ADDITIONS = {"defjvp", "defjvps", "defvjp", "def_vmap", "def_partition"}
+_ACCESSORS = {"setter", "getter", "deleter"}
 _REGISTRATIONS = ("jax.tree_util.register_", "jax.export.register_", "flax.serialization.register_serialization_state")
-_CONSTRUCTION = {"__init__", "__new__", "__post_init__", "__set_name__", "__class_getitem__", "model_post_init"}
+_CONSTRUCTION = {"__init__", "__new__", "__post_init__", "__set_name__", "model_post_init"}
 _SUBCLASSING = {"__init_subclass__", "__pydantic_init_subclass__", "__mro_entries__"}
 _ALWAYS = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Delete, ast.Assert, ast.Raise, ast.Match)
 _OUTREACHING = (ast.Global, ast.Nonlocal, ast.Delete, ast.ClassDef, ast.Import, ast.ImportFrom)  # in a function
 _FRESH = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass
@@ -88,26 +90,30 @@ class Effects:
 
     Attributes:
       certain: it may alter something else than the names it binds.
-      calls: what of the project it calls, on which that depends; with `HANDED` in it, what it hands to what.
+      runs: what of the project it calls, hands to calls, or keeps (see `HANDED` and `STORED`); on these it depends.
       about: names of the module about which it only says more.
     """
 
     certain: bool = False
-    calls: set[str] = field(default_factory=set)
+    runs: set[str] = field(default_factory=set)
     about: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a module binds: dotted names of libraries by the names of their imports, and all of its top-level names."""
+    """What a module binds.
+
+    Attributes:
+      libraries: dotted names of libraries, or of parts of them, by the names of their imports.
+      bound: all of its names.
+      defined: those that its statements bind, imports left out.
+      values: the value of a name that is assigned once.
+    """
 
     libraries: Mapping[str, str]
     bound: frozenset[str]
-    values: Mapping[str, ast.expr | None]  # the value of a name that is assigned once
-
-    def own(self) -> frozenset[str]:
-        """Names that stand for something of the project."""
-        return self.bound - self.libraries.keys()
+    defined: frozenset[str]
+    values: Mapping[str, ast.expr | None]
 
 
 def alters_nothing(path: str) -> bool:
@@ -120,25 +126,35 @@ def statement_effects(statement: ast.stmt, around: Surroundings) -> Effects:
     judge = _Judge(around, statement)
     if about := _addition(statement, around):
         judge.effects.about.add(about)
-        for call in _parts_of_addition(statement):
-            judge.expression(call)
+        for part in _parts_of_addition(statement):
+            judge.store(part)
     else:
         judge.statement(statement)
     return judge.effects
 
 
-def body_effects(function: ast.FunctionDef | ast.AsyncFunctionDef, around: Surroundings) -> Effects:
-    """The effects of calling a function: certain as soon as it stores into anything but its own variables."""
-    nodes = [node for statement in function.body for node in ast.walk(statement)]
+def acts_when_used(node: ast.stmt, around: Surroundings) -> bool:
+    """Whether calling a function, a method of a class, or a nameless function in a value may alter something else.
+
+    What they refer to in the project is left to whoever can follow it.
+    """
+    inner = [each for each in ast.walk(node) if isinstance(each, _Function | ast.Lambda)]
+    outermost = [node] if isinstance(node, _Function) else inner  # whose nodes hold those of functions inside
+    return any(_body_acts(each, around) for each in outermost)
+
+
+def _body_acts(function: _Function | ast.Lambda, around: Surroundings) -> bool:
+    body = [function.body] if isinstance(function, ast.Lambda) else function.body
+    nodes = [node for part in body for node in ast.walk(part)]
     # `x += …` alters a list or an array in place, which may be another's.
     sums = {getattr(node.target, "id", "") for node in nodes if isinstance(node, ast.AugAssign)}
     if any(_reaches_out(node) for node in nodes) or (sums and not sums <= _fresh_variables(function)):
-        return Effects(certain=True)
+        return True
     judge = _Judge(around, function)
     for node in nodes:
         if isinstance(node, ast.Call) and not judge.effects.certain:
-            judge.call(node)
-    return judge.effects
+            judge.callee(node.func)
+    return judge.effects.certain
 
 
 def _reaches_out(node: ast.AST) -> bool:
@@ -147,13 +163,7 @@ def _reaches_out(node: ast.AST) -> bool:
     return stores or isinstance(node, _OUTREACHING)
 
 
-def calls_in_lambdas(node: ast.AST) -> bool:
-    """Whether a value holds a function without a name that calls something."""
-    lambdas = [each.body for each in ast.walk(node) if isinstance(each, ast.Lambda)]
-    return any(isinstance(each, ast.Call) for body in lambdas for each in ast.walk(body))
-
-
-def _fresh_variables(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+def _fresh_variables(function: ast.AST) -> set[str]:
     """Variables that hold nothing but numbers, words, and dictionaries, lists and sets made here."""
     assigned: dict[str, list[ast.AST]] = {}
     for node in ast.walk(function):
@@ -165,38 +175,24 @@ def _fresh_variables(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[st
     return {name for name, values in assigned.items() if all(isinstance(v, (*_FRESH, ast.Constant)) for v in values)}
 
 
-def runs_code_when_called(node: ast.ClassDef) -> bool:
-    """Whether making an instance of a class runs code of the project."""
-    keywords = (each for each in ast.walk(node) if isinstance(each, ast.keyword) and each.arg == "default_factory")
-    plain = all(isinstance(each.value, ast.Name) and each.value.id in _BUILTINS for each in keywords)
-    return not plain or bool(_methods(node) & _CONSTRUCTION)
+def is_record(node: ast.ClassDef) -> bool:
+    """Whether making an instance of a class runs nothing of its own: it keeps what it is given."""
+    factories = [each for each in ast.walk(node) if isinstance(each, ast.keyword) and each.arg == "default_factory"]
+    plain = all(isinstance(each.value, ast.Name) and each.value.id in _BASES for each in factories)
+    return plain and not _methods(node) & _CONSTRUCTION
 
 
-def runs_code_when_subclassed(node: ast.ClassDef) -> bool:
+def watches_subclasses(node: ast.ClassDef) -> bool:
     """Whether a class learns of its subclasses when they are defined."""
     return bool(_methods(node) & _SUBCLASSING) or any(keyword.arg == "metaclass" for keyword in node.keywords)
 
 
 def _methods(node: ast.ClassDef) -> set[str]:
-    return {each.name for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
-
-
-def _names_inside(statement: ast.stmt) -> frozenset[str]:
-    found = set()
-    for node in ast.walk(statement):
-        if node is statement:
-            continue
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.arg):
-            found.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-    return frozenset(found)
+    return {each.name for each in node.body if isinstance(each, _Function)}
 
 
 def _addition(statement: ast.stmt, around: Surroundings) -> str | None:
-    """The one name of the module about which a statement says more, and does nothing else."""
+    """The one name that this module defines about which a statement says more, and does nothing else."""
     name: ast.expr | None = None
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         call = statement.value
@@ -214,22 +210,22 @@ def _addition(statement: ast.stmt, around: Surroundings) -> str | None:
         if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
             fresh = isinstance(around.values.get(target.value.id), _FRESH)
             name = target.value if fresh else None
-    return name.id if isinstance(name, ast.Name) and name.id in around.own() else None
+    return name.id if isinstance(name, ast.Name) and name.id in around.defined else None
 
 
 def _parts_of_addition(statement: ast.stmt) -> Iterator[ast.expr]:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        yield from [*statement.value.args, *(keyword.value for keyword in statement.value.keywords)]
+        yield from _arguments(statement.value)
     elif isinstance(statement, ast.Assign):
         yield statement.value
     elif isinstance(statement, ast.FunctionDef):
-        yield from [*statement.args.defaults, *filter(None, statement.args.kw_defaults)]
+        yield from _defaults(statement)
 
 
 class _Judge:
-    """Gathers the effects of what is executed, function bodies left out."""
+    """Gathers the effects of what is executed, bodies of functions left out."""
 
-    def __init__(self, around: Surroundings, judged: ast.stmt) -> None:
+    def __init__(self, around: Surroundings, judged: ast.AST) -> None:
         self.around, self.effects, self._judged = around, Effects(), judged
 
     @functools.cached_property
@@ -238,10 +234,12 @@ class _Judge:
         return _names_inside(self._judged)
 
     def statement(self, node: ast.stmt) -> None:
+        """Judge a statement."""
         if isinstance(node, _ALWAYS):
             self.effects.certain = True
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            self._all([*node.args.defaults, *filter(None, node.args.kw_defaults)])
+        elif isinstance(node, _Function):
+            for part in [*_defaults(node), *_annotations(node)]:
+                self.store(part)
             for decorator in node.decorator_list:
                 self._decorator(decorator)
         elif isinstance(node, ast.ClassDef):
@@ -252,22 +250,12 @@ class _Judge:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             parts = [part for target in targets for part in ast.walk(target)]
             self.effects.certain |= any(isinstance(part, ast.Attribute | ast.Subscript) for part in parts)
-            self._all([node.value] if node.value is not None else [])
+            if isinstance(node, ast.AnnAssign):
+                self.store(node.annotation)
+            if node.value is not None:
+                (self._run if isinstance(node, ast.AugAssign) else self.store)(node.value)
         elif isinstance(node, ast.Expr):
-            self.expression(node.value)
-
-    def expression(self, node: ast.AST) -> None:
-        """Judge the calls of an expression, those of lambdas left out: nobody has called these yet."""
-        if isinstance(node, ast.Call):
-            self.call(node)
-        elif isinstance(node, ast.Await | ast.Yield | ast.YieldFrom):
-            self.effects.certain = True
-        if not isinstance(node, ast.Lambda):
-            self._all(ast.iter_child_nodes(node))
-
-    def _all(self, nodes: Iterable[ast.AST]) -> None:
-        for node in nodes:
-            self.expression(node)
+            self.store(node.value)
 
     def _block(self, node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
@@ -276,16 +264,17 @@ class _Judge:
             elif isinstance(child, ast.ExceptHandler):
                 self._block(child)
             else:
-                self.expression(child)
+                self._run(child)
 
     def _class(self, node: ast.ClassDef) -> None:
         for decorator in node.decorator_list:
             self._decorator(decorator)
         for base in node.bases:
             self._base(base.value if isinstance(base, ast.Subscript) else base)
-        metaclasses = [attribute_chain(keyword.value) for keyword in node.keywords if keyword.arg == "metaclass"]
-        for root, attributes in metaclasses:
-            self.effects.certain |= ([getattr(root, "id", ""), *attributes])[-1] not in ("ABCMeta", "EnumMeta")
+        for keyword in node.keywords:
+            root, attributes = attribute_chain(keyword.value)
+            known = [getattr(root, "id", ""), *attributes][-1] in ("ABCMeta", "EnumMeta")
+            self.effects.certain |= keyword.arg == "metaclass" and not known
         for statement in node.body:
             self.statement(statement)
 
@@ -293,73 +282,139 @@ class _Judge:
         root, attributes = attribute_chain(base)
         name = getattr(root, "id", "")
         if isinstance(base, ast.Call):
-            self.expression(base)
+            self.store(base)
         elif name in self.around.libraries:
             self.effects.certain |= not alters_nothing(".".join([self.around.libraries[name], *attributes]))
         elif name not in self.around.bound:  # what a base of the project does at that is found by following it
-            self.effects.certain |= name not in _BASES and not is_exception(name)
+            self.effects.certain |= name not in _BASES and not _is_exception(name)
 
     def _decorator(self, node: ast.expr) -> None:
         """A decorator is called with what it decorates; one that is called itself before that, twice."""
-        if isinstance(node, ast.Call):
-            self.call(node)
-            self._all([*node.args, *(keyword.value for keyword in node.keywords)])
-            self._callee(_behind_partial(node), handing=())
+        root, attributes = attribute_chain(_behind_partial(node) if isinstance(node, ast.Call) else node)
+        path = ".".join([self.around.libraries.get(getattr(root, "id", ""), ""), *attributes])
+        if path.startswith(_REGISTRATIONS) or (attributes or [""])[-1] in _ACCESSORS:
+            return  # about what it decorates
+        if isinstance(node, ast.Call) and _behind_partial(node) is node.func:
+            self.effects.certain |= self._call(node) is None  # nobody knows what a library's result does
         else:
-            self._callee(node, handing=())
+            self.callee(node)
 
-    def call(self, node: ast.Call) -> None:
-        """Judge one call, not its arguments' own calls."""
-        self._callee(node.func, [*node.args, *(keyword.value for keyword in node.keywords)])
+    def store(self, node: ast.AST, callee: str = "") -> None:
+        """Judge a value that is kept as it is, in collections or by the instance that the class `callee` makes."""
+        if isinstance(node, ast.Dict | ast.List | ast.Tuple | ast.IfExp):
+            kept = node.values if isinstance(node, ast.Dict) else list(ast.iter_child_nodes(node))
+            for key in filter(None, node.keys if isinstance(node, ast.Dict) else ()):
+                self._run(key)  # keys are asked for their hash
+            for child in kept:
+                self.store(child, callee)
+        elif isinstance(node, ast.Name | ast.Attribute):
+            root, attributes = attribute_chain(node)
+            if self._is_own(root) and isinstance(root, ast.Name) and (callee or attributes):
+                mark = callee + HANDED if callee else STORED
+                self.effects.runs.add(mark + ".".join([root.id, *attributes]))
+            elif not isinstance(root, ast.Name):
+                self._run(root)
+        elif isinstance(node, ast.Call):
+            self._call(node)
+        elif isinstance(node, ast.Lambda):
+            for part in _defaults(node):
+                self.store(part)
+            if callee:  # whether it is called depends on what it is handed to
+                self.effects.runs |= {f"{callee}{HANDED}"} if _body_acts(node, self.around) else set()
+        else:
+            self._run(node)
 
-    def _callee(self, callee: ast.expr, handing: Iterable[ast.expr]) -> None:
-        root, attributes = attribute_chain(callee)
-        if isinstance(root, ast.Name):
-            self._named(root.id, attributes, handing)
-        elif isinstance(root, ast.Call):
-            # A method of a fresh result; a result that is called itself is known only behind `partial`.
-            if not attributes and (inner := _behind_partial(root)) is not root.func:
-                self._callee(inner, handing)
-            elif not attributes:
-                self.effects.certain = True
-        elif not isinstance(root, ast.Constant | ast.JoinedStr) and (attributes or [""])[-1] not in _READING:
+    def _run(self, node: ast.AST) -> None:
+        """Judge an expression that is worked with: operators and libraries may call what is in it."""
+        if isinstance(node, ast.Call):
+            self._call(node)
+            return
+        if isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr):
             self.effects.certain = True
+        root, attributes = attribute_chain(node) if isinstance(node, ast.Attribute) else (node, [])
+        if isinstance(root, ast.Name):
+            if self._is_own(root):
+                self.effects.runs.add(HANDED + ".".join([root.id, *attributes]))
+            return
+        for child in [root] if root is not node else ast.iter_child_nodes(node):
+            self._run(child)
 
-    def _named(self, name: str, attributes: list[str], handing: Iterable[ast.expr]) -> None:
-        around, effects, last = self.around, self.effects, (attributes or [""])[-1]
+    def _call(self, node: ast.Call) -> str | None:
+        return self._hand(self.callee(node.func), _arguments(node))
+
+    def _hand(self, keeper: str | None, arguments: list[ast.expr]) -> str | None:
+        for argument in arguments:
+            if keeper is None:
+                self._run(argument)
+            else:
+                self.store(argument, keeper)
+        return keeper
+
+    def callee(self, node: ast.expr) -> str | None:
+        """Judge what is called; returns whose arguments are only kept: "" for a library's, None where they are run."""
+        root, attributes = attribute_chain(node)
+        last = (attributes or [""])[-1]
+        if isinstance(root, ast.Name):
+            return self._named(root.id, attributes)
+        if isinstance(root, ast.Call) and not attributes and _behind_partial(root) is not root.func:
+            return self._hand(self.callee(_behind_partial(root)), _arguments(root)[1:])
+        if not isinstance(root, ast.Constant | ast.JoinedStr) and last not in READING:
+            self.effects.certain = True
+        self._run(root)
+        return None
+
+    def _named(self, name: str, attributes: list[str]) -> str | None:
+        around, path = self.around, ".".join([name, *attributes])
         if name in self.inside:
-            effects.certain |= last not in _READING | _ADDITIONS
+            self.effects.certain |= (attributes or [""])[-1] not in READING
         elif name in around.libraries:
             path = ".".join([around.libraries[name], *attributes])
-            effects.certain |= not alters_nothing(path)
-            if not path.startswith(_WRAPPERS):
-                self._hand("", handing)
+            self.effects.certain |= not alters_nothing(path)
+            return "" if path.startswith(_WRAPPERS) else None
         elif name in around.bound:
-            value = around.values.get(name)
-            if isinstance(value, ast.Call) and not attributes and _behind_partial(value) is not value.func:
-                self._callee(_behind_partial(value), handing)
-            elif last not in _READING:
-                effects.calls.add(".".join([name, *attributes]))
-                self._hand(".".join([name, *attributes]), handing)
-        elif not attributes and (name in _WRAPPING_BUILTINS or is_exception(name)):
-            return
+            self.effects.runs.add(path)
+            return path
+        elif not attributes and (name in _WRAPPING_BUILTINS or _is_exception(name)):
+            return ""
         else:  # a function or type of Python's own, or a method such as `dict.fromkeys`
-            effects.certain |= name not in _BUILTINS
-            self._hand("", handing)
+            self.effects.certain |= name not in _BUILTINS or attributes[-1:] not in ([], ["fromkeys"])
+        return None
 
-    def _hand(self, callee: str, handing: Iterable[ast.expr]) -> None:
-        """Functions that are handed to a call may be called by it."""
-        for value in handing:
-            root, attributes = attribute_chain(value.value if isinstance(value, ast.Starred) else value)
-            if isinstance(root, ast.Lambda):
-                if calls_in_lambdas(root):
-                    self.effects.calls.add(callee + HANDED)
-            elif isinstance(root, ast.Name) and root.id in self.around.own() - self.inside:
-                self.effects.calls.add(callee + HANDED + ".".join([root.id, *attributes]))
+    def _is_own(self, node: ast.AST) -> bool:
+        """Whether a name stands for something of the project."""
+        name = getattr(node, "id", None)
+        return name in self.around.bound and name not in self.around.libraries and name not in self.inside
 
 
-def is_exception(name: str) -> bool:
-    """Whether a builtin name is that of an exception."""
+def _names_inside(judged: ast.AST) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(judged):
+        if node is judged and not isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, _Function | ast.ClassDef):
+            found.add(node.name)
+    return frozenset(found)
+
+
+def _arguments(call: ast.Call) -> list[ast.expr]:
+    return [*call.args, *(keyword.value for keyword in call.keywords)]
+
+
+def _defaults(function: _Function | ast.Lambda) -> list[ast.expr]:
+    return [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+
+
+def _annotations(function: _Function) -> Iterable[ast.expr]:
+    named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    found = [each.annotation for each in [*named, function.args.vararg, function.args.kwarg] if each]
+    return [each for each in [*found, function.returns] if each is not None]
+
+
+def _is_exception(name: str) -> bool:
     found = getattr(builtins, name, None)
     return isinstance(found, type) and issubclass(found, BaseException)
 

@@ -62,9 +62,10 @@ class Definition(NamedTuple):
       uses: what it refers to, see `References.names`.
       loads: modules that it imports when it runs.
       acts: its import may alter something else than its names.
-      calls: what of the project it calls at import, see `Effects.calls`.
-      bases: its base classes.
-      acts_later: calling it (or a function in it) may alter something else; `calls_later` likewise.
+      runs: on what of the project that depends, see `Effects.runs`.
+      acts_later: using it (calling it, its methods, or functions in it) may do so.
+      bases: of a class, those in the project.
+      record: a class of which instances are made without running anything of its own.
       watches: a class that learns of its subclasses.
       behaviour: of a class.
     """
@@ -76,10 +77,10 @@ class Definition(NamedTuple):
     uses: tuple[str, ...] = ()
     loads: tuple[str, ...] = ()
     acts: bool = False
-    calls: tuple[str, ...] = ()
-    bases: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     acts_later: bool = True
-    calls_later: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    record: bool = False
     watches: bool = False
     behaviour: Behaviour | None = None
 
@@ -250,7 +251,8 @@ class _Analysis:
                 values[target.id] = statement.value if len(statement.targets) == 1 else None
         outside = {name: targets[0] for name, targets in imports.items() if count[name] == 1 and is_outside(targets[0])}
         libraries = {name: target.rstrip(":").replace(":", ".") for name, target in outside.items()}
-        self.around = Surroundings(libraries, self.bound, values)
+        defined = frozenset(name for statement in statements for name in references.bound_names(statement))
+        self.around = Surroundings(libraries, self.bound, defined - imports.keys(), values)
 
     def definitions(self) -> list[Definition]:
         """Every statement."""
@@ -260,29 +262,26 @@ class _Analysis:
         found = references.find_references(node)
         effects = import_effects.statement_effects(node, self.around)
         names = references.bound_names(node) | found.assigns | effects.about
+        kind = next((kind for kind, types in _KINDS.items() if isinstance(node, types)), "block")
         made = Definition(
             names=tuple(sorted(names - {"*"})),
-            kind=next((kind for kind, types in _KINDS.items() if isinstance(node, types)), "block"),
+            kind=kind,
             text=short_hash(syntax.text_of(node)),
             source=short_hash(self._source(node)),
             uses=self._uses(found),
             loads=tuple(sorted(found.loads)),
             acts=effects.certain or "*" in names,
-            calls=tuple(sorted(effects.calls)),
+            runs=tuple(sorted(effects.runs)),
+            acts_later=kind == "block" or import_effects.acts_when_used(node, self.around),
         )
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            later = import_effects.body_effects(node, self.around)
-            return made._replace(acts_later=later.certain, calls_later=tuple(sorted(later.calls)))
         if isinstance(node, ast.ClassDef):
             bases = self._uses(references.find_references(*node.bases))
             return made._replace(
                 bases=tuple(base for base in bases if base.partition(".")[0] in self.bound),
-                acts_later=import_effects.runs_code_when_called(node),
-                watches=import_effects.runs_code_when_subclassed(node),
+                record=import_effects.is_record(node),
+                watches=import_effects.watches_subclasses(node),
                 behaviour=self._behaviour(node),
             )
-        if made.kind == "value":
-            return made._replace(acts_later=import_effects.calls_in_lambdas(node))
         return made
 
     def _source(self, node: ast.stmt) -> str:

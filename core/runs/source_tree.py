@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import BadInput
-from core.runs.import_effects import HANDED, alters_nothing
-from core.runs.references import OWN_MODULE
+from core.runs.import_effects import HANDED, READING, STORED, alters_nothing
+from core.runs.references import EVERYTHING, OWN_MODULE
 from core.runs.source_files import PROJECT, Definition, SourceFile, read_source_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ class Targets:
       libraries: dotted names of what is used of libraries.
       modules: modules of the project that are imported on the way.
       neutral: dotted names of what cannot change a result.
+      members: definitions of which an attribute is meant, with its name.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Targets:
         self.libraries: set[str] = set()
         self.modules: set[str] = set()
         self.neutral: set[str] = set()
+        self.members: set[tuple[Place, str]] = set()
         self._seen: set[tuple[str, ...]] = set()
 
     def enter(self, *step: str) -> bool:
@@ -83,7 +85,7 @@ class SourceTree:
         self._modules: dict[str, tuple[str, SourceFile | None]] = {}
         self._names: dict[str, dict[str, list[int]]] = {}
         self._targets: dict[tuple[str, str], Targets] = {}
-        self._quiet: dict[tuple[str, str], bool] = {}
+        self._harmless: dict[tuple[str, str], bool] = {}
         self._acting: dict[str, frozenset[int]] = {}
 
     def is_current(self, packages: Iterable[str]) -> bool:
@@ -191,6 +193,7 @@ class SourceTree:
             return file is not None
         places = [Place(module, index) for index in self._indices(module, file).get(name, ())]
         found.places.update(places)
+        found.members.update((place, attributes[0]) for place in places if attributes)
         for target in file.imports.get(name, ()):
             self._follow_import(module, target, attributes, found)
         return bool(places) or name in file.imports
@@ -251,49 +254,60 @@ class SourceTree:
     def _acts(self, module: str, definition: Definition) -> bool:
         return (
             definition.acts
-            or any(not self._is_quiet_call(module, call) for call in definition.calls)
+            or any(not self._is_quiet(module, run) for run in definition.runs)
             or any(self._is_watching(module, base) for base in definition.bases)
         )
 
-    def _is_quiet_call(self, module: str, call: str) -> bool:
-        callee, handed, name = call.partition(HANDED)
-        if not handed:
-            return self._is_quiet(module, callee)
-        if callee:  # what is handed to a class is kept by its instance, which calls it later if at all
-            targets = self.targets(module, callee)
-            if targets.neutral or all(self.definition(place).kind == "class" for place in _definitions(targets)):
-                return True
-        return bool(name) and self._is_harmless(module, name)
+    def _is_quiet(self, module: str, run: str) -> bool:
+        """Whether what a statement runs at import is known to alter nothing."""
+        if run.startswith(STORED):
+            use = run.removeprefix(STORED)
+            members = self.targets(module, use).members
+            plain = all(self.definition(place).kind != "value" or name in READING for place, name in members)
+            return plain or self._is_harmless(module, use)
+        callee, handed, name = run.partition(HANDED)
+        if callee and self._makes_records(module, callee):
+            return True
+        use = name if handed else callee
+        return bool(use) and self._is_harmless(module, use)
 
-    def _is_harmless(self, module: str, name: str) -> bool:
-        """Whether a value may be handed to a call: data, or a function that alters nothing."""
-        for place in _definitions(self.targets(module, name)):
-            definition = self.definition(place)
-            if definition.kind != "value":
-                return self._is_quiet(module, name)
-            if definition.acts_later or any(not self._is_harmless(place.module, use) for use in definition.uses):
-                return False
-        return True
-
-    def _is_quiet(self, module: str, callee: str) -> bool:
-        """Whether calling what a reference leads to is known to alter nothing."""
-        key = module, callee
-        if key not in self._quiet:
-            self._quiet[key] = True  # a function that calls itself alters no more by that
-            targets = self.targets(module, callee)
-            self._quiet[key] = (
-                bool(targets)
-                and all(alters_nothing(path) for path in targets.libraries)
-                and all(place.index != WHOLE and self._is_quiet_place(place) for place in targets.places)
-            )
-        return self._quiet[key]
-
-    def _is_quiet_place(self, place: Place) -> bool:
-        definition = self.definition(place)
-        if definition.kind not in ("function", "class") or definition.acts_later:
+    def _makes_records(self, module: str, callee: str) -> bool:
+        """Whether a reference stands for a class of which instances are made without running anything of its own."""
+        targets = self.targets(module, callee)
+        if targets.members or targets.libraries or not (targets.places or targets.neutral):
             return False
-        calls = all(self._is_quiet_call(place.module, call) for call in definition.calls_later)
-        return calls and all(self._is_quiet(place.module, base) for base in definition.bases)
+        found = [(place, self.definition(place)) for place in targets.places if place.index != WHOLE]
+        return len(found) == len(targets.places) and all(
+            each.record and all(self._makes_records(place.module, base) for base in each.bases) for place, each in found
+        )
+
+    def _is_harmless(self, module: str, use: str) -> bool:
+        """Whether nothing can be altered by working with what a reference stands for, and with all that it refers to.
+
+        A function or a class is harmless if its code alters nothing, a value if nothing else is in it.
+        """
+        if (module, use) not in self._harmless:
+            pending, seen = [(module, use)], {(module, use)}
+            while pending and (following := self._follow_harmless(*pending.pop())) is not None:
+                pending += following - seen
+                seen |= following
+            self._harmless[module, use] = not pending and following is not None
+        return self._harmless[module, use]
+
+    def _follow_harmless(self, module: str, use: str) -> set[tuple[str, str]] | None:
+        """What a reference stands for refers to; None where something may be altered by that itself."""
+        if use in (EVERYTHING, OWN_MODULE):
+            return None
+        targets, following = self.targets(module, use), set()
+        if not all(alters_nothing(path) for path in targets.libraries):
+            return None
+        if any(self.definition(place).kind != "class" and name not in READING for place, name in targets.members):
+            return None
+        for place in targets.places:
+            if place.index == WHOLE or self.definition(place).acts_later:
+                return None
+            following |= {(place.module, inner) for inner in self.definition(place).uses}
+        return following
 
     def _is_watching(self, module: str, base: str) -> bool:
         """Whether a base class of the project may learn of its subclasses; one that is not found may."""

@@ -59,7 +59,7 @@ def _simple_statements(body: list[ast.stmt], inside: str, keep: bool) -> list[as
         if isinstance(statement, ast.If) and (_is_type_checking(statement.test) or _is_main(statement.test, inside)):
             kept += _simple_statements(statement.orelse, inside, keep)
             continue
-        if isinstance(statement, ast.AnnAssign) and inside != "class":
+        if isinstance(statement, ast.AnnAssign) and not _counts(statement.annotation, inside == "class"):
             if statement.value is None and inside == "module":
                 continue
             statement = _without_annotation(statement)
@@ -113,11 +113,16 @@ def _are_blind(decorators: list[ast.expr]) -> bool:
 
 
 def _remove_annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    function.returns = None
+    function.returns = function.returns if _counts(function.returns) else None
     arguments = function.args
     for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
-        if argument is not None:
+        if argument is not None and not _counts(argument.annotation):
             argument.annotation = None
+
+
+def _counts(annotation: ast.expr | None, always: bool = False) -> bool:
+    """Whether an annotation has an effect by itself: it is evaluated, and may call something."""
+    return annotation is not None and (always or any(isinstance(node, ast.Call) for node in ast.walk(annotation)))
 
 
 def text_of(*nodes: ast.AST) -> str:

@@ -151,6 +151,144 @@ TABLE["a"] += 1
 # several targets
 from core.parts.shared import TABLE
 x = TABLE["a"] = 1
+# method of a fresh instance
+from core.parts.shared import Silent
+GOT = Silent().run()
+# reading method of an instance
+from core.parts.shared import SILENT
+GOT = SILENT.get(1)
+# property of an instance
+from core.parts.shared import SILENT
+GOT = SILENT.part
+# property in a table
+from core.parts.shared import SILENT
+GOT = {"a": (SILENT.part, 1)}
+# operator
+from core.parts.shared import SILENT
+GOT = SILENT + 1
+# comparison
+from core.parts.shared import SILENT
+GOT = [1 for _ in (1,) if SILENT]
+# iteration
+from core.parts.shared import SILENT
+GOT = [x for x in SILENT]
+# index
+from core.parts.shared import SILENT
+GOT = SILENT[0]
+# formatted
+from core.parts.shared import SILENT
+GOT = f"{SILENT}"
+# class method
+from core.parts.shared import Silent
+GOT = Silent.make()
+# method of a builtin type
+from core.parts.shared import TABLE
+DONE = dict.update(TABLE, a=1)
+# object's way of setting
+from core.parts import shared
+DONE = object.__setattr__(shared, "FACTOR", 1)
+# found in a table and handed on
+from core.parts.shared import FUNCTIONS
+ALL = sorted((1, 2), key=FUNCTIONS["a"])
+# one of two
+from core.parts.shared import register
+ALL = sorted((1, 2), key=None or register)
+# behind partial
+from functools import partial
+from core.parts.shared import register
+ALL = partial(sorted, key=register)((1, 2))
+# decorator behind partial
+from functools import partial
+from core.parts.shared import register
+
+@partial(register)
+def f():
+    return 1
+# decorator of a decorator
+from core.parts.shared import register
+
+def twice(f):
+    return lambda *x: f(f(*x))
+
+@twice(register)
+def f():
+    return 1
+# handed to a function
+from core.parts.shared import register
+
+def call(f):
+    return f(1)
+
+GOT = call(register)
+# handed to a library inside of a function
+from core.parts.shared import register
+
+def call(f):
+    return sorted((1, 2), key=f)
+
+GOT = call(register)
+# returned and handed on
+from core.parts.shared import register
+
+def find():
+    return register
+
+GOT = sorted((1, 2), key=find())
+# lambda handed on
+from core.parts.shared import register
+GOT = sorted((1, 2), key=lambda x: register(x))
+# lambda in a constant
+from core.parts.shared import TABLE
+F = lambda x: TABLE.setdefault(x, x)
+GOT = F(1)
+# circle of functions
+from core.parts.shared import register
+
+def a(n):
+    return b(n - 1) if n else 1
+
+def b(n):
+    return a(n), register(n)
+
+FIRST = a(1)
+GOT = b(1)
+# array sorted in place
+import numpy as np
+from core.parts.shared import ARRAY
+DONE = np.asarray(ARRAY).sort()
+# annotation
+from core.parts.shared import register
+X: register(1) = 1
+# annotation of a function
+from core.parts.shared import register
+
+def f(x: register(1)):
+    return x
+# class body
+from core.parts.shared import register
+
+class Own:
+    part = register(1)
+# walrus
+from core.parts.shared import register
+GOT = [y for x in (1,) if (y := register(x))]
+# registration of another module's class
+import jax
+from core.parts.shared import Silent
+jax.tree_util.register_pytree_node(Silent, None, None)
+# derivative of another module's function
+from core.parts.shared import register
+register.defvjp(None, None)
+# unknown base
+from core.parts.shared import *
+
+class Own(Watching):
+    pass
+# random numbers
+import numpy as np
+GOT = np.random.default_rng(0).shuffle([1])
+# star
+from core.parts.acting import *
 """)
 STATE = """
 FACTOR = 2.0
@@ -173,6 +311,40 @@ class Registering:
 
 class Meta(type):
     pass
+
+class Silent:
+    @property
+    def part(self):
+        return register(self)
+
+    @classmethod
+    def make(cls):
+        return register(1)
+
+    def run(self):
+        return register(self)
+
+    def get(self, x):
+        return register(x)
+
+    def __add__(self, other):
+        return register(other)
+
+    def __bool__(self):
+        return register(self)
+
+    def __iter__(self):
+        return register(self)
+
+    def __getitem__(self, x):
+        return register(x)
+
+    def __format__(self, x):
+        return register(x)
+
+SILENT = Silent()
+FUNCTIONS = {"a": register}
+ARRAY = [2, 1]
 """
 
 
@@ -180,7 +352,7 @@ class Meta(type):
 def test_what_an_import_does_counts_wherever_it_is_imported(project: Project, code: str) -> None:
     trial = "from core.parts.between import here\ndef trial():\n    return here()"
     between = "from core.parts import effects\n\ndef there():\n    return effects\n\ndef here():\n    return 1\n"
-    small = project(trial, between=between, effects="", shared=STATE)
+    small = project(trial, between=between, effects="", shared=STATE, acting="import jax\njax.config.update('a', 1)\n")
     assert small.reached("core.parts.effects") == set()
     before = small.fingerprint()
     small.write("core/parts/effects.py", code)
@@ -315,13 +487,58 @@ def f(x: "tensorflow.Tensor"):
 # matplotlib
 import matplotlib as mpl
 mpl.use("Agg")
+# instance with methods
+from dataclasses import dataclass
+from core.parts.shared import register
+
+@dataclass(frozen=True)
+class Own:
+    size: int = 1
+
+    @property
+    def doubled(self):
+        return register(self.size)
+
+ALL = {"a": Own(), "b": Own(2)}
+# pure decorator
+import functools
+
+def doubled(f):
+    @functools.wraps(f)
+    def call(x):
+        return 2 * x
+    return call
+
+@doubled
+def f(x):
+    return x
+# registered by a decorator
+import jax
+
+@jax.tree_util.register_pytree_node_class
+class C:
+    pass
+# annotated
+from typing import Annotated
+import jax
+from pydantic import Field
+X: int = 1
+
+def f(x: jax.Array, y: Annotated[int, Field(gt=0)]) -> "jax.Array":
+    return x
+# sums of constants
+A = (1, 2)
+B = (*A, 3)
+C = {name: 2 * number for name, number in zip("ab", A)}
+D = [C.get(name) for name in C]
 """)
 
 
 @pytest.mark.parametrize("code", QUIET.values(), ids=QUIET)
 def test_definitions_alone_do_nothing_at_import(project: Project, code: str) -> None:
     trial = "from core.parts.effects import here\ndef trial():\n    return here()"
-    small = project(trial, effects="def here():\n    return 1\n", shared=STATE)
+    register = "TABLE = {}\n\ndef register(x):\n    TABLE[x] = x\n"
+    small = project(trial, effects="def here():\n    return 1\n", shared=register)
     before = small.fingerprint()
     small.write("core/parts/effects.py", code + "\n\ndef here():\n    return 1\n")
     assert small.reached("core.parts.effects") == {"here"}
