@@ -113,7 +113,8 @@ def study_parts(experiment: Path) -> dict[str, list[str]]:
 
 def _code_of_study(experiment: Path, study: str, part: str, settings: Iterable[str], also: Iterable[str]) -> Code:
     repository, module, package = experiment_module(experiment)
-    file = current_tree(repository, package).file(module)
+    tree = current_tree(repository, package)
+    file = tree.file(module)
     studies = file.studies if file else {}
     if study not in studies:
         raise BadInput(
@@ -124,7 +125,7 @@ def _code_of_study(experiment: Path, study: str, part: str, settings: Iterable[s
     classes = [name if ":" in name else f"{module}:{name}" for name in settings]
     if part == "trial" and "settings" in studies[study]:
         classes += [f"{module}:{use}" for use in studies[study]["settings"].uses]
-    return _code(find_reach(repository, package, Roots((*MACHINERY, *also), tuple(classes), (module, study, part))))
+    return _code(find_reach(tree, package, Roots((*MACHINERY, *also), tuple(classes), (module, study, part))))
 
 
 def _code(reach: Reach) -> Code:
@@ -281,7 +282,7 @@ def _named(kind: str, names: list[str], what: str) -> str:
 
 def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -> str:
     """Identity of verdicts: what the config says that reaches them (claims, deviations) and the code that judges."""
-    return digest([judged, find_reach(repository, "core", Roots(VERDICTS)).definitions])
+    return digest([judged, find_reach(current_tree(repository), "core", Roots(VERDICTS)).definitions])
 
 
 def figures_identity(experiment: Path) -> str:
@@ -289,7 +290,7 @@ def figures_identity(experiment: Path) -> str:
     repository, module, package = experiment_module(experiment)
     tree = current_tree(repository, package)
     drawn = [f"{place}:figures" for place in (module, f"{package}.figures") if tree.binds(place, "figures")]
-    return digest(find_reach(repository, package, Roots((*FIGURES, *drawn))).definitions)
+    return digest(find_reach(tree, package, Roots((*FIGURES, *drawn))).definitions)
 
 
 def library_versions(distributions: Iterable[str] = NUMERICAL) -> dict[str, str]:

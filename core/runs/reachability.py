@@ -9,12 +9,11 @@ imported counts wherever it is imported.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from core.runs.references import EVERYTHING, REFLECTION
 from core.runs.source_files import HEX, Definition
-from core.runs.source_tree import WHOLE, Place, SourceTree, current_tree, is_neutral
+from core.runs.source_tree import WHOLE, Place, SourceTree, is_neutral
 
 AT_IMPORT = "(at import)"  # stands for what a module does when it is imported, in order
 NAMES = "(imports)"  # stands for what the imports of a module bind, where all of its names count
@@ -51,17 +50,25 @@ class Roots:
     study: tuple[str, str, str] | None = None
 
 
-def find_reach(repository: Path, package: str, roots: Roots) -> Reach:
-    """What `roots` lead to in core and in `package`, by the sources of the repository as they are now.
+def find_reach(tree: SourceTree, package: str, roots: Roots) -> Reach:
+    """What `roots` lead to in core and in `package`.
 
     Raises BadInput for a module of the project that does not exist, SyntaxError for one that is not Python.
     """
-    tree = current_tree(repository, package)
     if (package, roots) not in tree.memory:
         walk = _Walk(tree, package)
         walk.begin(roots)
         tree.memory[package, roots] = walk.result()
     return cast(Reach, tree.memory[package, roots])
+
+
+class _Step(NamedTuple):
+    """What one definition leads to at once: places, import names of libraries, modules that are imported, and marks."""
+
+    places: frozenset[Place]
+    libraries: frozenset[str]
+    modules: frozenset[str]
+    marks: frozenset[str]
 
 
 class _Walk:
@@ -76,21 +83,22 @@ class _Walk:
         self.libraries: set[str] = set()
         self.reflects = False
         self.entries: list[tuple[str, Definition]] = []
-        self.pending: list[Place] = []
+        self.pending: set[Place] = set()
 
     def begin(self, roots: Roots) -> None:
         """Follow everything from the roots."""
         for name in roots.names:
-            self._follow(name.partition(":")[0], name)
+            self._take(self._step(name.partition(":")[0], (name,)))
         for name in roots.settings:
             self._hand(name.partition(":")[0], name)
         if roots.study is not None:
             module, study, part = roots.study
             file = self.tree.file(module)
             assert file is not None
+            definition = file.studies[study][part]
             self._load(module)
-            self.entries.append((module, file.studies[study][part]))
-            self._visit(module, file.studies[study][part])
+            self.entries.append((module, definition))
+            self._take(self._step(module, definition.uses, definition.loads))
         while self.pending:
             place = self.pending.pop()
             if place.index == WHOLE:
@@ -98,39 +106,41 @@ class _Walk:
             elif place not in self.reached:
                 self.reached.add(place)
                 self._load(place.module)
-                self._visit(place.module, self.tree.definition(place))
+                self._take(self._step_from(place))
 
-    def _visit(self, module: str, definition: Definition) -> None:
-        for use in definition.uses:
-            self._follow(module, use)
-        for target in definition.loads:
-            self._load(*self.tree.loaded_modules(module, target))
+    def _step_from(self, place: Place) -> _Step:
+        memory = self.tree.memory
+        if (_Step, place) not in memory:
+            definition = self.tree.definition(place)
+            memory[_Step, place] = self._step(place.module, definition.uses, definition.loads)
+        return cast(_Step, memory[_Step, place])
 
-    def _follow(self, module: str, use: str) -> None:
-        if use == EVERYTHING:
-            for top in ("core", self.package):
-                self._take_everything(top)
-        elif use == REFLECTION:
-            self.reflects = True
-        else:
-            targets = self.tree.targets(module, use)
-            self.pending += targets.places
-            self.libraries |= {path.partition(".")[0] for path in targets.libraries}
-            self._load(*targets.modules)
+    def _step(self, module: str, uses: Iterable[str], loads: Iterable[str] = ()) -> _Step:
+        marks = frozenset({EVERYTHING, REFLECTION} & {*uses})
+        targets = [self.tree.targets(module, use) for use in uses if use not in marks]
+        libraries = frozenset(path.partition(".")[0] for each in targets for path in each.libraries)
+        imported = (each for target in loads for each in self.tree.loaded_modules(module, target))
+        modules = frozenset(each for target in targets for each in target.modules).union(imported)
+        return _Step(frozenset(place for each in targets for place in each.places), libraries, modules, marks)
 
-    def _load(self, *modules: str) -> None:
-        """Import modules: what they do at that, they and whatever they import, counts."""
-        pending = list(modules)
+    def _take(self, step: _Step) -> None:
+        self.pending |= step.places - self.reached
+        self.libraries |= step.libraries
+        for module in step.modules - self.loaded:
+            self._load(module)
+        self.reflects |= REFLECTION in step.marks
+        if EVERYTHING in step.marks:
+            self.pending |= {Place("core", WHOLE), Place(self.package, WHOLE)}
+
+    def _load(self, module: str) -> None:
+        """Import a module: what it does at that, it and whatever it imports, counts."""
+        pending = [module]
         while pending:
             module = pending.pop()
-            if module in self.loaded or is_neutral(module):
-                continue
-            self.loaded.add(module)
-            pending += [parent for parent, _, _ in [module.rpartition(".")] if parent]
-            file = self.tree.file(module)
-            self.pending += [Place(module, index) for index in self.tree.acting(module)]
-            for target in file.loads if file else ():
-                pending += self.tree.loaded_modules(module, target)
+            if module not in self.loaded and not is_neutral(module):
+                self.loaded.add(module)
+                self.pending |= {Place(module, index) for index in self.tree.acting(module)}
+                pending += self.tree.imported_modules(module)
 
     def _take_whole(self, module: str) -> None:
         """Everything in a module counts, with all that its imports bind, and everything below a package."""
@@ -140,26 +150,22 @@ class _Walk:
         self._load(module)
         file = self.tree.file(module)
         if file is not None:
-            self.pending += [Place(module, index) for index in range(len(file.definitions))]
-            for name in file.imports:
-                self._follow(module, name)
-        self.pending += [Place(each, WHOLE) for each in self.tree.submodules(module)]
-
-    def _take_everything(self, top: str) -> None:
-        self.pending.append(Place(top, WHOLE))
+            self.pending |= {Place(module, index) for index in range(len(file.definitions))}
+            self._take(self._step(module, file.imports))
+        self.pending |= {Place(each, WHOLE) for each in self.tree.submodules(module)}
 
     def _hand(self, module: str, use: str) -> None:
         """Follow what an instance of a class does, without the declarations of its fields."""
         targets = self.tree.targets(module, use)
-        self._load(*targets.modules)
+        for each in targets.modules:
+            self._load(each)
         for place in targets.places - self.handed:
             behaviour = None if place.index == WHOLE else self.tree.definition(place).behaviour
             if behaviour is None:
-                self.pending.append(place)  # no class, such as a type that is composed of others
+                self.pending.add(place)  # no class, such as a type that is composed of others
                 continue
             self.handed.add(place)
-            for inner in behaviour.uses:
-                self._follow(place.module, inner)
+            self._take(self._step(place.module, behaviour.uses))
             for inner in (*self.tree.definition(place).bases, *behaviour.types):
                 if inner not in (EVERYTHING, REFLECTION):
                     self._hand(place.module, inner)

@@ -1,24 +1,16 @@
-"""One Python file as its definitions: what each binds, refers to and is made of; kept in the cache by content.
+"""One Python file as its definitions: what each binds, refers to and is made of.
 
-What is known of a file depends on its content alone, never on its place, so that one analysis serves every checkout.
+What is found depends on the source alone, never on where it stands.
 """
 
 import ast
-import contextlib
 import copy
-import functools
 import hashlib
-import json
-import os
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.paths import cache_folder
 from core.runs import import_effects, references, syntax
 from core.runs.import_effects import Surroundings
 from core.runs.references import EVERYTHING, OWN_MODULE, References
@@ -26,9 +18,7 @@ from core.runs.references import EVERYTHING, OWN_MODULE, References
 PROJECT = ("core", "experiments")
 STUDIES = "STUDIES"  # the table of an experiment's studies, which counts by its entries
 HEX = 16  # digits of the hash of one definition
-RECENT_NS = 2_000_000_000  # a file that was written so recently may change again without a change of its times
 
-_ANALYSERS = (syntax, references, import_effects)
 _KINDS: dict[str, Any] = {
     "function": (ast.FunctionDef, ast.AsyncFunctionDef),
     "class": ast.ClassDef,
@@ -99,95 +89,6 @@ class SourceFile(NamedTuple):
     imports: dict[str, list[str]]
     loads: tuple[str, ...]
     studies: dict[str, dict[str, Definition]]
-
-
-def read_source_file(path: str) -> SourceFile | None:
-    """The analysis of a file, from memory or the cache where its content is known; None where there is no file.
-
-    Raises SyntaxError or ValueError for a file that is not Python.
-    """
-    signature = file_signature(path)
-    if signature is None:
-        return None
-    known = _IN_MEMORY.get(path)
-    if known is not None and known[0] == signature and not _is_recent(signature, known[1]):
-        return known[2]
-    now = time.time_ns()
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        return None
-    found = _analyse_content(content)
-    _IN_MEMORY[path] = (signature, now, found)
-    return found
-
-
-def file_signature(path: str) -> tuple[int, ...] | None:
-    """What changes about a file when it is written, or None where there is none."""
-    try:
-        about = os.stat(path)  # noqa: PTH116 (hundreds of files in a few milliseconds)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino, about.st_mode
-
-
-def _is_recent(signature: tuple[int, ...], when: int) -> bool:
-    return when - max(signature[0], signature[1]) < RECENT_NS
-
-
-_IN_MEMORY: dict[str, tuple[tuple[int, ...], int, SourceFile]] = {}
-
-
-@functools.lru_cache(maxsize=4096)
-def _analyse_content(content: bytes) -> SourceFile:
-    key = hashlib.sha256(_analysis_version() + content).hexdigest()
-    file = cache_folder() / "analysis" / key[:2] / key[2:]
-    if (kept := _load(file)) is not None:
-        return kept
-    found = analyse_source(content.decode("utf-8-sig"))
-    _save(file, found)
-    return found
-
-
-@functools.cache
-def _analysis_version() -> bytes:
-    """Changes with the code that analyses, and with the version of Python that runs it."""
-    files = [Path(__file__), *(Path(module.__file__ or "") for module in _ANALYSERS)]
-    return hashlib.sha256(repr([sys.version_info[:2], *(file.read_bytes() for file in files)]).encode()).digest()
-
-
-def _load(file: Path) -> SourceFile | None:
-    """A kept analysis; None where there is none or it is damaged."""
-    try:
-        digest, _, body = file.read_bytes().partition(b"\n")
-    except OSError:
-        return None
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        return None
-    definitions, imports, loads, studies = json.loads(body)
-    parts = {study: {part: _unpack(each) for part, each in found.items()} for study, found in studies.items()}
-    return SourceFile(tuple(map(_unpack, definitions)), imports, tuple(loads), parts)
-
-
-def _unpack(packed: list[Any]) -> Definition:
-    values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in packed]
-    if (behaviour := values.pop()) is not None:
-        behaviour = Behaviour(behaviour[0], *map(tuple, behaviour[1:]))
-    return Definition(*values, behaviour)
-
-
-def _save(file: Path, found: SourceFile) -> None:
-    """Keep an analysis where that is possible, whole or not at all; another process may do the same."""
-    body = json.dumps(found, separators=(",", ":")).encode()
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=".", suffix=".tmp", dir=file.parent, delete=False) as stream:
-            try:
-                stream.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-                stream.close()
-                Path(stream.name).replace(file)
-            except OSError:
-                Path(stream.name).unlink()
 
 
 def analyse_source(source: str) -> SourceFile:

@@ -1,6 +1,6 @@
 """The modules of a repository as of one moment, and what the references in them lead to."""
 
-import os
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from core.errors import BadInput
 from core.runs.import_effects import HANDED, READING, STORED, alters_nothing
 from core.runs.references import EVERYTHING, OWN_MODULE
-from core.runs.source_files import PROJECT, Definition, SourceFile, read_source_file
+from core.runs.source_cache import read_folder, read_source_file
+from core.runs.source_files import PROJECT, Definition, SourceFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Messages, places and files, the reading of configs and the typing of settings (their values count), the fetching of
@@ -54,6 +55,7 @@ class Targets:
         return bool(self.places or self.libraries or self.neutral)
 
 
+@functools.cache
 def is_neutral(module: str) -> bool:
     """Whether nothing in a module can change a result."""
     return any(module == each or module.startswith(f"{each}.") for each in NEUTRAL)
@@ -86,19 +88,16 @@ class SourceTree:
         self._names: dict[str, dict[str, list[int]]] = {}
         self._targets: dict[tuple[str, str], Targets] = {}
         self._harmless: dict[tuple[str, str], bool] = {}
+        self._imported: dict[str, frozenset[str]] = {}
         self._acting: dict[str, frozenset[int]] = {}
 
     def is_current(self, packages: Iterable[str]) -> bool:
         """Whether no file or folder of these packages that was looked at has changed, appeared or gone."""
         try:
             return all(
-                read_source_file(path) is found
+                all(read_source_file(path) is found for path, found in self._files.get(package, {}).items())
+                and all(read_folder(path) is found for path, found in self._folders.get(package, {}).items())
                 for package in packages
-                for path, found in self._files.get(package, {}).items()
-            ) and all(
-                _listing(path) == found
-                for package in packages
-                for path, found in self._folders.get(package, {}).items()
             )
         except (SyntaxError, ValueError):
             return False
@@ -123,27 +122,28 @@ class SourceTree:
 
     def submodules(self, module: str) -> list[str]:
         """The modules directly below a package."""
-        path, _ = self._find(module) or ("", None)
-        if path.endswith(".py") and not path.endswith("__init__.py"):
+        if not self._is_package(module):
             return []
-        names = self._listing(module, path.removesuffix("/__init__.py")) or ()
-        found = {name.removesuffix(".py") for name in names if name != "__init__.py" and "." not in name[:-3]}
-        return [f"{module}.{name}" for name in sorted(found) if name.isidentifier() and self._find(f"{module}.{name}")]
+        names = self._listing(module, self._path(module)) or ()
+        found = {name.removesuffix(".py") for name in names} - {"__init__", "__main__"}
+        return [f"{module}.{name}" for name in sorted(found) if self._find(f"{module}.{name}")]
 
     def _find(self, module: str) -> tuple[str, SourceFile | None] | None:
         """Path and content of a module; the folder itself where it holds no `__init__`."""
         if module not in self._modules:
-            top, *rest = module.split(".")
-            base = "/".join([self._roots[top], top, *rest])
-            for path in (f"{base}/__init__.py", f"{base}.py"):
-                if (file := self._read(module, path)) is not None:
-                    self._modules[module] = path, file
-                    break
-            else:
-                if self._listing(module, base) is None:
-                    return None
-                self._modules[module] = base, None
+            path = self._path(module)
+            parent, _, name = module.rpartition(".")
+            beside = self._listing(parent, self._path(parent)) or () if parent else (name,)
+            inside = self._listing(module, path) if name in beside else None
+            file = f"{path}/__init__.py" if inside is not None and "__init__.py" in inside else f"{path}.py"
+            content = self._read(module, file) if file.endswith("__init__.py") or f"{name}.py" in beside else None
+            if content is None and inside is None:
+                return None
+            self._modules[module] = (path, None) if content is None else (file, content)
         return self._modules[module]
+
+    def _path(self, module: str) -> str:
+        return "/".join([self._roots[module.partition(".")[0]], *module.split(".")])
 
     def _read(self, module: str, path: str) -> SourceFile | None:
         files = self._files.setdefault(_package(module), {})
@@ -154,7 +154,7 @@ class SourceTree:
     def _listing(self, module: str, path: str) -> tuple[str, ...] | None:
         folders = self._folders.setdefault(_package(module), {})
         if path not in folders:
-            folders[path] = _listing(path)
+            folders[path] = read_folder(path)
         return folders[path]
 
     def _is_package(self, module: str) -> bool:
@@ -185,6 +185,14 @@ class SourceTree:
             return []
         inner = f"{base}.{attribute}"
         return [base, *([inner] if attribute and self._is_package(base) and self._find(inner) else [])]
+
+    def imported_modules(self, module: str) -> frozenset[str]:
+        """The modules that importing a module imports, its package among them."""
+        if module not in self._imported:
+            file, parent = self.file(module), module.rpartition(".")[0]
+            found = {each for target in (file.loads if file else ()) for each in self.loaded_modules(module, target)}
+            self._imported[module] = frozenset({*found, *filter(None, [parent])})
+        return self._imported[module]
 
     def _follow_name(self, module: str, name: str, attributes: list[str], found: Targets) -> bool:
         """Follow a name of a module; returns whether the module binds it."""
@@ -327,10 +335,3 @@ def _package(module: str) -> str:
     """The unit by which changes are noticed: core, or one experiment."""
     top, *rest = module.split(".")
     return top if top == "core" else ".".join([top, *rest[:1]])
-
-
-def _listing(path: str) -> tuple[str, ...] | None:
-    try:
-        return tuple(sorted(os.listdir(path)))  # noqa: PTH208 (as often as files are asked for)
-    except OSError:
-        return None

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import source_files, syntax
-from core.runs.source_files import SourceFile, analyse_source, read_source_file
+from core.runs import source_cache, syntax
+from core.runs.source_cache import read_source_file
+from core.runs.source_files import SourceFile, analyse_source
 from core.runs.source_tree import REPOSITORY
 
 
@@ -94,8 +95,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    source_files._IN_MEMORY.clear()
-    source_files._analyse_content.cache_clear()
+    source_cache._MEMORY.clear()
+    source_cache._analyse_content.cache_clear()
 
 
 def read(path: Path) -> SourceFile:
@@ -127,7 +128,7 @@ def test_what_comes_from_the_cache_is_what_was_found(cache: Path, tmp_path: Path
     path.write_text(SOURCE)
     found = read(path)
     assert found == analyse_source(SOURCE) and len(list(cache.rglob("analysis/*/*"))) == 1
-    monkeypatch.setattr(source_files, "analyse_source", None)
+    monkeypatch.setattr(source_cache, "analyse_source", None)
     assert read(path) == found
     path.write_text(SOURCE + "\n")
     with pytest.raises(TypeError):
@@ -171,8 +172,8 @@ def test_writers_beside_each_other_leave_whole_entries(cache: Path) -> None:
     found = analyse_source(SOURCE)
     entry = cache / "analysis" / "ab" / "cd"
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: source_files._save(entry, found), range(64)))
-    assert source_files._load(entry) == found
+        list(pool.map(lambda _: source_cache._save(entry, found), range(64)))
+    assert source_cache._load(entry) == found
     assert list(entry.parent.iterdir()) == [entry]
 
 
