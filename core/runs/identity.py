@@ -146,10 +146,13 @@ def experiment_module(experiment: Path) -> tuple[Path, str, str]:
 
 
 def definition_of(function: Any) -> str:
-    """A function or class as `module:name`; one without a name of its own stands for its whole module."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = function.__qualname__
+    """A function or class as `module:name`; one without a name of its own stands for its whole module.
+
+    Raises BadInput for anything else that can be called: nobody could say where it comes from.
+    """
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        raise BadInput(f"{function!r} must be a function with a name, to be followed in its source")
     return f"{function.__module__}:{'' if '<' in name else name}"
 
 

@@ -91,6 +91,15 @@ def import_loads(statement: ast.Import | ast.ImportFrom) -> set[str]:
     return set(import_targets(statement).values())
 
 
+def executed_imports(statement: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports inside of a top-level statement that run when its module is imported: those outside of functions."""
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif not isinstance(child, _FUNCTIONS):
+            yield from executed_imports(child)
+
+
 def attribute_chain(node: ast.expr) -> tuple[ast.expr, list[str]]:
     """The expression in front of some attributes, and these: `a.b.c` is the name `a` with ["b", "c"]."""
     attributes: list[str] = []

@@ -106,6 +106,10 @@ def analyse_source(source: str) -> SourceFile:
             loads |= references.import_loads(statement)
         else:
             others.append(statement)
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                loads |= references.import_loads(statement)
+            elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                loads = loads.union(*map(references.import_loads, references.executed_imports(statement)))
     analysis = _Analysis(imports, others, lines)
     found = [*analysis.definitions(), *_imports_for_effect(imports, mentioned)]
     return SourceFile(tuple(found), imports, tuple(sorted(loads)), analysis.studies())

@@ -360,6 +360,55 @@ def test_what_an_import_does_counts_wherever_it_is_imported(project: Project, co
     assert small.fingerprint() != before
 
 
+LOADS = read_cases("""
+# plain
+import core.parts.effects
+# from
+from core.parts import effects
+# star
+from core.parts.effects import *
+# relative
+from . import effects
+# try
+try:
+    from core.parts import effects
+except ImportError:
+    effects = None
+# condition
+if True:
+    import core.parts.effects
+# class
+class Own:
+    from core.parts import effects
+# through another module
+import core.parts.middle
+# through its package
+import core.parts.inner.module
+# inside of the function that is reached
+def here():
+    import core.parts.effects
+    return 1
+""")
+
+
+@pytest.mark.parametrize("code", LOADS.values(), ids=LOADS)
+def test_however_a_module_is_imported_what_it_does_counts(project: Project, code: str) -> None:
+    trial = "from core.parts.between import here\ndef trial():\n    return here()"
+    between = code if "def here" in code else code + "\n\ndef here():\n    return 1\n"
+    small = project(trial, between=between, effects="import jax\njax.config.update('a', 1)\n")
+    small.write("core/parts/middle.py", "from core.parts import effects\n")
+    small.write("core/parts/inner/__init__.py", "from core.parts import effects\n")
+    small.write("core/parts/inner/module.py", "")
+    assert AT_IMPORT in small.reached("core.parts.effects")
+
+
+def test_an_import_in_a_function_that_nobody_calls_does_nothing(project: Project) -> None:
+    trial = "from core.parts.between import here\ndef trial():\n    return here()"
+    between = "def there():\n    import core.parts.effects\n\ndef here():\n    return 1\n"
+    small = project(trial, between=between, effects="import jax\njax.config.update('a', 1)\n")
+    assert small.reached("core.parts.effects") == set()
+
+
 QUIET = read_cases("""
 # function
 def f(x=1):
