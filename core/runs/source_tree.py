@@ -14,8 +14,9 @@ from core.runs.source_files import PROJECT, Definition, SourceFile
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Messages, places and files, the reading of configs and the typing of settings (their values count), the fetching of
 # data (its checksums count) and the description of data sets (checksums and shapes count).
-NEUTRAL = ("core.errors", "core.files", "core.paths", "core.papers", "core.data.catalogue", "core.data.dataset")
-NEUTRAL += ("core.data.loading", "core.data.sources")
+NEUTRAL = ("core.errors", "core.files", "core.paths")
+NEUTRAL += ("core.papers.config", "core.papers.contract", "core.papers.settings")
+NEUTRAL += ("core.data.catalogue", "core.data.dataset", "core.data.loading", "core.data.sources")
 WHOLE = -1
 
 
