@@ -238,8 +238,9 @@ class _Judge:
         if isinstance(node, _ALWAYS):
             self.effects.certain = True
         elif isinstance(node, _Function):
-            for part in [*_defaults(node), *_annotations(node)]:
+            for part in _defaults(node):
                 self.store(part)
+            self._types(_annotations(node))
             for decorator in node.decorator_list:
                 self._decorator(decorator)
         elif isinstance(node, ast.ClassDef):
@@ -251,11 +252,17 @@ class _Judge:
             parts = [part for target in targets for part in ast.walk(target)]
             self.effects.certain |= any(isinstance(part, ast.Attribute | ast.Subscript) for part in parts)
             if isinstance(node, ast.AnnAssign):
-                self.store(node.annotation)
+                self._types([node.annotation])
             if node.value is not None:
                 (self._run if isinstance(node, ast.AugAssign) else self.store)(node.value)
         elif isinstance(node, ast.Expr):
             self.store(node.value)
+
+    def _types(self, annotations: Iterable[ast.expr]) -> None:
+        """Types alter nothing, however they are composed; what they call may."""
+        for node in (each for annotation in annotations for each in ast.walk(annotation)):
+            if isinstance(node, ast.Call):
+                self._call(node)
 
     def _block(self, node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):

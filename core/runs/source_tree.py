@@ -288,8 +288,13 @@ class SourceTree:
             return False
         found = [(place, self.definition(place)) for place in targets.places if place.index != WHOLE]
         return len(found) == len(targets.places) and all(
-            each.record and all(self._makes_records(place.module, base) for base in each.bases) for place, each in found
+            each.record and all(self._keeps_records(place.module, base) for base in each.bases) for place, each in found
         )
+
+    def _keeps_records(self, module: str, base: str) -> bool:
+        """Whether a base class leaves it at that: one of the project, or of a library that alters nothing."""
+        libraries = self.targets(module, base).libraries
+        return all(map(alters_nothing, libraries)) if libraries else self._makes_records(module, base)
 
     def _is_harmless(self, module: str, use: str) -> bool:
         """Whether nothing can be altered by working with what a reference stands for, and with all that it refers to.

@@ -575,6 +575,29 @@ X: int = 1
 
 def f(x: jax.Array, y: Annotated[int, Field(gt=0)]) -> "jax.Array":
     return x
+# functions in records
+from typing import NamedTuple
+from core.parts.shared import register
+
+class Way(NamedTuple):
+    run: object
+
+class Other(Way):
+    pass
+
+WAYS = {"a": Way(register), "b": Other(lambda x: register(x))}
+# union of types
+from dataclasses import dataclass
+from core.parts.shared import register
+
+class Acting:
+    def run(self):
+        return register(self)
+
+@dataclass
+class Own:
+    part: Acting | None = None
+    parts: dict[str, Acting | list[Acting]] | None = None
 # sums of constants
 A = (1, 2)
 B = (*A, 3)
