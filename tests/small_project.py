@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from core.runs.identity import code_of_trial
+from core.runs.identity import FIGURES, MACHINERY, VERDICTS, code_of_trial
+
+
+def stand_ins(*roots: str) -> dict[str, str]:
+    """Modules with a function in the place of everything that always counts."""
+    found: dict[str, str] = {}
+    for module, name in (root.split(":") for root in roots):
+        file = f"{module.replace('.', '/')}.py"
+        found[file] = found.get(file, "") + f"def {name}(x):\n    return x\n\n"
+    return found
+
 
 PARTS = {
+    **stand_ins(*MACHINERY, *VERDICTS, *FIGURES),
     "core/__init__.py": "",
     "core/lab/__init__.py": "",
-    "core/lab/lab.py": "class Lab:\n    def map(self, f):\n        return f()\n",
-    "core/lab/keys.py": "def replicate_keys():\n    return 1\n\ndef preparation_key():\n    return 2\n",
-    "core/lab/vectorised.py": "class VectorisedLab:\n    pass\n",
     "core/parts/__init__.py": "",
     "core/papers/contract.py": "class Study:\n    pass\n",
-    "core/figures/drawing.py": "def call_in_style(f):\n    return f\n\ndef save_figures(f):\n    return f\n",
     "core/judging/verdicts.py": "from core.judging.stats import mean\n\ndef judge_study(x):\n    return mean(x)\n",
     "core/judging/stats.py": "def mean(x):\n    return x\n\ndef unused(x):\n    return -x\n",
 }

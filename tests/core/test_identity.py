@@ -168,7 +168,7 @@ def test_verdicts_and_figures_have_identities_of_their_own(project: Project) -> 
     assert changes("core/judging/stats.py", "return -x", "return 1") == [False, False, False]
     assert changes("core/parts/shared.py", "FACTOR = 2.0", "FACTOR = 3.0") == [False, True, False]
     assert changes("core/parts/shared.py", "UNUSED = 3", "UNUSED = 4") == [False, False, True]
-    assert changes("core/figures/drawing.py", "def call_in_style(f):", "def call_in_style(f, *_):") == [
+    assert changes("core/figures/drawing.py", "def call_in_style(x):", "def call_in_style(x, *_):") == [
         False,
         True,
         False,
