@@ -11,11 +11,14 @@ from core import files
 from core.errors import BadInput, OverBudget
 from core.launch import compose
 from core.launch.compose import Launch
+from core.launch.jobs import Job
 from core.papers.config_files import all_slugs
-from core.paths import project_root
+from core.paths import project_root, results_folder
 from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.planning.estimate import StudyEstimate
+from core.runs import published
+from core.runs.identity import identity_differences
 from core.sweeps import sweep_command
 from core.terminal import console, format_duration
 
@@ -68,6 +71,9 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
+    for line in found:
+        if changes := published_changes(line.job):
+            screen.print(f" {_name(line, several)}: published by other parts: {', '.join(changes)}", soft_wrap=True)
     if any(line.is_lower_bound for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
@@ -79,6 +85,15 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         )
         for line in (line for line in found if line.gib > kind.gib):
             screen.print(f" {line.job.study.name}: {line.gib:.0f} GiB do not fit {kind.gib:.0f} GiB: fewer at once")
+
+
+def published_changes(job: Job) -> list[str]:
+    """In what the published result of a study differs from what would be run; nothing where settings are overridden."""
+    folder = results_folder() / job.launch.config.slug / job.launch.scale
+    recorded = published.read_provenance(folder).get(job.study.name, {}).get("identity")
+    if job.chosen.overridden or not isinstance(recorded, dict):
+        return []
+    return identity_differences(recorded, job.identity.parts)
 
 
 def _name(line: StudyEstimate, several: bool) -> str:

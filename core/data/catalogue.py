@@ -35,3 +35,10 @@ def data_set_checksum(name: str) -> str:
     """One sha256 over the declared checksums of a data set's files; no file is touched."""
     declared = "".join(f"{file.name} {file.sha256}\n" for file in find_data_set(name).files)
     return hashlib.sha256(declared.encode()).hexdigest()
+
+
+def content_hashes(name: str) -> dict[str, str]:
+    """Hashes of all that can change a result: the declared files, and what a trial may ask: shapes and classes."""
+    data = find_data_set(name)
+    asked = repr([sorted(data.array_shapes.items()), data.classes])
+    return {**{file.name: file.sha256 for file in data.files}, "shapes": hashlib.sha256(asked.encode()).hexdigest()}

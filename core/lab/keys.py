@@ -31,6 +31,11 @@ def _fold_each(word: jax.Array, numbers: jax.Array, implementation: str) -> jax.
     return jax.vmap(lambda number: jax.random.fold_in(root, number))(numbers)
 
 
+def preparation_key(slug: str, study: str) -> jax.Array:
+    """The key of the work that all replicates of a study share, shape (1,)."""
+    return replicate_keys(slug, f"{study}/prepared", [0])
+
+
 def named_keys(lab: Any, keys: jax.Array, name: str) -> jax.Array:
     """The keys of the draw called `name` for a batch of replicates (one program for all names)."""
     return lab.map(jax.random.fold_in, keys, shared=(np.uint32(_word(name)),))

@@ -12,6 +12,7 @@ from core.paths import experiment_path
 from core.runs import identity
 from core.runs.folder import RunFolder
 from core.runs.identity import Code, Identity
+from core.runs.numeric_flags import numeric_flags
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,45 @@ class JobOutcome:
 
 def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     """Give a selected study its identity; nothing is computed or written."""
-    study, settings, slug = chosen.study, chosen.settings, launch.config.slug
-    names = data_sets_of_settings(settings)
-    readers = [catalogue.find_data_set(name).parse.__module__ for name in names]
-    trial, *prepare = identity.study_roots(experiment_path(slug), study.name)
-    code = identity.code(experiment_path(slug), {trial}, also=readers)
-    libraries = identity.library_versions(code.distributions)
-    data = {name: catalogue.data_set_checksum(name) for name in names}
+    study, settings, experiment = chosen.study, chosen.settings, experiment_path(launch.config.slug)
+    names, tune = data_sets_of_settings(settings), study.form.tune
+    readers = [identity.definition_of(catalogue.find_data_set(name).parse) for name in names]
+    classes = [identity.definition_of(type(settings))]
+    code = identity.code_of_trial(experiment, study.name, settings=classes, also=readers)
     form = {"x64": study.form.x64}
-    ready = None
-    if prepare:
-        own = identity.code(experiment_path(slug), set(prepare), also=readers)
-        values = {**settings_as_dict(settings.prepared), **form}
-        given = {name: data[name] for name in data_sets_of_settings(settings.prepared)}
-        ready = identity.run_identity(slug, study.name, "prepared", values, own.fingerprint, given, libraries).name
-    tune = study.form.tune
     grid = {} if tune is None else {"tune": {"setting": tune.setting, "values": list(tune.values)}}
-    parts = {**settings_as_dict(settings), **form, **grid, "prepared": ready}
-    found = identity.run_identity(slug, study.name, launch.scale, parts, code.fingerprint, data, libraries)
+    libraries, flags = identity.library_versions(code.distributions), numeric_flags()
+    data = {name: catalogue.content_hashes(name) for name in names}
+    ready = None
+    if "prepare" in identity.study_parts(experiment)[study.name]:
+        group = settings.prepared
+        own = identity.code_of_preparation(
+            experiment, study.name, settings=[identity.definition_of(type(group))], also=readers
+        )
+        given = {name: data[name] for name in data_sets_of_settings(group)}
+        ready = identity.run_identity(
+            launch.config.slug,
+            study.name,
+            "prepared",
+            settings=settings_as_dict(group) | form,
+            code=own,
+            data=given,
+            libraries=libraries,
+            flags=flags,
+        )
+    found = identity.run_identity(
+        launch.config.slug,
+        study.name,
+        launch.scale,
+        settings=settings_as_dict(settings) | form | grid,
+        code=code,
+        data=data,
+        prepared=ready,
+        libraries=libraries,
+        flags=flags,
+    )
     numbers = tuple(range(launch.first_replicate, launch.first_replicate + chosen.replicates))
-    return Job(launch, chosen, found, code, numbers, ready)
+    return Job(launch, chosen, found, code, numbers, ready.name if ready else None)
 
 
 def verdict_identity(config: PaperConfig, study: str) -> str:
@@ -91,4 +111,4 @@ def verdict_identity(config: PaperConfig, study: str) -> str:
 def figures_identity(config: PaperConfig) -> str:
     """Identity of a paper's figures: those that its config declares, and what its `figures.py` reaches."""
     declared = {name: form.model_dump(mode="json") for name, form in config.form.figures.items()}
-    return identity.figures_identity(experiment_path(config.slug).with_name("figures.py"), declared)
+    return identity.figures_identity(experiment_path(config.slug), declared)

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 from core.papers.config import PaperConfig
 from core.publishing.publish import CurrentIdentities, claims_without_rows, compare_replicate, lock_published_folder
 from core.runs import published
+from core.runs.identity import inputs_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def can_confirm(provenance: Mapping[str, Any], current: CurrentIdentities | None) -> bool:
-    """Whether a published study has the settings and data of today, but other code or versions of libraries."""
+    """Whether a published study has the settings, data and flags of today, but other code or versions of libraries."""
     if current is None:
         return False
     before, today = provenance["identity"], current.identity.parts
-    return before != today and all(before[part] == today[part] for part in ("settings", "data"))
+    return before != today and inputs_of(before) == inputs_of(today)
 
 
 def confirm_study(
@@ -68,4 +69,8 @@ def confirm_study(
 
 
 def _moving(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {part: identity[part] for part in ("code", "libraries")}
+    """What a confirmation replaces, of the code only the digests."""
+    prepared = identity.get("prepared")
+    return {"code": identity["code"]["digest"], "libraries": identity["libraries"]} | (
+        {"prepared": _moving(prepared)} if prepared else {}
+    )

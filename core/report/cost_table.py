@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from core.launch import compose, jobs
+from core.launch import compose
 from core.launch.compose import Launch
 from core.papers.config_files import all_slugs
+from core.papers.settings import settings_as_dict
 from core.planning import accelerators, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.runs.identity import digest
@@ -46,7 +47,7 @@ def paper_scale_launches(papers: Iterable[str]) -> list[Launch]:
 def table_fingerprint(papers: Iterable[str]) -> str:
     """A fingerprint of what the table is made of, as far as it can be told without following any trial."""
     studies = [
-        [launch.config.slug, each.study.name, each.replicates, jobs.make_job(launch, each).identity.parts["settings"]]
+        [launch.config.slug, each.study.name, each.replicates, settings_as_dict(each.settings)]
         for launch in paper_scale_launches(papers)
         for each in launch.studies
     ]

@@ -102,7 +102,7 @@ class Worker:
         from core.lab import keys
         from core.running import prepared
 
-        key = keys.replicate_keys(task["paper"], task["study"] + "/prepared", [0])
+        key = keys.preparation_key(task["paper"], task["study"])
         lab = self._lab(task, [0])
         if task["silent"]:
             study.prepare(settings.prepared, key, lab)

@@ -1,10 +1,9 @@
-"""What makes a result itself: settings, syntax trees of the code that computes it, data and numerical libraries.
+"""What makes a result itself: settings, the definitions that compute it, data, numerical libraries and their flags.
 
-Comments, docstrings and layout never change an identity, nor does code that a trial does not reach: from an experiment
-only the definitions its roots lead to count, from the project's other modules those that this code imports, as wholes.
+Comments, docstrings and layout never change an identity, nor does code that a trial does not reach. Every part keeps a
+hash per setting, definition and file beside its digest, so that a result that no longer stands can say what changed.
 """
 
-import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -15,23 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import BadInput
-from core.runs.syntax import Import, Piece, pieces, reached
+from core.errors import BadInput, suggest
+from core.runs.numeric_flags import UNSET
+from core.runs.reachability import Reach, Roots, find_reach
+from core.runs.source_tree import REPOSITORY, current_tree
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROJECT = ("core", "experiments")
-MACHINERY = ("core.lab.lab",)  # all that a trial sees of the machinery: in every run's identity
-VERDICTS = ("core.judging.judge", "core.judging.stats")
-FIGURES = ("core.figures.drawing", "core.figures.standard")
-# Messages, places and files, the typing of settings (their values count), the fetching of data (its checksums count).
-NEUTRAL = frozenset(
-    {"core.errors", "core.files", "core.paths", "core.papers.settings", "core.data.catalogue", "core.data.loading"}
+# All that a trial sees of the machinery, and what gives it its random keys and the work that its replicates share.
+MACHINERY = (
+    "core.lab.lab:Lab",
+    "core.lab.vectorised:VectorisedLab",
+    "core.lab.keys:replicate_keys",
+    "core.lab.keys:preparation_key",
+    "core.lab.trials:perform_trial",
 )
+VERDICTS = ("core.judging.verdicts:judge_study", "core.papers.claims:compile_claim")
+FIGURES = ("core.figures.drawing:call_in_style", "core.figures.drawing:save_figures")
+FIGURES += ("core.figures.standard:standard_figures",)
 NUMERICAL = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")  # distributions in every run's identity
+SHORT = 12  # hexadecimal digits of the hash of one setting, definition or file
+SHOWN = 3  # things that changed which are named; of the others there is a number
 
 # Import names met often; asking the metadata of everything that is installed costs 0.1 s.
 _DISTRIBUTIONS = {
-    **{name: name for name in (*NUMERICAL, "chex", "matplotlib", "pandas")},
+    **{name: name for name in (*NUMERICAL, "blackjax", "chex", "matplotlib", "pandas", "safetensors", "threadpoolctl")},
     "PIL": "pillow",
     "sklearn": "scikit-learn",
 }
@@ -49,16 +54,25 @@ class Identity:
     @property
     def name(self) -> str:
         """`<slug>-<study>-<scale>-<12 hex>`."""
-        return f"{self.slug}-{self.study}-{self.scale}-{digest(self.parts)[:12]}"
+        return f"{self.slug}-{self.study}-{self.scale}-{digest(self.parts)[:SHORT]}"
 
 
 @dataclass(frozen=True)
 class Code:
-    """A fingerprint, with the project modules (the experiment excepted) and the distributions that it covers."""
+    """The code of a trial: a hash for every definition by module and name, and the distributions that these use."""
 
-    fingerprint: str
-    modules: frozenset[str]
-    distributions: frozenset[str]
+    definitions: Mapping[str, Mapping[str, str]]
+    distributions: frozenset[str] = frozenset()
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """The modules of which some definition counts."""
+        return frozenset(self.definitions)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all of it."""
+        return digest(self.definitions)
 
 
 def canonical_json(value: Any) -> str:
@@ -71,73 +85,217 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def code_of_trial(experiment: Path, study: str, settings: Iterable[str] = (), also: Iterable[str] = ()) -> Code:
+    """What the trial of a study reaches in the project, with the machinery that it runs in.
+
+    Args:
+      experiment: the experiment's module with the table STUDIES, or its folder.
+      study: the study in that table; of the table, only this entry counts.
+      settings: classes of the settings that the trial is handed, as `module:Class` or by their names in the experiment.
+        What their methods and properties compute counts, the declarations of their fields do not.
+      also: definitions that work for the trial without being named by it, as `module:name`, such as the readers of its
+        data.
+
+    Raises BadInput for a study or a module of the project that does not exist.
+    """
+    return _code_of_study(experiment, study, "trial", settings, also)
+
+
+def code_of_preparation(experiment: Path, study: str, settings: Iterable[str] = (), also: Iterable[str] = ()) -> Code:
+    """The same for what a study prepares for all of its replicates."""
+    return _code_of_study(experiment, study, "prepare", settings, also)
+
+
+def study_parts(experiment: Path) -> dict[str, list[str]]:
+    """The studies in an experiment's table, with the parts that each has: "trial", "prepare", "settings"."""
+    repository, module, package = experiment_module(experiment)
+    file = current_tree(repository, package).file(module)
+    return {study: list(parts) for study, parts in file.studies.items()} if file else {}
+
+
+def _code_of_study(experiment: Path, study: str, part: str, settings: Iterable[str], also: Iterable[str]) -> Code:
+    repository, module, package = experiment_module(experiment)
+    tree = current_tree(repository, package)
+    file = tree.file(module)
+    studies = file.studies if file else {}
+    if study not in studies:
+        raise BadInput(
+            f"{module} has no study '{study}' in a table STUDIES written as one dictionary: {suggest(study, studies)}"
+        )
+    if part not in studies[study]:
+        raise BadInput(f"{module}: the study '{study}' has no {part}")
+    classes = [name if ":" in name else f"{module}:{name}" for name in settings]
+    if part == "trial" and "settings" in studies[study]:
+        classes += [f"{module}:{use}" for use in studies[study]["settings"].uses]
+    return _code(find_reach(tree, package, Roots((*MACHINERY, *also), tuple(classes), (module, study, part))))
+
+
+def _code(reach: Reach) -> Code:
+    return Code(reach.definitions, frozenset({*NUMERICAL, *_distributions(reach.libraries)}))
+
+
+def experiment_module(experiment: Path) -> tuple[Path, str, str]:
+    """The repository, the module and the package (`experiments.<slug>`) of an experiment, given by file or folder."""
+    file = experiment
+    if experiment.is_dir():
+        inner = experiment / "experiment.py"
+        file = inner if inner.is_file() else experiment / "__init__.py"
+    for folder in file.parents:
+        if folder.name == "experiments":
+            parts = file.relative_to(folder.parent).with_suffix("").parts
+            return folder.parent, ".".join(parts).removesuffix(".__init__"), ".".join(parts[:2])
+    raise BadInput(f"{file.name} is not in a folder named experiments")
+
+
+def definition_of(function: Any) -> str:
+    """A function or class as `module:name`; one without a name of its own stands for its whole module.
+
+    Raises BadInput for anything else that can be called: nobody could say where it comes from.
+    """
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        raise BadInput(f"{function!r} must be a function with a name, to be followed in its source")
+    return f"{function.__module__}:{'' if '<' in name else name}"
+
+
 def run_identity(
     slug: str,
     study: str,
     scale: str,
+    *,
     settings: Mapping[str, Any],
-    code: str,
-    data: Mapping[str, str],
+    code: Code,
+    data: Mapping[str, Mapping[str, str]],
     libraries: Mapping[str, str],
+    flags: Mapping[str, str],
+    prepared: Identity | None = None,
 ) -> Identity:
-    """The identity of one study's run: `settings` are all values that reach the trial, `data` maps names to sha256."""
-    parts = {"settings": digest(settings), "code": code, "data": dict(data), "libraries": dict(libraries)}
-    return Identity(slug, study, scale, parts)
+    """The identity of one study's run.
+
+    Args:
+      settings: all values that reach the trial.
+      code: what the trial reaches.
+      data: for every data set the hashes of its files and of whatever else of it can change a result.
+      libraries: versions by distribution.
+      flags: settings of the numerical libraries that differ from their defaults.
+      prepared: the identity of the work that all replicates share.
+    """
+    values = {name: _short(value) for name, value in _leaves(settings)}
+    definitions = {
+        module: {name: hashed[:SHORT] for name, hashed in own.items()} for module, own in code.definitions.items()
+    }
+    parts = {
+        "settings": {"digest": digest(settings), "values": values},
+        "code": {"digest": code.fingerprint, "definitions": definitions},
+        "data": {
+            name: {"digest": digest(hashes), "files": {file: hashed[:SHORT] for file, hashed in hashes.items()}}
+            for name, hashes in data.items()
+        },
+        "libraries": dict(libraries),
+        "flags": dict(flags),
+    }
+    return Identity(slug, study, scale, parts | ({"prepared": prepared.parts} if prepared else {}))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _short(value: Any) -> str:
+    return digest(value)[:SHORT]
+
+
+def inputs_of(parts: Mapping[str, Any]) -> list[Any]:
+    """The parts of an identity that are not code or libraries: settings, data and flags, those of prepared work too."""
+    prepared = parts.get("prepared")
+    own = [parts.get(part) for part in ("settings", "data", "flags")]
+    return own + ([inputs_of(prepared)] if prepared else [])
+
+
+# What differs between two identities
 
 
 def identity_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """In which parts two identities differ: "code", "settings", "data mnist", "jax 0.10.2 -> 0.11.0"."""
-    found = [part for part in ("code", "settings") if recorded.get(part) != current.get(part)]
-    found += [f"data {name}" for name, _, _ in _changed(recorded.get("data", {}), current.get("data", {}))]
-    libraries = _changed(recorded.get("libraries", {}), current.get("libraries", {}))
-    return found + [f"{name} {before} -> {now}" for name, before, now in libraries]
+    """In which parts two identities differ, a short line each.
 
-
-def code(experiment: Path, roots: Iterable[str], also: Iterable[str] = ()) -> Code:
-    """What a trial is made of: what `roots` reach in the experiment (a file or a folder) and what it imports.
-
-    `also` names modules that work for the trial without being imported by it, such as the readers of its data. The
-    machinery's modules always count. Its distributions do not, as those for tables or progress have no say in a
-    result: the numerical ones count, and what the experiment's side imports. Raises BadInput for a root or a project
-    module that does not exist.
+    Such as "definition core.models.norms.layer_norm changed", "settings batch, optimizer.learning_rate and 3 more
+    changed", "data file mnist/train-images changed", "jax 0.10.2 -> 0.11.0" or "flag jax_enable_x64 unset -> true".
     """
-    return _read(experiment, roots, MACHINERY, also)
+    lines = _changes("definition", "code", _part(recorded, "code"), _part(current, "code"))
+    lines += _changes("setting", "settings", _part(recorded, "settings"), _part(current, "settings"))
+    before, now = _mapping(recorded.get("data")), _mapping(current.get("data"))
+    for name in sorted({*before, *now}):
+        lines += _changes("data file", f"data {name}", _data_set(before, name), _data_set(now, name))
+    for title, part, nothing in (("", "libraries", "unused"), ("flag ", "flags", UNSET)):
+        before, now = _mapping(recorded.get(part)), _mapping(current.get(part))
+        changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+        lines += [f"{title}{name} {before.get(name, nothing)} -> {now.get(name, nothing)}" for name in changed]
+    before, now = _mapping(recorded.get("prepared")), _mapping(current.get("prepared"))
+    if bool(before) != bool(now):
+        return [*lines, "prepared work"]
+    own = {part: now.get(part) for part in ("settings", "data", "libraries", "flags")}  # said of the run already
+    return lines + [f"prepared work: {line}" for line in (identity_differences({**before, **own}, now) if now else ())]
 
 
-def code_fingerprint(experiment: Path, roots: Iterable[str], also: Iterable[str] = ()) -> str:
-    """SHA-256 over the syntax trees that `roots` of the experiment reach."""
-    return code(experiment, roots, also).fingerprint
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
-def closure(experiment: Path, roots: Iterable[str], also: Iterable[str] = ()) -> set[str]:
-    """Names of the project modules, other than the experiment, whose code is in the fingerprint."""
-    return set(code(experiment, roots, also).modules)
+def _part(parts: Mapping[str, Any], name: str) -> tuple[Any, dict[str, str]]:
+    """A part's digest, and the hashes of what it is made of by their dotted names, where they are recorded."""
+    part = parts.get(name)
+    if not isinstance(part, Mapping):
+        return part, {}
+    return part.get("digest"), dict(_leaves(_mapping(part.get("definitions") or part.get("values"))))
+
+
+def _data_set(sets: Mapping[str, Any], name: str) -> tuple[Any, dict[str, str]]:
+    found = sets.get(name)
+    if not isinstance(found, Mapping):
+        return found, {}
+    return found.get("digest"), {f"{name}/{file}": hashed for file, hashed in _mapping(found.get("files")).items()}
+
+
+def _changes(
+    kind: str, part: str, recorded: tuple[Any, dict[str, str]], current: tuple[Any, dict[str, str]]
+) -> list[str]:
+    """Lines on one part: what changed; where nothing did, what is new or gone; else just the part."""
+    (before, old), (now, new) = recorded, current
+    if before == now:
+        return []
+    if not old or not new:
+        return [part]
+    changed = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    if changed:
+        return [_named(kind, changed, "changed")]
+    more, less = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
+    lines = [_named(kind, names, word) for names, word in ((more, "new"), (less, "gone")) if names]
+    return lines or [part]
+
+
+def _named(kind: str, names: list[str], what: str) -> str:
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{kind}{'s' * (len(names) > 1)} {', '.join(names[:SHOWN])}{rest} {what}"
+
+
+# Verdicts, figures, libraries
 
 
 def verdict_identity(judged: Mapping[str, Any], repository: Path = REPOSITORY) -> str:
     """Identity of verdicts: what the config says that reaches them (claims, deviations) and the code that judges."""
-    return digest([judged, _texts(_modules(repository, VERDICTS, None))])
+    return digest([judged, find_reach(current_tree(repository), "core", Roots(VERDICTS)).definitions])
 
 
-def figures_identity(module: Path, declared: Mapping[str, Any]) -> str:
-    """Identity of a paper's figures: what is `declared`, what `figures` of its module reaches, and the style."""
-    roots = {"figures"} if module.is_file() else set()
-    sheet = module if roots else module.with_name("experiment.py")
-    return digest([declared, _read(sheet, roots, FIGURES).fingerprint])
-
-
-def study_roots(experiment: Path, study: str) -> list[str]:
-    """What STUDIES calls the trial of a study, and its `prepare` if it has one. Raises BadInput where it has none."""
-    for node in ast.parse(experiment.read_text(encoding="utf-8")).body:
-        if (
-            isinstance(node, ast.Assign)
-            and ast.unparse(node.targets[0]) == "STUDIES"
-            and isinstance(node.value, ast.Dict)
-        ):
-            for key, value in zip(node.value.keys, node.value.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == study and isinstance(value, ast.Call):
-                    return [ast.unparse(each) for each in [*value.args, *(word.value for word in value.keywords)]]
-    raise BadInput(f"experiments/{experiment.parent.name}/experiment.py has no study '{study}' in STUDIES")
+def figures_identity(experiment: Path, declared: Mapping[str, Any]) -> str:
+    """Identity of a paper's figures: what its config declares, what its own `figures` reaches, and the style."""
+    repository, module, package = experiment_module(experiment)
+    tree = current_tree(repository, package)
+    drawn = [f"{place}:figures" for place in (module, f"{package}.figures") if tree.binds(place, "figures")]
+    return digest([declared, find_reach(tree, package, Roots((*FIGURES, *drawn))).definitions])
 
 
 def library_versions(distributions: Iterable[str] = NUMERICAL) -> dict[str, str]:
@@ -153,110 +311,16 @@ def _version(distribution: str) -> str:
         return "absent"
 
 
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    pairs = [(name, before.get(name, "unused"), now.get(name, "unused")) for name in sorted({*before, *now})]
-    return [(name, old, new) for name, old, new in pairs if old != new]
+@functools.cache
+def _providers() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
-def _read(experiment: Path, roots: Iterable[str], seeds: Iterable[str], also: Iterable[str] = ()) -> Code:
-    file, roots = _sheet_file(experiment), set(roots)
-    repository = _repository(file)
-    name = ".".join(file.relative_to(repository).with_suffix("").parts).removesuffix(".__init__")
-    found = _source(file)
-    if absent := roots - {name for piece in found for name in piece.binds}:
-        raise BadInput(f"the experiment {name.rpartition('.')[2]} does not define '{min(absent)}'")
-    used = reached(found, roots)
-    modules = _modules(repository, [*seeds, *also, *_project_imports(repository, used, name, file)], name)
-    machinery = _modules(repository, seeds, name)
-    own = [*used, *(piece for module in modules.keys() - machinery.keys() for piece in modules[module])]
-    fingerprint = digest([[piece.text for piece in used], _texts(modules)])
-    return Code(fingerprint, frozenset(modules), frozenset({*NUMERICAL, *_distributions(own)}))
-
-
-def _sheet_file(experiment: Path) -> Path:
-    return experiment / "__init__.py" if experiment.is_dir() else experiment
-
-
-def _repository(file: Path) -> Path:
-    for folder in file.parents:
-        if folder.name == "experiments":
-            return folder.parent
-    raise BadInput(f"{file.name} is not in a folder named experiments")
-
-
-def _source(file: Path) -> tuple[Piece, ...]:
-    return pieces(file.read_text(encoding="utf-8"))
-
-
-def _texts(modules: Mapping[str, Iterable[Piece]]) -> dict[str, list[str]]:
-    return {name: [piece.text for piece in found] for name, found in modules.items()}
-
-
-def _modules(repository: Path, names: Iterable[str], experiment: str | None) -> dict[str, tuple[Piece, ...]]:
-    """The named project modules and what they import, transitively, with the packages they live in.
-
-    A package's own code runs on import, so it counts; but an experiment that is a package is read by piece elsewhere.
-    """
-    pending, found = list(names), {}
-    while pending:
-        name = pending.pop()
-        if name in found or name in NEUTRAL:
-            continue
-        file = _module_file(repository, name)
-        found[name] = _source(file) if file else ()
-        pending += _project_imports(repository, found[name], name, file)
-        parent = name.rpartition(".")[0]
-        if parent and parent != experiment:
-            pending.append(parent)
-    return found
-
-
-def _path(repository: Path, name: str) -> Path:
-    """Where a module's file or folder is; a tree without a package of its own uses the one that runs."""
-    own = (repository / name.partition(".")[0]).is_dir()
-    return (repository if own else REPOSITORY).joinpath(*name.split("."))
-
-
-def _module_file(repository: Path, name: str) -> Path | None:
-    """The file of a project module; None for a package folder without code of its own."""
-    path = _path(repository, name)
-    for file in (path / "__init__.py", path.with_suffix(".py")):
-        if file.is_file():
-            return file
-    if path.is_dir():
-        return None
-    raise BadInput(f"there is no module {name}, which the code of a run imports")
-
-
-def _project_imports(repository: Path, found: Iterable[Piece], importer: str, file: Path | None) -> Iterator[str]:
-    """Absolute names of the project modules that some pieces of one module import."""
-    package = importer if file and file.name == "__init__.py" else importer.rpartition(".")[0]
-    for entry in (entry for piece in found for entry in piece.imports):
-        base = _absolute(entry, package)
-        if base.partition(".")[0] in PROJECT:
-            yield from {_submodule(repository, base, name) for name in entry.names} or {base}
-
-
-def _absolute(entry: Import, package: str) -> str:
-    if not entry.level:
-        return entry.module
-    parts = package.split(".")
-    above = parts[: len(parts) - entry.level + 1]
-    return ".".join([*above, entry.module] if entry.module else above)
-
-
-def _submodule(repository: Path, base: str, name: str) -> str:
-    """`from base import name` loads the module base.name when there is one, else only base."""
-    path = _path(repository, base) / name
-    return f"{base}.{name}" if path.is_dir() or path.with_suffix(".py").is_file() else base
-
-
-def _distributions(found: Iterable[Piece]) -> set[str]:
-    """Distributions that provide what some pieces import from outside the project and the standard library."""
-    imports = [entry for piece in found for entry in piece.imports if not entry.level]
-    outside = {entry.module.partition(".")[0] for entry in imports} - {*PROJECT, *sys.stdlib_module_names}
+def _distributions(libraries: Iterable[str]) -> set[str]:
+    """Distributions that provide what is imported from outside the project and the standard library."""
+    outside = set(libraries) - sys.stdlib_module_names
     known = {_DISTRIBUTIONS[name] for name in outside & _DISTRIBUTIONS.keys()}
     if unknown := outside - _DISTRIBUTIONS.keys():
-        provided = importlib.metadata.packages_distributions()
+        provided = _providers()
         known |= {owner for name in unknown for owner in provided.get(name, [name])}
     return known

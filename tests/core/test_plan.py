@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core import files
+from core.cli.plan import published_changes
 from core.errors import OverBudget
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
@@ -137,3 +138,18 @@ def test_prepared_work_depends_on_its_own_settings_alone(toy_root):
 
     assert prepared() == prepared("settings.extra=5") != prepared("settings.prepared.count=5")
     assert job().prepared is None
+
+
+def test_a_plan_says_how_a_published_result_differs(toy_root, tmp_path):
+    def publish(identity: Any) -> None:
+        studies = {"studies": {"fit": {"identity": identity}}}
+        files.write_json(tmp_path / "results" / "toy" / "laptop" / "provenance.json", studies)
+
+    assert published_changes(job()) == []
+    publish(job().identity.parts)
+    assert published_changes(job()) == [] == published_changes(job("scale=smoke"))
+    publish(job("settings.rate=0.2").identity.parts)
+    assert published_changes(job()) == ["setting rate changed"]
+    assert published_changes(job("settings.rate=0.3")) == []
+    publish("?")
+    assert published_changes(job()) == []

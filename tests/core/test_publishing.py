@@ -28,15 +28,26 @@ from core.publishing.publish import (
     remake_verdicts,
 )
 from core.runs import measurements
-from core.runs.identity import run_identity
+from core.runs.identity import Code, run_identity
 from tests.results_files import config
 
 CONFIG = config("demo", claims=("C1", "C2", "C3"))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
 
-def standing(study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1) -> CurrentIdentities:
-    found = run_identity("demo", study, "laptop", {"rate": rate}, code, {"digits": "aa"}, {"jax": jax})
+def standing(
+    study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1, flags: dict | None = None
+) -> CurrentIdentities:
+    found = run_identity(
+        "demo",
+        study,
+        "laptop",
+        settings={"rate": rate},
+        code=Code({"core.parts": {"f": code}}),
+        data={"digits": {"images": "aa"}},
+        libraries={"jax": jax},
+        flags=flags or {},
+    )
     return CurrentIdentities(found, verdicts, figures)
 
 
@@ -148,7 +159,7 @@ def test_nothing_to_publish_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("now", "message"),
     [
-        ({"code": "c2"}, r"no longer current \(code\)"),
+        ({"code": "c2"}, r"no longer current \(definition core\.parts\.f changed\)"),
         ({"jax": "1.1"}, r"no longer current \(jax 1\.0 -> 1\.1\)"),
         ({"verdicts": "v2"}, "made by other code"),
         ({"figures": "f2"}, "made by other code"),
@@ -274,7 +285,8 @@ def test_a_killed_publication_leaves_the_old_one_or_the_new_one(tmp_path, monkey
             killed = True
     assert killed == (step < 10)  # two removals before, five files, two renames, one removal after
     published.recover_interrupted_write(folder)
-    is_new = files.read_json(folder / "provenance.json")["studies"]["lenet"]["identity"]["code"] == "c2"
+    recorded = files.read_json(folder / "provenance.json")["studies"]["lenet"]["identity"]
+    is_new = recorded == standing(code="c2").identity.parts
     assert is_new == (step >= 9)
     assert is_new or contents(folder) == old
     assert not published.find_edits(folder)
@@ -328,7 +340,7 @@ def test_what_was_edited_is_not_published_again_as_sound(tmp_path):
     [
         ({"verdicts": "v2"}, VERDICTS_CHANGED, "verdicts"),
         ({"verdicts": "v2", "figures": "f2"}, VERDICTS_CHANGED, "verdicts, figures"),
-        ({"code": "c2", "verdicts": "v2"}, "renew (3 min)", "code"),
+        ({"code": "c2", "verdicts": "v2"}, "renew (3 min)", "definition core.parts.f changed"),
         ({"jax": "1.1"}, "renew (3 min)", "jax 1.0 -> 1.1"),
     ],
 )
@@ -440,13 +452,13 @@ def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_curren
     table = rows("lenet", 2, density=21.1)
     assert confirmed(tmp_path, table[table["replicate"] == 1]) == []
     assert state(tmp_path, code="c2") == [("lenet", CURRENT, "by replicate 1, computed again on 2025-03-04")]
-    assert state(tmp_path) == [("lenet", "renew (3 min)", "code")]
+    assert state(tmp_path) == [("lenet", "renew (3 min)", "definition core.parts.f changed")]
     after = contents(folder)
     assert {name for name in after if after[name] != before[name]} == {"provenance.json"}
     about = files.read_json(folder / "provenance.json")["studies"]["lenet"]
     assert about["commit"] == "ab", "where the numbers come from stays as it was"
     entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2}
-    entry["before"] = {"code": "c1", "libraries": {"jax": "1.0"}}
+    entry["before"] = {"code": standing().identity.parts["code"]["digest"], "libraries": {"jax": "1.0"}}
     assert about["confirmed"] == [entry]
     assert published.find_edits(folder) == []
 
@@ -463,9 +475,15 @@ def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("now", "expected"),
-    [({"code": "c2"}, True), ({"code": "c2", "jax": "2.0"}, True), ({"rate": 0.2}, False), ({}, False)],
+    [
+        ({"code": "c2"}, True),
+        ({"code": "c2", "jax": "2.0"}, True),
+        ({"rate": 0.2}, False),
+        ({"code": "c2", "flags": {"jax_enable_x64": "true"}}, False),
+        ({}, False),
+    ],
 )
-def test_code_and_libraries_can_be_confirmed_but_no_other_settings(tmp_path, now, expected):
+def test_code_and_libraries_can_be_confirmed_but_no_other_settings_or_flags(tmp_path, now, expected):
     folder = published_run(tmp_path)
     assert can_confirm(published.read_provenance(folder)["lenet"], standing(**now)) == expected
     assert not can_confirm(published.read_provenance(folder)["lenet"], None)
