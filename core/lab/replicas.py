@@ -50,7 +50,7 @@ def _part(value: Any) -> Hashable:
     if dataclasses.is_dataclass(value) and type(value).__dataclass_params__.frozen:
         return (type(value), *(_part(getattr(value, each.name)) for each in dataclasses.fields(value)))
     if isinstance(value, BaseModel):  # settings
-        return (type(value), *map(_part, vars(value).values()))
+        return (type(value), *(_part(each) for _, each in value))
     if isinstance(value, dict):
         return (dict, *((name, _part(each)) for name, each in sorted(value.items())))
     if isinstance(value, tuple):

@@ -15,10 +15,8 @@ import jax.numpy as jnp
 from core.errors import BadInput
 
 Tree = Any
-BLOCKED_GRADIENT_ROWS, BLOCK_ROWS = (
-    2048,
-    32,
-)  # from so many rows on, gradients of layer norm are taken so many rows at a time
+BLOCKED_GRADIENT_ROWS = 2048  # from so many rows on, gradients of layer norm are taken in blocks
+BLOCK_ROWS = 32  # rows in a block
 
 
 def _to_statistics_dtype(x: jax.Array) -> jax.Array:

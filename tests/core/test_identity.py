@@ -197,12 +197,12 @@ def test_figures_that_an_experiment_lacks_leave_the_style(project: Project) -> N
 # The papers of this repository
 
 CONSTANTS = {
-    ("core/models/norms.py", "MANY_ROWS, BLOCK = 2048, 32", "MANY_ROWS, BLOCK = 2048, 64"): {"layer_norm"},
+    ("core/models/norms.py", "BLOCK_ROWS = 32", "BLOCK_ROWS = 64"): {"layer_norm"},
     ("core/kernels/infinite.py", "TILE, LANES = 400, 16", "TILE, LANES = 400, 8"): {"ntk"},
     ("core/bayes/chains.py", "MAX_DOUBLINGS = 8", "MAX_DOUBLINGS = 9"): {"pfn hyper", "pfn bnn"},
-    ("core/amortised/bars.py", "MEAN = 0.7978", "MEAN = 0.7979"): {"pfn gp"},
+    ("core/amortised/bar_distribution.py", "HALF_NORMAL_MEAN = 0.7978", "HALF_NORMAL_MEAN = 0.7979"): {"pfn gp"},
     ("core/lab/lab.py", "CHECKPOINT_SECONDS = 30.0", "CHECKPOINT_SECONDS = 31.0"): {""},
-    ("core/amortised/estimators.py", "CHUNK = 64", "CHUNK = 32"): set(),
+    ("core/amortised/estimators.py", "QUERY_CHUNK = 64", "QUERY_CHUNK = 32"): set(),
     ("core/judging/stats.py", "FEWEST_FOR_BOOTSTRAP = 10", "FEWEST_FOR_BOOTSTRAP = 11"): set(),
     ("core/lab/shape_lab.py", "return jax.eval_shape(compute)", "return jax.eval_shape(compute), 1"): set(),
 }
