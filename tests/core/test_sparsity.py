@@ -70,6 +70,19 @@ def test_ties_are_broken_by_position_so_that_the_number_is_exact():
     assert found.sum() == 5 and found.ravel()[-5:].all()
 
 
+def test_a_kept_weight_of_0_outranks_what_was_pruned():
+    weights, mask = {"a": jnp.zeros(4)}, {"a": jnp.array([False, True, False, True])}
+    assert magnitude_mask(weights, {"a": 2}, mask)["a"].tolist() == [False, True, False, True]
+    assert magnitude_mask(weights, {"a": 1}, mask)["a"].tolist() == [False, False, False, True]
+
+
+def test_every_place_of_a_random_mask_is_as_likely_as_any_other():
+    mask = {"a": jnp.arange(120).reshape(12, 10) < 24}
+    drawn = jax.vmap(lambda key: random_like(key, mask)["a"])(jax.random.split(jax.random.key(0), 400))
+    shares = np.asarray(drawn, float).mean(0)
+    assert np.abs(shares - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)  # 5 standard errors
+
+
 class Block(nn.Module):
     @nn.compact
     def __call__(self, x):
