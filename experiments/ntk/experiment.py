@@ -24,17 +24,13 @@ if TYPE_CHECKING:
 
 Tree = Any
 Law = tuple[np.ndarray, np.ndarray]
+frobenius = partial(jnp.linalg.norm, axis=(-2, -1))
 SHOWN = 10  # trained networks of an ensemble that are kept for the figure, as many as the paper draws
 
 
 def product(x: jax.Array) -> jax.Array:
     """f*(x) = x1 x2, shape (n,)."""
     return x[:, 0] * x[:, 1]
-
-
-def frobenius(kernel: jax.Array) -> jax.Array:
-    """√Σ Θ², over the last two axes."""
-    return jnp.sqrt(jnp.sum(kernel**2, (-2, -1)))
 
 
 # --- C7: positive definite on the sphere ----------------------------------------------------------------------------
@@ -180,15 +176,11 @@ def against(outputs: jax.Array, mean: jax.Array, sd: jax.Array) -> dict[str, jax
     return {"mean_gap": gap.mean() / jnp.mean(sd**2), "sd_ratio": jnp.sqrt(variance).mean() / sd.mean()}
 
 
-def shown(outputs: jax.Array) -> jax.Array:
-    """The networks that are drawn."""
-    return outputs[:SHOWN]
-
-
 def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
     """An ensemble at every width, beside the law of the tangent kernel and beside the posterior."""
     check_learning_rate(settings.learning_rate, limit(settings, circle(settings.angles)))
     expected = laws(settings)
+    shown = min(SHOWN, settings.networks)
     for width in settings.widths:
         run = lab.iterate(
             f"ensemble/{width}",
@@ -196,11 +188,14 @@ def law_trial(settings: LawSettings, keys: jax.Array, lab: "Lab") -> None:
             named_keys(lab, keys, f"ensemble/{width}"),
             {"outputs": jnp.zeros((*keys.shape, settings.networks, settings.grid))},
             steps=settings.networks,
-            evaluate_every=min(SHOWN, settings.networks),
+            evaluate_every=shown,
         )
         for arm, law in expected.items():
             lab.measure(lab.map(against, run.result["outputs"], shared=law), arm=arm, width=width)
-        lab.keep(f"outputs_{width}", lab.map(shown, run.result["outputs"]))
+        lab.keep(
+            f"outputs_{width}",
+            lab.map(partial(jax.lax.slice_in_dim, start_index=0, limit_index=shown), run.result["outputs"]),
+        )
     mean, sd = expected["tangent_kernel"]
     for name, values in (("mean", mean), ("sd", sd), ("angles", np.array(settings.angles, np.float32))):
         lab.keep(name, np.tile(values, (*keys.shape, 1)))
