@@ -249,7 +249,8 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
         committed = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
         again = publish.claims_without_rows(config, folder.name, list(provenance))
         for study, recorded in provenance.items():
-            if recorded["verdict_identity"] == jobs.verdict_identity(config, study):
+            known = study in config.studies  # it may be gone since
+            if known and recorded["verdict_identity"] == jobs.verdict_identity(config, study):
                 again += verdicts.judge_study(config, study, part(table, study), folder.name)
         for entry in again:
             assert_alike(entry, committed[entry["id"]], entry["id"])
