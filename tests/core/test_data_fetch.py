@@ -342,9 +342,6 @@ def test_a_compressed_file_is_not_blown_up_beyond_its_declared_length(toy, serve
     assert lengths == [len(PARTS["images"]) + 1]
 
 
-# Waits and failures
-
-
 def test_a_server_that_never_answers_costs_the_connection_bound(toy, monkeypatch):
     monkeypatch.setattr(sources, "CONNECT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
