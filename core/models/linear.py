@@ -98,6 +98,14 @@ def principal_directions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return mean, vectors[:, ::-1]
 
 
+def project_to_plane(*features: jax.Array) -> jax.Array:
+    """Several sets of features (n_i, d), one after the other, in the plane of their two largest principal directions:
+    (n, 2)."""
+    x = jnp.concatenate(features)
+    mean, directions = principal_directions(x)
+    return (x - mean[None]) @ directions[:, :2]
+
+
 def align_subspaces(
     source: jax.Array, target: jax.Array, test: jax.Array, directions: jax.Array | int
 ) -> tuple[jax.Array, jax.Array]:

@@ -31,6 +31,17 @@ def epoch_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.
     return orders.reshape(-1, batch)[:steps].astype(jnp.int32)
 
 
+def cyclic_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
+    """The same, int32 (steps, batch), in one random order again and again; no row is left out."""
+    order = jax.random.permutation(key, examples).astype(jnp.int32)
+    return order[jnp.arange(steps * batch) % examples].reshape(steps, batch)
+
+
+def uniform_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
+    """The same, int32 (steps, batch), every row drawn anew."""
+    return jax.random.randint(key, (steps, batch), 0, examples, jnp.int32)
+
+
 def random_split(
     counts: tuple[int, int, int, int | None], batch: int, steps: int, split_key: jax.Array, order_key: jax.Array
 ) -> Split:
