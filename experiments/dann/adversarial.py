@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from experiments.dann.settings import AdversarialSettings
 
 Tree = Any
+ARM = ("reversal", "domain", "shuffle")  # what arms differ in, scalars of a replicate
 AT_ONCE = 500  # examples that pass through a network together after the training
 glorot_uniform = nn.initializers.glorot_uniform()
 
@@ -39,15 +40,7 @@ def reverse_gradient(x: jax.Array, weight: jax.Array | float) -> jax.Array:
     return x
 
 
-def _forward(x: jax.Array, weight: jax.Array | float) -> tuple[jax.Array, jax.Array | float]:
-    return x, weight
-
-
-def _backward(weight: jax.Array | float, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return -weight * gradient, jnp.zeros_like(weight)
-
-
-reverse_gradient.defvjp(_forward, _backward)
+reverse_gradient.defvjp(lambda x, weight: (x, weight), lambda weight, g: (-weight * g, jnp.zeros_like(weight)))
 
 
 class Outputs(NamedTuple):
@@ -62,9 +55,8 @@ class Outputs(NamedTuple):
 class Network(nn.Module):
     """Features, a label head, and behind the gradient reversal layer a domain head.
 
-    `channels` convolutions of 5 x 5, each pooled (figure 4a), and no `width`; or no convolutions and one sigmoid layer
-    of `width` units, whose weights are uniform as in the authors' program (section 4.1). `hidden` and `domain_hidden`
-    are the ReLU layers of the two heads.
+    Either `channels` convolutions of 5 x 5, each pooled, and ReLU layers of widths `hidden` and `domain_hidden` in the
+    heads (figure 4a); or one sigmoid layer of `width` units, all weights uniform as in the authors' program.
     """
 
     channels: tuple[int, ...]
@@ -101,23 +93,6 @@ def zero_domain_head(variables: Tree) -> Tree:
     return {"params": {**params, "domain": jax.tree.map(jnp.zeros_like, params["domain"])}}
 
 
-class Arm(NamedTuple):
-    """What arms differ in, each a scalar per replicate: one program serves them all.
-
-    A reversal of 0 is the network without adaptation. `domain` weighs the loss of domains for both players. `shuffle`
-    deals the domain labels of every batch out at random.
-    """
-
-    reversal: Any
-    domain: Any
-    shuffle: Any
-
-
-def make_arm(keys: jax.Array, reversal: float, domain: float = 1.0, shuffle: bool = False) -> Arm:
-    """The same arm in every replicate."""
-    return Arm(jnp.full(keys.shape, reversal), jnp.full(keys.shape, domain), jnp.full(keys.shape, shuffle))
-
-
 # --- objective ------------------------------------------------------------------------------------------------------
 
 
@@ -139,8 +114,7 @@ def objective(
 
 
 def as_input(x: jax.Array, mean: jax.Array) -> jax.Array:
-    """Images of bytes as numbers in [0, 1], other numbers as they are, less the mean, whose shape (1, …) says the
-    channels."""
+    """Images of bytes as numbers in [0, 1], other numbers as they are, less the mean (1, …, channels)."""
     return (x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 and x.ndim == 4 else x.astype(jnp.float32)) - mean
 
 
@@ -151,12 +125,12 @@ def adversarial_task(network: Network, shape: tuple[int, ...], iterations: int, 
     )
 
 
-def gather(examples: Mapping[str, Any], rows: Any) -> dict[str, Any]:
+def gather(examples: Mapping[str, jax.Array], rows: Any) -> dict[str, jax.Array]:
     """A batch of both streams, where `rows` has an order for each; or examples to be evaluated."""
     if not isinstance(rows, Mapping):
         return {"x": as_input(examples["x"][rows], examples["mean"]), "y": examples["y"][rows]}
     streams = {name: as_input(examples[name][rows[name]], examples["mean"]) for name in ("source", "target")}
-    return streams | {"labels": examples["labels"][rows["source"]], "arm": examples["arm"]}
+    return streams | {"labels": examples["labels"][rows["source"]]} | {name: examples[name] for name in ARM}
 
 
 def _initial(network: Network, shape: tuple[int, ...], key: jax.Array) -> Tree:
@@ -172,16 +146,18 @@ def reversal_weight(gain: float | None, iterations: int, i: Any) -> Any:
 def _loss(
     network: Network, iterations: int, gain: float | None, variables: Tree, batch: Any, key: jax.Array, i: Any
 ) -> tuple[jax.Array, Tree]:
-    arm, n = batch["arm"], len(batch["source"])
+    n = len(batch["source"])
     domains = jnp.stack([jnp.zeros(n), jnp.ones(n)])
     dealt = jax.random.permutation(key, domains.ravel()).reshape(domains.shape)
-    reversal = arm.reversal * reversal_weight(gain, iterations, i)
-    told = jnp.where(arm.shuffle, dealt, domains)
-    return objective(variables["params"], network, batch, told, reversal, arm.domain), {}
+    reversal = batch["reversal"] * reversal_weight(gain, iterations, i)
+    told = jnp.where(batch["shuffle"], dealt, domains)
+    return objective(variables["params"], network, batch, told, reversal, batch["domain"]), {}
 
 
 def _metrics(network: Network, variables: Tree, batch: Any) -> dict[str, jax.Array]:
-    found = classification_metrics(network.apply(variables, batch["x"]).labels, batch["y"])
+    out = network.apply(variables, batch["x"])
+    assert isinstance(out, Outputs)
+    found = classification_metrics(out.labels, batch["y"])
     return found | {"error": 100 - found["accuracy"]}
 
 
@@ -197,23 +173,21 @@ def stream_split(how: str, counts: tuple[int, ...], batch: int, steps: int, key:
 
     `counts` are of source, target, held-out and test examples.
     """
-    order = {
-        name: draw(each, count, batch, steps)
-        for name, draw, each, count in zip(
-            ("source", "target"), DRAWS[how], jax.random.split(key), counts, strict=False
-        )
-    }
+    keys, streams = jax.random.split(key), enumerate(("source", "target"))
+    order = {name: DRAWS[how][k](keys[k], counts[k], batch, steps) for k, name in streams}
     return Split(order, *(jnp.arange(count, dtype=jnp.int32) for count in counts[2:]))
 
 
-def domain_examples(data: Tree, arm: Arm) -> Examples:
-    """What an arm trains on, is evaluated on (held-out examples of the labelled domain) and is tested on."""
-    mean = data["mean"]
-    return Examples(
-        {name: data[name] for name in ("source", "labels", "target", "mean")} | {"arm": arm},
-        {"x": data["test"], "y": data["true"], "mean": mean},
-        {"x": data["held"], "y": data["held_labels"], "mean": mean},
-    )
+def arm_examples(data: Tree, keys: jax.Array, reversal: float, domain: float = 1.0, shuffle: bool = False) -> Examples:
+    """What an arm trains on, is evaluated on (held-out examples of the labelled domain) and is tested on.
+
+    A `reversal` of 0 is the network without adaptation; `domain` weighs the loss of domains for both players;
+    `shuffle` deals the domain labels of every batch out at random. One program serves all arms.
+    """
+    arm = {name: jnp.full(keys.shape, value) for name, value in zip(ARM, (reversal, domain, shuffle), strict=True)}
+    train = {name: data[name] for name in ("source", "labels", "target", "mean")} | arm
+    test = {"x": data["test"], "y": data["true"], "mean": data["mean"]}
+    return Examples(train, test, {"x": data["held"], "y": data["held_labels"], "mean": data["mean"]})
 
 
 def compare_on_domains(
@@ -223,7 +197,7 @@ def compare_on_domains(
     counts = tuple(data[name].shape[1] for name in ("source", "target", "held", "test"))
     length = settings.training
     draw = partial(stream_split, how, counts, length.batch, length.iterations)
-    split, examples = lab.map(draw, named_keys(lab, keys, "order")), domain_examples(data, make_arm(keys, 0.0))
+    split, examples = lab.map(draw, named_keys(lab, keys, "order")), arm_examples(data, keys, 0.0)
     return Comparison(
         lab, keys, task, examples, split, length.iterations, length.evaluate_every, settings.optimizer,
         own_examples=True, **options,
@@ -243,5 +217,5 @@ def outputs(network: Network, variables: Tree, x: jax.Array, mean: jax.Array) ->
 
 
 def domain_accuracy(source: Outputs, target: Outputs) -> jax.Array:
-    """How often the domain head is right, in percent, on as much of either domain."""
+    """How often the domain head is right on both domains, in percent."""
     return 50 * ((source.domains < 0).mean() + (target.domains >= 0).mean())

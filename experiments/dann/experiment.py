@@ -32,7 +32,7 @@ UPDATES = {
 }
 
 
-def written_out(params: Tree, batch: Tree, on_features: jax.Array, on_domain: jax.Array) -> Tree:
+def written_out(params: Tree, batch: Tree, on_features: Any, on_domain: Any) -> Tree:
     """The direction of descent of every parameter of the shallow network, its derivatives by hand as in algorithm 1.
 
     θ_f ← θ_f - μ (∂L_y/∂θ_f - on_features ∂L_d/∂θ_f),  θ_y ← θ_y - μ ∂L_y/∂θ_y,  θ_d ← θ_d - μ on_domain ∂L_d/∂θ_d

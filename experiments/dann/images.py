@@ -14,10 +14,9 @@ from core.supervised.training import Examples
 from experiments.dann.adversarial import (
     Network,
     adversarial_task,
+    arm_examples,
     compare_on_domains,
     domain_accuracy,
-    domain_examples,
-    make_arm,
     outputs,
 )
 
@@ -97,9 +96,8 @@ def make_domains(settings: "DomainData", keys: jax.Array, lab: "Lab") -> Tree:
     if settings.backgrounds is not None:
         photographs = lab.data(settings.backgrounds)
         parts = (photographs["train_photographs"], photographs["test_photographs"])
-        data = lab.map(
-            partial(blend_target, settings.binary), named_keys(lab, keys, "backgrounds"), data, shared=parts
-        )  # fmt: skip
+        blended = partial(blend_target, settings.binary)
+        data = lab.map(blended, named_keys(lab, keys, "backgrounds"), data, shared=parts)
     return lab.map(add_mean, data)
 
 
@@ -111,14 +109,13 @@ def extract_features(network: Network, compared: int, variables: Tree, examples:
     of = partial(outputs, network, variables, mean=examples.train["mean"])
     assert examples.validation is not None
     held, test = of(examples.validation["x"]), of(examples.test["x"])
-    shown = min(SHOWN, compared)
     labelled, target = of(examples.train["source"][:compared]), of(examples.train["target"][:compared])
     return {
         "domain_accuracy": domain_accuracy(held, test),
         "labelled": labelled.hidden,
         "target": target.hidden,
         "tested": test.hidden,
-        "plane": project_to_plane(labelled.features[:shown], target.features[:shown]),
+        "plane": project_to_plane(labelled.features[:SHOWN], target.features[:SHOWN]),
     }
 
 
@@ -144,9 +141,9 @@ def align_features(settings: "ImageSettings", features: Tree, labels: jax.Array,
     return {"each": found, "best": found.max()}
 
 
-def concatenate_first(count: int, *arrays: jax.Array) -> jax.Array:
-    """The first rows of several arrays."""
-    return jnp.concatenate([array[:count] for array in arrays])
+def first_shown(labels: jax.Array) -> jax.Array:
+    """Those of the images in the figure."""
+    return labels[:SHOWN]
 
 
 def gap_covered(source_only: jax.Array, here: jax.Array, train_on_target: jax.Array) -> jax.Array:
@@ -172,24 +169,21 @@ def trial(settings: "ImageSettings", keys: jax.Array, lab: "Lab") -> None:
         trained = comparison.train(
             name,
             comparison.initial("init"),
-            examples=domain_examples(streams, make_arm(keys, reversal, settings.domain_weight, shuffle)),
+            examples=arm_examples(streams, keys, reversal, settings.domain_weight, shuffle),
             also=partial(extract_features, network, settings.compared),
         )
         features[name] = found = trained.also
-        svm[name] = lab.map(
-            partial(svm_accuracy, settings), found["labelled"], streams["labels"], found["tested"], true
-        )  # fmt: skip
+        judge = partial(svm_accuracy, settings)
+        svm[name] = lab.map(judge, found["labelled"], streams["labels"], found["tested"], true)
         lab.measure({"domain_accuracy": found["domain_accuracy"], "svm_test_accuracy": svm[name]}, arm=name)
     aligned = lab.map(partial(align_features, settings), features["source_only"], data["labels"], true)
-    lab.measure(
-        {"aligned_accuracy": aligned["each"]}, along={"directions": settings.directions}, arm="subspace_alignment"
-    )
-    svm["subspace_alignment"] = aligned["best"]
+    along, svm["subspace_alignment"] = {"directions": settings.directions}, aligned["best"]
+    lab.measure({"aligned_accuracy": aligned["each"]}, along=along, arm="subspace_alignment")
     lab.measure({"svm_test_accuracy": aligned["best"]}, arm="subspace_alignment")
     for name in ("dann", "shuffled", "subspace_alignment"):
         covered = lab.map(gap_covered, svm["source_only"], svm[name], svm["train_on_target"])
         lab.measure({"gap_covered": covered}, arm=name)
     for name in ("source_only", "dann"):
         lab.keep(f"plane_{name}", features[name]["plane"])
-    shown = partial(concatenate_first, min(SHOWN, settings.compared))
-    lab.keep("plane_labels", lab.map(shown, data["labels"], data["target_labels"]))
+    for name in ("labels", "target_labels"):
+        lab.keep(f"plane_{name}", lab.map(first_shown, data[name]))

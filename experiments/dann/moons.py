@@ -1,22 +1,21 @@
 """The shallow network on inter-twinning moons, the target turned by 35 degrees (section 5.1.1)."""
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
+from core.data.synthetic import rotate_points, two_moons
 from core.lab.keys import named_keys
 from core.models.linear import project_to_plane
 from core.supervised.training import Examples
 from experiments.dann.adversarial import (
     Network,
     adversarial_task,
+    arm_examples,
     compare_on_domains,
     domain_accuracy,
-    domain_examples,
-    make_arm,
     outputs,
     shallow_network,
     zero_domain_head,
@@ -32,27 +31,12 @@ GRID = 40  # points a side of the decision maps
 REACH = (3.6, 2.6)  # half of the width and height they cover
 
 
-def moons(key: jax.Array, points: int, noise: float) -> tuple[jax.Array, jax.Array]:
-    """Two half circles that reach into each other, with Gaussian noise: points (n, 2) and labels (n,), n even."""
-    angle = jnp.linspace(0, jnp.pi, points // 2)
-    outer = jnp.stack([jnp.cos(angle), jnp.sin(angle)], 1)
-    inner = jnp.stack([1 - jnp.cos(angle), 0.5 - jnp.sin(angle)], 1)
-    x = jnp.concatenate([outer, inner])
-    return x + noise * jax.random.normal(key, x.shape), jnp.repeat(jnp.arange(2), points // 2)
-
-
-def rotate(x: jax.Array, degrees: float) -> jax.Array:
-    """Points (n, 2) turned counter-clockwise about the origin."""
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return x @ jnp.array([[c, s], [-s, c]])
-
-
 def draw_domains(settings: "MoonSettings", key: jax.Array) -> Tree:
     """Source and target points to train on, which are also those that labels are tested on (figure 2); centred and
     doubled as in the authors' program."""
-    (source, labels), (target, true) = (moons(k, settings.points, settings.noise) for k in jax.random.split(key))
+    (source, labels), (target, true) = (two_moons(k, settings.points, settings.noise) for k in jax.random.split(key))
     middle = source.mean(0)[None]
-    source, target = 2 * (source - middle), rotate(2 * (target - middle), settings.degrees)
+    source, target = 2 * (source - middle), rotate_points(2 * (target - middle), settings.degrees)
     held = {"held": source, "held_labels": labels}
     return {"source": source, "labels": labels, "target": target, "test": target, "true": true,
             "mean": jnp.zeros((1, 2)), **held}  # fmt: skip
@@ -80,7 +64,7 @@ def trial(settings: "MoonSettings", keys: jax.Array, lab: "Lab") -> None:
     comparison = compare_on_domains(settings, keys, lab, "shallow", task, data)
     start = lab.map(zero_domain_head, comparison.initial("init"))
     for name, (reversal, shuffle) in ARMS.items():
-        examples = domain_examples(data, make_arm(keys, reversal, settings.weight, shuffle))
+        examples = arm_examples(data, keys, reversal, settings.weight, shuffle)
         trained = comparison.train(name, start, examples=examples, also=partial(draw_maps, network))
         lab.measure({"domain_accuracy": trained.also["domain_accuracy"]}, arm=name)
         if name != "shuffled":

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc
 
 from core.lab.keys import key_for, named_keys
 from core.models.linear import append_bias_column, fit_svm_path, proxy_a_distance, stacked_denoising_features
 from core.supervised.comparison import Trained
 from core.supervised.training import Examples
+from core.tabular.comparison import probability_better, probability_on_most
 from experiments.dann.adversarial import (
     Network,
     adversarial_task,
+    arm_examples,
     compare_on_domains,
-    domain_examples,
-    make_arm,
     outputs,
     shallow_network,
     zero_domain_head,
@@ -40,18 +39,14 @@ COMPARED = (("dann", "plain"), ("dann", "svm"), ("shuffled", "plain"), ("shuffle
 
 def split(key: jax.Array, source: Tree, target: Tree) -> Tree:
     """Nine tenths of both domains to train on, a tenth held out, in random order; no label of the target is taken."""
-    rows = [jax.random.permutation(key_for(key, name), len(domain[0])) for name, domain in
-            (("source", source), ("target", target))]  # fmt: skip
-    held = [len(each) // 10 for each in rows]
-    (documents, labels), (others, _) = source, target
-    return {
-        "source": documents[rows[0][held[0] :]],
-        "labels": labels[rows[0][held[0] :]],
-        "held": documents[rows[0][: held[0]]],
-        "held_labels": labels[rows[0][: held[0]]],
-        "target": others[rows[1][held[1] :]],
-        "target_held": others[rows[1][: held[1]]],
-    }
+    found = {}
+    for name, held, (documents, _) in (("source", "held", source), ("target", "target_held", target)):
+        rows = jax.random.permutation(key_for(key, name), len(documents))
+        tenth = len(rows) // 10
+        found |= {name: documents[rows[tenth:]], held: documents[rows[:tenth]]}
+        if name == "source":
+            found |= {"labels": source[1][rows[tenth:]], "held_labels": source[1][rows[:tenth]]}
+    return found
 
 
 def represent(layers: int, data: Tree, test: jax.Array, true: jax.Array) -> Tree:
@@ -68,15 +63,8 @@ def represent(layers: int, data: Tree, test: jax.Array, true: jax.Array) -> Tree
 def reverse(data: Tree, labels: jax.Array, held_labels: jax.Array) -> Tree:
     """The reverse problem (section 5.1.2): from the target, with the labels that a classifier gave it, back to the
     source, whose held-out documents are the test."""
-    return data | {
-        "source": data["target"],
-        "labels": labels,
-        "held": data["target_held"],
-        "held_labels": held_labels,
-        "target": data["source"],
-        "test": data["held"],
-        "true": data["held_labels"],
-    }
+    back = {"source": data["target"], "labels": labels, "held": data["target_held"], "held_labels": held_labels}
+    return data | back | {"target": data["source"], "test": data["held"], "true": data["held_labels"]}
 
 
 # --- networks -------------------------------------------------------------------------------------------------------
@@ -98,11 +86,6 @@ def label_documents(network: Network, variables: Tree, examples: Examples) -> Tr
         "held_error": 100 * (of(held["x"]) != held["y"]).mean(),
         "right": of(examples.test["x"]) == examples.test["y"],
     }
-
-
-def extract_features(network: Network, variables: Tree, documents: jax.Array, mean: jax.Array) -> jax.Array:
-    """Hidden layer of documents, (n, width)."""
-    return outputs(network, variables, documents, mean).features
 
 
 @dataclass(frozen=True)
@@ -141,7 +124,7 @@ class Pair:
             arm,
             start,
             stage=f"/{width}/{weight:g}/{direction}",
-            examples=domain_examples(data, make_arm(keys, reversal, weight, shuffle)),
+            examples=arm_examples(data, keys, reversal, weight, shuffle),
             also=partial(label_documents, network),
             width=width,
             weight=weight,
@@ -154,7 +137,7 @@ def choose(scores: Sequence[jax.Array], candidates: Sequence[jax.Array]) -> jax.
     return jnp.stack(candidates)[jnp.argmax(jnp.stack(scores))]
 
 
-# --- support vector machine and the test of table 1 -----------------------------------------------------------------
+# --- the support vector machine -------------------------------------------------------------------------------------
 
 
 def choose_svm(costs: tuple[float, ...], data: Tree) -> jax.Array:
@@ -174,27 +157,6 @@ def choose_svm(costs: tuple[float, ...], data: Tree) -> jax.Array:
 def svm_right(weights: jax.Array, documents: jax.Array, labels: jax.Array) -> jax.Array:
     """Which documents it gets right, bool (n,)."""
     return (append_bias_column(documents.astype(jnp.float32)) @ weights > 0) == (labels > 0)
-
-
-def probability_better(right: jax.Array, rival_right: jax.Array) -> jax.Array:
-    """The probability that one classifier is better than another on one task (Lacoste et al. 2012, section 3).
-
-    Where k and k' documents are got right by one of them alone, the share p of such documents that the first gets
-    right has the posterior Beta(k + 1, k' + 1), and P(p > 1/2) = I_{1/2}(k' + 1, k + 1).
-    """
-    wins, losses = (right & ~rival_right).sum(), (rival_right & ~right).sum()
-    return betainc(losses + 1.0, wins + 1.0, 0.5)
-
-
-def probability_on_most(probabilities: Sequence[jax.Array]) -> jax.Array:
-    """The probability of being better on more than half of the tasks, on just half of them counted half: the Poisson
-    binomial test of table 1, whose entries for both orders of two classifiers add up to 1."""
-    counts = jnp.ones(1)
-    for p in probabilities:  # counts[k] = P(better on k tasks so far)
-        counts = jnp.append(counts * (1 - p), 0.0) + jnp.append(0.0, counts * p)
-    tasks = len(probabilities)
-    worth = jnp.where(2 * jnp.arange(tasks + 1) == tasks, 0.5, 2 * jnp.arange(tasks + 1) > tasks)
-    return counts @ worth
 
 
 # --- the experiment -------------------------------------------------------------------------------------------------
@@ -253,17 +215,19 @@ def percentage(right: jax.Array) -> jax.Array:
     return 100 * right.mean()
 
 
-def distance(costs: tuple[float, ...], source: jax.Array, target: jax.Array) -> jax.Array:
-    """Proxy A-distance of two sets of documents or of their features."""
-    return proxy_a_distance(source.astype(jnp.float32), target.astype(jnp.float32), costs)
+def distance(network: Network | None, costs: tuple[float, ...], data: Tree, variables: Tree) -> jax.Array:
+    """Proxy A-distance of the documents of both domains, or of a network's hidden layer of them."""
+    source, target = (data[name].astype(jnp.float32) for name in ("source", "target"))
+    if network is not None:
+        source, target = (outputs(network, variables, x, data["mean"]).features for x in (source, target))
+    return proxy_a_distance(source, target, costs)
 
 
 def measure_distances(pair: Pair, networks: dict[str, Trained]) -> None:
     """The proxy A-distance of the documents, and of the hidden layers of networks of one width and λ (figure 3b)."""
     settings, lab, data = pair.settings, pair.lab, pair.data
-    measured = partial(distance, settings.distance_costs)
-    lab.measure({"proxy_distance": lab.map(measured, data["source"], data["target"])}, arm="raw")
-    features = partial(extract_features, shallow_network(settings.widths[-1]))
+    both = {name: data[name] for name in ("source", "target", "mean")}
+    lab.measure({"proxy_distance": lab.map(partial(distance, None, settings.distance_costs), both, {})}, arm="raw")
+    measured = partial(distance, shallow_network(settings.widths[-1]), settings.distance_costs)
     for arm, trained in networks.items():
-        both = [lab.map(features, trained.also["variables"], data[name], data["mean"]) for name in ("source", "target")]
-        lab.measure({"proxy_distance": lab.map(measured, *both)}, arm=arm)
+        lab.measure({"proxy_distance": lab.map(measured, both, trained.also["variables"])}, arm=arm)

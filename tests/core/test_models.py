@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2
+from core.models.images import CifarResNet20, ConvNet, Vgg19, crop_and_resize, max_pool_2x2
 
 
 def shapes(model: nn.Module, *image: int) -> dict:
@@ -86,3 +86,13 @@ def test_initial_weights_have_the_glorot_variance_and_biases_are_zero():
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (784 + 300)), rel=0.01)
     assert abs(float(kernel.mean())) < 3e-4
     assert all(not np.any(layer["bias"]) for layer in params.values())
+
+
+def test_images_are_cropped_in_the_middle_and_resized() -> None:
+    x = jnp.arange(2 * 6 * 6, dtype=jnp.uint8).reshape(2, 6, 6)
+    np.testing.assert_array_equal(crop_and_resize(x, 4, 4), x[:, 1:5, 1:5])
+    np.testing.assert_array_equal(crop_and_resize(x, 9, 6), x)
+    ramp = jnp.broadcast_to(jnp.array([0, 100, 200, 100], jnp.uint8)[None, None, :, None], (1, 4, 4, 3))
+    larger = np.asarray(crop_and_resize(ramp, 4, 8))
+    assert larger.shape == (1, 8, 8, 3) and larger.dtype == np.uint8
+    assert larger[0, 3, :, 1].tolist() == [0, 25, 75, 125, 175, 175, 125, 100]

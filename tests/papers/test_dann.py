@@ -1,4 +1,4 @@
-"""The maths of domain-adversarial training against independent oracles: updates by hand, NumPy, SciPy, scikit-learn."""
+"""The maths of domain-adversarial training against independent oracles: updates by hand, NumPy."""
 
 from functools import partial
 from itertools import product
@@ -8,16 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate
-from scipy import stats as distributions
-from sklearn.datasets import make_moons
 
 from core.errors import BadInput
 from core.papers.config import load_config
 from core.scaling.settings import ScalingSettings
 from core.supervised import training
 from core.supervised.training import Conditions, Plan
-from experiments.dann import adversarial, experiment, images, moons, reviews
+from experiments.dann import adversarial, experiment, images, reviews
 
 CONFIG = load_config("dann")
 
@@ -91,11 +88,6 @@ class TwoPlayers:
             self.w[name]["bias"] = self.w[name]["bias"] - rate * error.sum(0)
 
 
-def arm_of(reversal: float, domain: float = 1.0, shuffle: bool = False) -> adversarial.Arm:
-    """The arm of one replicate."""
-    return adversarial.Arm(jnp.float32(reversal), jnp.float32(domain), jnp.bool(shuffle))
-
-
 def training_of(task: Any, schedule: dict[str, Any], steps: int) -> Plan:
     """Plain gradient descent on a task."""
     optimizer = settings_of("moons").optimizer.replace(**schedule)
@@ -117,7 +109,7 @@ def test_a_training_is_that_of_two_players_written_in_numpy(reversal: float, dom
     plan = training_of(task, {"schedule": "inverse", "growth": 10.0, "power": 0.75}, 6)
     split = adversarial.stream_split("shallow", (12, 9, 12, 9), 4, 6, jax.random.key(4))
     conditions = Conditions(split, {}, jnp.float32(0.3))
-    examples = jax.tree.map(jnp.asarray, adversarial.domain_examples(data, arm_of(reversal, domain)))
+    examples = jax.tree.map(jnp.asarray, adversarial.arm_examples(data, jax.random.key(0), reversal, domain))
     state = training.begin(plan, task.initial(jax.random.key(1)), conditions)
     other, advance = TwoPlayers(state.variables["params"]), jax.jit(partial(training.step, plan))
     for i in range(6):
@@ -152,7 +144,7 @@ def test_shuffled_domain_labels_teach_the_domain_head_nothing() -> None:
 
     @jax.jit
     def moved(key: jax.Array, shuffle: jax.Array) -> jax.Array:
-        given = batch | {"arm": adversarial.Arm(0.0, 1.0, shuffle)}
+        given = batch | {"reversal": 0.0, "domain": 1.0, "shuffle": shuffle}
         return -jax.grad(lambda p: task.loss({"params": p}, given, key, jnp.int32(0))[0])(params)["domain"]["kernel"]
 
     many = np.stack([moved(key, True) for key in jax.random.split(jax.random.key(5), 200)])
@@ -213,14 +205,6 @@ def test_target_images_are_none_of_the_source_and_labels_stay_with_theirs() -> N
         assert found[labels[name]].tolist() == [number % 10 for number in numbers]
 
 
-def test_moons_are_scikit_learns_and_turn_counter_clockwise() -> None:
-    x, labels = moons.moons(jax.random.key(0), 50, 0.0)
-    expected, expected_labels = make_moons(50, shuffle=False, noise=None)
-    np.testing.assert_allclose(x, expected, atol=1e-6)
-    np.testing.assert_array_equal(labels, expected_labels)
-    np.testing.assert_allclose(moons.rotate(jnp.array([[1.0, 0.0], [0.0, 2.0]]), 90), [[0, 1], [-2, 0]], atol=1e-6)
-
-
 def test_the_gap_is_covered_from_source_only_to_the_target() -> None:
     assert float(images.gap_covered(52.25, 76.66, 95.96)) == pytest.approx(55.8, abs=0.1)  # by table 2's accuracies
     assert images.gap_covered(jnp.float32(50), jnp.float32(50), jnp.float32(90)) == 0
@@ -245,21 +229,6 @@ def test_the_reverse_problem_swaps_the_domains_and_reads_no_label_of_the_target(
 def test_the_highest_reverse_accuracy_chooses() -> None:
     candidates = [jnp.full(2, k) for k in range(3)]
     assert reviews.choose([jnp.float32(s) for s in (70, 81, 81)], candidates).tolist() == [1, 1]
-
-
-def test_the_probability_of_being_better_is_that_of_a_beta_and_of_all_outcomes() -> None:
-    """By numerical integration of the posterior, and by going through every outcome of the tasks."""
-    right, rival = np.array([1] * 9 + [0] * 4 + [1] * 5, bool), np.array([0] * 9 + [1] * 4 + [1] * 5, bool)
-    found = float(reviews.probability_better(jnp.asarray(right), jnp.asarray(rival)))
-    likelihood = lambda p: p**9 * (1 - p) ** 4  # noqa: E731
-    assert found == pytest.approx(integrate.quad(likelihood, 0.5, 1)[0] / integrate.quad(likelihood, 0, 1)[0], rel=1e-4)
-    assert found == pytest.approx(distributions.beta(10, 5).sf(0.5), rel=1e-4)
-    for tasks in ([0.2, 0.7, 0.9], [0.6, 0.3, 0.8, 0.55]):
-        expected = 0.0
-        for won in product((0, 1), repeat=len(tasks)):
-            probability = np.prod([p if w else 1 - p for p, w in zip(tasks, won, strict=True)])
-            expected += probability * {-1: 0.0, 0: 0.5, 1: 1.0}[int(np.sign(2 * sum(won) - len(tasks)))]
-        assert float(reviews.probability_on_most(tasks)) == pytest.approx(expected, abs=1e-6)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
