@@ -62,6 +62,5 @@ def _schedule(settings: OptimizerSettings, rate: Any, iterations: int | None) ->
             return optax.exponential_decay(rate, iterations, settings.final)
         case "inverse":
             # μ_p = μ / (1 + α p)^β
-            growth, power = settings.growth or 0.0, settings.power
-            return lambda step: rate / (1 + growth * step / iterations) ** power
+            return lambda step: rate / (1 + settings.growth * step / iterations) ** settings.power
     return optax.cosine_onecycle_schedule(iterations, rate)

@@ -61,8 +61,8 @@ class OptimizerSettings(Settings):
     )
     drop_by: Fraction = setting("factor of each drop (piecewise)", default=0.1)
     final: Share = setting("share of the learning rate at the end (linear, cosine, exponential)", default=0.0)
-    growth: PositiveFloat | None = setting(
-        "α of the learning rate divided by (1 + α p)^β, where p goes from 0 to 1 (inverse)", default=None
+    growth: NonNegativeFloat = setting(
+        "α of the learning rate divided by (1 + α p)^β, where p goes from 0 to 1 (inverse)", default=0.0
     )
     power: PositiveFloat = setting("β of the same (inverse)", default=1.0)
 
@@ -82,7 +82,7 @@ class OptimizerSettings(Settings):
             raise conflict(f"{{final}} belongs to {', '.join(ENDING)}, not to {{schedule}}", "final", "schedule")
         if self.schedule == "exponential" and not self.final:
             raise conflict("{schedule} needs final, the share of the learning rate at the end", "schedule")
-        if (self.growth is None) == (self.schedule == "inverse"):
+        if bool(self.growth) != (self.schedule == "inverse"):
             raise conflict("{growth} and {schedule} do not fit: inverse needs it, and nothing else does", "growth",
                            "schedule")  # fmt: skip
         return self
