@@ -37,6 +37,7 @@ def draw_replicate(sizes: SimpleNamespace, number: int = 1000) -> Inputs:
 
     from core.data.loading import load_data_set
     from core.lab.keys import key_for, replicate_keys
+    from core.supervised.batches import stream_split
     from experiments.dann import adversarial, images
 
     settings = compose_settings(sizes.words)
@@ -47,8 +48,8 @@ def draw_replicate(sizes: SimpleNamespace, number: int = 1000) -> Inputs:
     data = images.draw_images(settings.data, key_for(key, "images"), arrays["source"], arrays["target"])
     parts = [arrays["backgrounds"][f"{part}_photographs"] for part in ("train", "test")]
     data = images.add_mean(images.blend_target(settings.data.binary, key_for(key, "backgrounds"), data, *parts))
-    counts = tuple(len(data[name]) for name in ("source", "target", "held", "test"))
-    order = adversarial.stream_split("deep", counts, sizes.batch, sizes.steps, key_for(key, "order")).order
+    counts, order_key = {name: len(x) for name, x in data.items()}, key_for(key, "order")
+    order = stream_split(adversarial.DEEP, counts, (1, 1), sizes.batch, sizes.steps, order_key).order
     start = task_of(sizes).initial(key_for(key, "init"))["params"]
     kept = {name: data[name] for name in ("source", "target", "labels", "test", "true", "mean")}
     kept |= {f"order_{name}": rows for name, rows in order.items()}

@@ -19,7 +19,7 @@ import optax
 from core.lab.keys import named_keys
 from core.models.convolution import ValidConv
 from core.models.images import dense_layer, glorot_init, max_pool_2x2
-from core.supervised.batches import Split, cyclic_batches, epoch_batches, uniform_batches
+from core.supervised.batches import cyclic_batches, epoch_batches, stream_split, uniform_batches
 from core.supervised.comparison import Comparison
 from core.supervised.tasks import Task, classification_metrics, cross_entropies
 from core.supervised.training import Examples
@@ -93,9 +93,6 @@ def zero_domain_head(variables: Tree) -> Tree:
     return {"params": {**params, "domain": jax.tree.map(jnp.zeros_like, params["domain"])}}
 
 
-# --- objective ------------------------------------------------------------------------------------------------------
-
-
 def objective(
     params: Tree, network: Network, batch: Tree, domains: jax.Array, reversal: jax.Array | float, weight: Any
 ) -> jax.Array:
@@ -161,23 +158,6 @@ def _metrics(network: Network, variables: Tree, batch: Any) -> dict[str, jax.Arr
     return found | {"error": 100 - found["accuracy"]}
 
 
-# --- training on two streams ----------------------------------------------------------------------------------------
-
-
-# Algorithm 1: "for i from 1 to n", and "j ← uniform_integer(1, …, n')".
-DRAWS = {"shallow": (cyclic_batches, uniform_batches), "deep": (epoch_batches, epoch_batches)}
-
-
-def stream_split(how: str, counts: tuple[int, ...], batch: int, steps: int, key: jax.Array) -> Split:
-    """The orders of both streams, of as many source as target examples a batch, and all held-out and test examples.
-
-    `counts` are of source, target, held-out and test examples.
-    """
-    keys, streams = jax.random.split(key), enumerate(("source", "target"))
-    order = {name: DRAWS[how][k](keys[k], counts[k], batch, steps) for k, name in streams}
-    return Split(order, *(jnp.arange(count, dtype=jnp.int32) for count in counts[2:]))
-
-
 def arm_examples(data: Tree, keys: jax.Array, reversal: float, domain: float = 1.0, shuffle: bool = False) -> Examples:
     """What an arm trains on, is evaluated on (held-out examples of the labelled domain) and is tested on.
 
@@ -190,21 +170,23 @@ def arm_examples(data: Tree, keys: jax.Array, reversal: float, domain: float = 1
     return Examples(train, test, {"x": data["held"], "y": data["held_labels"], "mean": data["mean"]})
 
 
+# Algorithm 1: "for i from 1 to n", and "j ← uniform_integer(1, …, n')".
+SHALLOW = {"source": cyclic_batches, "target": uniform_batches}
+DEEP = {"source": epoch_batches, "target": epoch_batches}
+
+
 def compare_on_domains(
-    settings: "AdversarialSettings", keys: jax.Array, lab: "Lab", how: str, task: Task, data: Tree, **options: Any
+    settings: "AdversarialSettings", keys: jax.Array, lab: "Lab", draws: dict, task: Task, data: Tree, **options: Any
 ) -> Comparison:
     """Arms that see the streams of `data` in the same orders."""
-    counts = tuple(data[name].shape[1] for name in ("source", "target", "held", "test"))
-    length = settings.training
-    draw = partial(stream_split, how, counts, length.batch, length.iterations)
+    counts = {name: data[name].shape[1] for name in ("source", "target", "held", "test")}
+    length, rest = settings.training, (counts["held"], counts["test"])
+    draw = partial(stream_split, draws, counts, rest, length.batch, length.iterations)
     split, examples = lab.map(draw, named_keys(lab, keys, "order")), arm_examples(data, keys, 0.0)
     return Comparison(
         lab, keys, task, examples, split, length.iterations, length.evaluate_every, settings.optimizer,
         own_examples=True, **options,
     )  # fmt: skip
-
-
-# --- what is made of a trained network ------------------------------------------------------------------------------
 
 
 def outputs(network: Network, variables: Tree, x: jax.Array, mean: jax.Array) -> Outputs:

@@ -8,17 +8,10 @@ import jax.numpy as jnp
 
 from core.data.catalogue import find_data_set
 from core.lab.keys import named_keys
-from core.models.images import crop_and_resize
+from core.models.images import blend_with_patches, crop_and_resize
 from core.models.linear import align_subspaces, fit_linear_svm, predict_class, project_to_plane
 from core.supervised.training import Examples
-from experiments.dann.adversarial import (
-    Network,
-    adversarial_task,
-    arm_examples,
-    compare_on_domains,
-    domain_accuracy,
-    outputs,
-)
+from experiments.dann import adversarial
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
@@ -27,31 +20,6 @@ if TYPE_CHECKING:
 Tree = Any
 SHOWN = 200  # images of each domain in the figure of features
 ARMS = {"source_only": (0.0, False), "dann": (1.0, False), "train_on_target": (0.0, False), "shuffled": (1.0, True)}
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
-
-
-def blend(key: jax.Array, images: jax.Array, photographs: jax.Array, binary: bool) -> jax.Array:
-    """MNIST-M (section 5.2.4): I_out = |I_photograph - I| of a random patch of a random photograph, uint8 (n, h, w, 3).
-
-    Args:
-      key: of the patches.
-      images: uint8 (n, h, w).
-      photographs: uint8 (m, height, width, 3).
-      binary: take every pixel above 0 for 255, so that the patch is inverted there.
-    """
-    count, high, wide, _ = photographs.shape
-    n, h, w = images.shape
-    corners = jax.random.randint(key, (n, 3), 0, jnp.array([[count, high - h + 1, wide - w + 1]]))
-    ink = jnp.where(images > 0, 255, 0) if binary else images
-
-    def one(image: jax.Array, corner: jax.Array) -> jax.Array:
-        patch = jax.lax.dynamic_slice(photographs, (*corner, 0), (1, h, w, 3))[0]
-        # Wider than bytes, in which a difference below 0 would wrap around.
-        return jnp.abs(patch.astype(jnp.int16) - image[..., None].astype(jnp.int16))
-
-    return jax.vmap(one)(ink, corners).astype(jnp.uint8)
 
 
 def draw_images(settings: "DomainData", key: jax.Array, source: Tree, target: Tree) -> Tree:
@@ -75,10 +43,8 @@ def draw_images(settings: "DomainData", key: jax.Array, source: Tree, target: Tr
 
 def blend_target(binary: bool, key: jax.Array, data: Tree, train: jax.Array, test: jax.Array) -> Tree:
     """The same with photographs behind the images of the target, others in its test part."""
-    keys = jax.random.split(key)
-    return data | {
-        "target": blend(keys[0], data["target"], train, binary), "test": blend(keys[1], data["test"], test, binary)
-    }  # fmt: skip
+    parts = zip(("target", "test"), jax.random.split(key), (train, test), strict=True)
+    return data | {name: blend_with_patches(each, data[name], patches, binary) for name, each, patches in parts}
 
 
 def add_mean(data: Tree) -> Tree:
@@ -101,17 +67,14 @@ def make_domains(settings: "DomainData", keys: jax.Array, lab: "Lab") -> Tree:
     return lab.map(add_mean, data)
 
 
-# --- what is made of the features -----------------------------------------------------------------------------------
-
-
-def extract_features(network: Network, compared: int, variables: Tree, examples: Examples) -> Tree:
+def extract_features(network: adversarial.Network, compared: int, variables: Tree, examples: Examples) -> Tree:
     """How often the domains are told apart, and last hidden layers of labelled, target and target test images."""
-    of = partial(outputs, network, variables, mean=examples.train["mean"])
+    of = partial(adversarial.outputs, network, variables, mean=examples.train["mean"])
     assert examples.validation is not None
     held, test = of(examples.validation["x"]), of(examples.test["x"])
     labelled, target = of(examples.train["source"][:compared]), of(examples.train["target"][:compared])
     return {
-        "domain_accuracy": domain_accuracy(held, test),
+        "domain_accuracy": adversarial.domain_accuracy(held, test),
         "labelled": labelled.hidden,
         "target": target.hidden,
         "tested": test.hidden,
@@ -151,25 +114,22 @@ def gap_covered(source_only: jax.Array, here: jax.Array, train_on_target: jax.Ar
     return 100 * (here - source_only) / (train_on_target - source_only)
 
 
-# --- the experiment -------------------------------------------------------------------------------------------------
-
-
 def trial(settings: "ImageSettings", keys: jax.Array, lab: "Lab") -> None:
     """All arms from the same initial weights in the same order of images, and subspace alignment of the first."""
     data, classes = make_domains(settings.data, keys, lab), len(find_data_set(settings.data.source).classes)
-    network = Network(settings.channels, 0, settings.hidden, settings.domain_hidden, classes)
+    network = adversarial.Network(settings.channels, 0, settings.hidden, settings.domain_hidden, classes)
     shape = (settings.data.size, settings.data.size, 3)
-    task = adversarial_task(network, shape, settings.training.iterations, settings.reversal_gain)
+    task = adversarial.adversarial_task(network, shape, settings.training.iterations, settings.reversal_gain)
     # The labelled stream of train_on_target is the target's, the other one its images again.
     revealed = data | {"source": data["target"], "labels": data["target_labels"]}
     true, features, svm = data["true"], {}, {}
     for name, (reversal, shuffle) in ARMS.items():
         streams = revealed if name == "train_on_target" else data
-        comparison = compare_on_domains(settings, keys, lab, "deep", task, streams)
+        comparison = adversarial.compare_on_domains(settings, keys, lab, adversarial.DEEP, task, streams)
         trained = comparison.train(
             name,
             comparison.initial("init"),
-            examples=arm_examples(streams, keys, reversal, settings.domain_weight, shuffle),
+            examples=adversarial.arm_examples(streams, keys, reversal, settings.domain_weight, shuffle),
             also=partial(extract_features, network, settings.compared),
         )
         features[name] = found = trained.also

@@ -10,16 +10,7 @@ from core.data.synthetic import rotate_points, two_moons
 from core.lab.keys import named_keys
 from core.models.linear import project_to_plane
 from core.supervised.training import Examples
-from experiments.dann.adversarial import (
-    Network,
-    adversarial_task,
-    arm_examples,
-    compare_on_domains,
-    domain_accuracy,
-    outputs,
-    shallow_network,
-    zero_domain_head,
-)
+from experiments.dann import adversarial
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
@@ -42,14 +33,14 @@ def draw_domains(settings: "MoonSettings", key: jax.Array) -> Tree:
             "mean": jnp.zeros((1, 2)), **held}  # fmt: skip
 
 
-def draw_maps(network: Network, variables: Tree, examples: Examples) -> Tree:
+def draw_maps(network: adversarial.Network, variables: Tree, examples: Examples) -> Tree:
     """How often the domains are told apart, decisions (GRID, GRID) on labels and domains, and the plane of features."""
-    of = partial(outputs, network, variables, mean=examples.train["mean"])
+    of = partial(adversarial.outputs, network, variables, mean=examples.train["mean"])
     across, up = (jnp.linspace(-reach, reach, GRID) for reach in REACH)
     grid = of(jnp.stack(jnp.meshgrid(across, up), -1).reshape(-1, 2))
     source, target = of(examples.train["source"]), of(examples.train["target"])
     return {
-        "domain_accuracy": domain_accuracy(source, target),
+        "domain_accuracy": adversarial.domain_accuracy(source, target),
         "label_map": grid.labels.argmax(-1).astype(jnp.uint8).reshape(GRID, GRID),
         "domain_map": (grid.domains >= 0).astype(jnp.uint8).reshape(GRID, GRID),
         "plane": project_to_plane(source.features, target.features),
@@ -59,12 +50,12 @@ def draw_maps(network: Network, variables: Tree, examples: Examples) -> Tree:
 def trial(settings: "MoonSettings", keys: jax.Array, lab: "Lab") -> None:
     """The plain network, its adversarial training, and that with domain labels dealt out at random (algorithm 1)."""
     data = lab.map(partial(draw_domains, settings), named_keys(lab, keys, "points"))
-    network = shallow_network(settings.width)
-    task = adversarial_task(network, (2,), settings.training.iterations)
-    comparison = compare_on_domains(settings, keys, lab, "shallow", task, data)
-    start = lab.map(zero_domain_head, comparison.initial("init"))
+    network = adversarial.shallow_network(settings.width)
+    task = adversarial.adversarial_task(network, (2,), settings.training.iterations)
+    comparison = adversarial.compare_on_domains(settings, keys, lab, adversarial.SHALLOW, task, data)
+    start = lab.map(adversarial.zero_domain_head, comparison.initial("init"))
     for name, (reversal, shuffle) in ARMS.items():
-        examples = arm_examples(data, keys, reversal, settings.weight, shuffle)
+        examples = adversarial.arm_examples(data, keys, reversal, settings.weight, shuffle)
         trained = comparison.train(name, start, examples=examples, also=partial(draw_maps, network))
         lab.measure({"domain_accuracy": trained.also["domain_accuracy"]}, arm=name)
         if name != "shuffled":

@@ -10,19 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from core.lab.keys import key_for, named_keys
-from core.models.linear import append_bias_column, fit_svm_path, proxy_a_distance, stacked_denoising_features
+from core.models.linear import (
+    append_bias_column,
+    fit_svm_by_reverse_validation,
+    proxy_a_distance,
+    stacked_denoising_features,
+)
 from core.supervised.comparison import Trained
 from core.supervised.training import Examples
 from core.tabular.comparison import probability_better, probability_on_most
-from experiments.dann.adversarial import (
-    Network,
-    adversarial_task,
-    arm_examples,
-    compare_on_domains,
-    outputs,
-    shallow_network,
-    zero_domain_head,
-)
+from experiments.dann import adversarial
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
@@ -32,9 +29,6 @@ Tree = Any
 # Of every arm the reversal, and whether domain labels are dealt out at random.
 ARMS = {"plain": (0.0, False), "dann": (1.0, False), "shuffled": (1.0, True), "glorot": (1.0, False)}
 COMPARED = (("dann", "plain"), ("dann", "svm"), ("shuffled", "plain"), ("shuffled", "svm"))
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
 
 
 def split(key: jax.Array, source: Tree, target: Tree) -> Tree:
@@ -67,15 +61,12 @@ def reverse(data: Tree, labels: jax.Array, held_labels: jax.Array) -> Tree:
     return data | back | {"target": data["source"], "test": data["held"], "true": data["held_labels"]}
 
 
-# --- networks -------------------------------------------------------------------------------------------------------
-
-
-def guess(network: Network, variables: Tree, x: jax.Array, mean: jax.Array) -> jax.Array:
+def guess(network: adversarial.Network, variables: Tree, x: jax.Array, mean: jax.Array) -> jax.Array:
     """The labels that a network gives to documents, int32 (n,)."""
-    return outputs(network, variables, x, mean).labels.argmax(-1).astype(jnp.int32)
+    return adversarial.outputs(network, variables, x, mean).labels.argmax(-1).astype(jnp.int32)
 
 
-def label_documents(network: Network, variables: Tree, examples: Examples) -> Tree:
+def label_documents(network: adversarial.Network, variables: Tree, examples: Examples) -> Tree:
     """A network, the labels that it gives to the unlabelled domain, its error in percent on held-out documents of the
     labelled one, and which test documents it gets right."""
     of, held = partial(guess, network, variables, mean=examples.train["mean"]), examples.validation
@@ -105,26 +96,30 @@ class Pair:
         """Accuracy in percent, on held-out source documents, of the classifier that is learnt back from the labels
         that a network gave; it begins with that network (section 5.1.2)."""
         variables, mean = found.also["variables"], self.data["mean"]
-        held = self.lab.map(partial(guess, shallow_network(width)), variables, self.data["target_held"], mean)
+        held = self.lab.map(
+            partial(guess, adversarial.shallow_network(width)), variables, self.data["target_held"], mean
+        )
         data = self.lab.map(reverse, self.data, found.also["target_labels"], held)
         return self._train(data, "back", arm, width, weight, variables).metrics["test_accuracy"]
 
     def _train(self, data: Tree, direction: str, arm: str, width: int, weight: float, start: Tree | None) -> Trained:
         """The network that does best on held-out documents of the labelled domain, which ends a training early."""
-        network, lab = shallow_network(width), self.lab
-        task = adversarial_task(network, data["source"].shape[2:], self.settings.training.iterations)
+        network, lab = adversarial.shallow_network(width), self.lab
+        task = adversarial.adversarial_task(network, data["source"].shape[2:], self.settings.training.iterations)
         keys = named_keys(lab, self.keys, direction)
         early_stop = {"keep_best": True, "monitor": "validation_error"}
-        comparison = compare_on_domains(self.settings, keys, lab, "shallow", task, data, **early_stop)
+        comparison = adversarial.compare_on_domains(
+            self.settings, keys, lab, adversarial.SHALLOW, task, data, **early_stop
+        )
         if start is None:
             start = comparison.initial("init")
-            start = start if arm == "glorot" else lab.map(zero_domain_head, start)
+            start = start if arm == "glorot" else lab.map(adversarial.zero_domain_head, start)
         reversal, shuffle = ARMS[arm]
         return comparison.train(
             arm,
             start,
             stage=f"/{width}/{weight:g}/{direction}",
-            examples=arm_examples(data, keys, reversal, weight, shuffle),
+            examples=adversarial.arm_examples(data, keys, reversal, weight, shuffle),
             also=partial(label_documents, network),
             width=width,
             weight=weight,
@@ -137,29 +132,12 @@ def choose(scores: Sequence[jax.Array], candidates: Sequence[jax.Array]) -> jax.
     return jnp.stack(candidates)[jnp.argmax(jnp.stack(scores))]
 
 
-# --- the support vector machine -------------------------------------------------------------------------------------
-
-
-def choose_svm(costs: tuple[float, ...], data: Tree) -> jax.Array:
-    """Weights of a linear support vector machine of the source whose C is chosen by reverse validation."""
-
-    def signs(labels: jax.Array) -> jax.Array:
-        return 2.0 * labels - 1
-
-    source, target, held = (data[name].astype(jnp.float32) for name in ("source", "target", "held"))
-    weights = fit_svm_path(source, signs(data["labels"]), costs)
-    guessed = jnp.where(append_bias_column(target) @ weights.T > 0, 1.0, -1.0)
-    back = jax.lax.map(lambda one: fit_svm_path(target, one[0], one[1][None])[0], (guessed.T, jnp.array(costs)))
-    right = (append_bias_column(held) @ back.T > 0) == (data["held_labels"][:, None] > 0)
-    return weights[jnp.argmax(right.mean(0))]
-
-
-def svm_right(weights: jax.Array, documents: jax.Array, labels: jax.Array) -> jax.Array:
-    """Which documents it gets right, bool (n,)."""
-    return (append_bias_column(documents.astype(jnp.float32)) @ weights > 0) == (labels > 0)
-
-
-# --- the experiment -------------------------------------------------------------------------------------------------
+def svm_right(costs: tuple[float, ...], data: Tree) -> jax.Array:
+    """Which test documents a linear support vector machine of the source gets right, bool (n,)."""
+    source, target, held, test = (data[name].astype(jnp.float32) for name in ("source", "target", "held", "test"))
+    labelled = ((source, data["labels"]), (held, data["held_labels"]))
+    weights = fit_svm_by_reverse_validation(labelled[0], target, labelled[1], costs)
+    return (append_bias_column(test) @ weights > 0) == (data["true"] > 0)
 
 
 def trial(settings: "ReviewSettings", keys: jax.Array, lab: "Lab") -> None:
@@ -201,9 +179,8 @@ def compare(pair: Pair) -> tuple[dict[str, jax.Array], jax.Array]:
             hits = [lab.map(choose, scores, hits)]
         right[arm], networks[arm] = hits[0], found[shown]
     networks["glorot"] = pair.train("glorot", *shown)
-    seen = {name: data[name] for name in ("source", "labels", "target", "held", "held_labels")}
-    weights = lab.map(partial(choose_svm, settings.costs), seen)
-    right["svm"] = lab.map(svm_right, weights, data["test"], data["true"])
+    seen = {name: data[name] for name in ("source", "labels", "target", "held", "held_labels", "test", "true")}
+    right["svm"] = lab.map(partial(svm_right, settings.costs), seen)
     for arm, hits in right.items():
         lab.measure({"chosen_accuracy": lab.map(percentage, hits)}, arm=arm)
     measure_distances(pair, networks)
@@ -215,11 +192,11 @@ def percentage(right: jax.Array) -> jax.Array:
     return 100 * right.mean()
 
 
-def distance(network: Network | None, costs: tuple[float, ...], data: Tree, variables: Tree) -> jax.Array:
+def distance(network: adversarial.Network | None, costs: tuple[float, ...], data: Tree, variables: Tree) -> jax.Array:
     """Proxy A-distance of the documents of both domains, or of a network's hidden layer of them."""
     source, target = (data[name].astype(jnp.float32) for name in ("source", "target"))
     if network is not None:
-        source, target = (outputs(network, variables, x, data["mean"]).features for x in (source, target))
+        source, target = (adversarial.outputs(network, variables, x, data["mean"]).features for x in (source, target))
     return proxy_a_distance(source, target, costs)
 
 
@@ -228,6 +205,6 @@ def measure_distances(pair: Pair, networks: dict[str, Trained]) -> None:
     settings, lab, data = pair.settings, pair.lab, pair.data
     both = {name: data[name] for name in ("source", "target", "mean")}
     lab.measure({"proxy_distance": lab.map(partial(distance, None, settings.distance_costs), both, {})}, arm="raw")
-    measured = partial(distance, shallow_network(settings.widths[-1]), settings.distance_costs)
+    measured = partial(distance, adversarial.shallow_network(settings.widths[-1]), settings.distance_costs)
     for arm, trained in networks.items():
         lab.measure({"proxy_distance": lab.map(measured, both, trained.also["variables"])}, arm=arm)

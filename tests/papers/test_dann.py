@@ -13,6 +13,7 @@ from core.errors import BadInput
 from core.papers.config import load_config
 from core.scaling.settings import ScalingSettings
 from core.supervised import training
+from core.supervised.batches import stream_split
 from core.supervised.training import Conditions, Plan
 from experiments.dann import adversarial, experiment, images, reviews
 
@@ -107,7 +108,7 @@ def test_a_training_is_that_of_two_players_written_in_numpy(reversal: float, dom
     data |= {"held": data["source"], "held_labels": data["labels"], "test": data["target"], "true": np.zeros(9, int)}
     task = adversarial.adversarial_task(adversarial.shallow_network(5), (3,), 6, gain=10.0)
     plan = training_of(task, {"schedule": "inverse", "growth": 10.0, "power": 0.75}, 6)
-    split = adversarial.stream_split("shallow", (12, 9, 12, 9), 4, 6, jax.random.key(4))
+    split = stream_split(adversarial.SHALLOW, {"source": 12, "target": 9}, (12, 9), 4, 6, jax.random.key(4))
     conditions = Conditions(split, {}, jnp.float32(0.3))
     examples = jax.tree.map(jnp.asarray, adversarial.arm_examples(data, jax.random.key(0), reversal, domain))
     state = training.begin(plan, task.initial(jax.random.key(1)), conditions)
@@ -167,25 +168,6 @@ def test_the_reversal_grows_as_printed_and_shallow_heads_begin_at_zero() -> None
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
-
-
-def test_blending_by_hand_does_not_wrap_around() -> None:
-    photograph = np.zeros((1, 2, 2, 3), np.uint8)
-    photograph[0, 0, 0], photograph[0, 0, 1], photograph[0, 1, 0] = (10, 200, 255), (1, 2, 3), (7, 7, 7)
-    given = (jax.random.key(0), jnp.array([[[1, 0], [255, 0]]], jnp.uint8), jnp.asarray(photograph))
-    black, grey = (np.asarray(images.blend(*given, binary=binary)) for binary in (True, False))
-    assert black.dtype == grey.dtype == np.uint8
-    assert black[0].tolist() == [[[245, 55, 0], [1, 2, 3]], [[248, 248, 248], [0, 0, 0]]]
-    assert grey[0].tolist() == [[[9, 199, 254], [1, 2, 3]], [[248, 248, 248], [0, 0, 0]]]
-
-
-def test_patches_come_from_everywhere_in_every_photograph() -> None:
-    places = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
-    photographs = jnp.asarray(np.stack([places] * 3, -1))
-    found = np.asarray(images.blend(jax.random.key(1), jnp.zeros((600, 2, 2), jnp.uint8), photographs, True))
-    possible = {tuple(places[n, i : i + 2, j : j + 2].ravel()) for n in range(3) for i in range(3) for j in range(4)}
-    assert {tuple(patch) for patch in found[..., 0].reshape(600, 4).tolist()} == possible
-    assert (found[..., 0] == found[..., 2]).all()
 
 
 def test_target_images_are_none_of_the_source_and_labels_stay_with_theirs() -> None:
