@@ -59,8 +59,8 @@ def draw_replicate(sizes: SimpleNamespace, number: int = 1000) -> Inputs:
 
 def flat_settings(settings: Any) -> dict[str, Any]:
     """What both sides need of the settings, by one word each."""
-    found = {name: getattr(settings, name) for name in
-             ("channels", "hidden", "domain_hidden", "domain_weight", "reversal_gain")}  # fmt: skip
+    found = settings.network.model_dump()
+    found |= {name: getattr(settings, name) for name in ("domain_weight", "reversal_gain")}
     found |= {"batch": settings.training.batch, "steps": settings.training.iterations, "size": settings.data.size}
     found |= {name: getattr(settings.optimizer, name) for name in ("learning_rate", "momentum", "growth", "power")}
     return {**found, "optimizer": settings.optimizer.model_dump(mode="json")}
@@ -255,9 +255,9 @@ ACCURACY_PEERS = (
 )
 FIGURE_4A = [
     "settings.data.size=28",
-    "settings.channels=[32,48]",
-    "settings.hidden=[100,100]",
-    "settings.domain_hidden=[100]",
+    "settings.network.channels=[32,48]",
+    "settings.network.hidden=[100,100]",
+    "settings.network.domain_hidden=[100]",
 ]
 BENCHMARKS = (
     Comparison(

@@ -117,7 +117,8 @@ def gap_covered(source_only: jax.Array, here: jax.Array, train_on_target: jax.Ar
 def trial(settings: "ImageSettings", keys: jax.Array, lab: "Lab") -> None:
     """All arms from the same initial weights in the same order of images, and subspace alignment of the first."""
     data, classes = make_domains(settings.data, keys, lab), len(find_data_set(settings.data.source).classes)
-    network = adversarial.Network(settings.channels, 0, settings.hidden, settings.domain_hidden, classes)
+    sizes = settings.network
+    network = adversarial.Network(sizes.channels, 0, sizes.hidden, sizes.domain_hidden, classes)
     shape = (settings.data.size, settings.data.size, 3)
     task = adversarial.adversarial_task(network, shape, settings.training.iterations, settings.reversal_gain)
     # The labelled stream of train_on_target is the target's, the other one its images again.

@@ -41,7 +41,6 @@ class DomainData(Settings):
 
     @model_validator(mode="after")
     def _check_domains(self) -> Self:
-        """Both are sets of labelled images of the same classes, and backgrounds are photographs."""
         for name in ("source", "target"):
             if "train_images" not in find_data_set(getattr(self, name)).array_shapes:
                 raise conflict(f"{{{name}}} is no set of labelled images", name)
@@ -52,13 +51,19 @@ class DomainData(Settings):
         return self
 
 
+class NetworkSettings(Settings):
+    """The layers of figure 4a."""
+
+    channels: tuple[PositiveInt, ...] = setting("widths of the 5 x 5 convolutions, each pooled")
+    hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers of the label head")
+    domain_hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers of the domain head")
+
+
 class ImageSettings(AdversarialSettings):
     """Two domains of images and the network of figure 4."""
 
     data: DomainData = setting("images")
-    channels: tuple[PositiveInt, ...] = setting("widths of the 5 x 5 convolutions, each pooled")
-    hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers of the label head")
-    domain_hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers of the domain head")
+    network: NetworkSettings = setting("the network")
     domain_weight: PositiveFloat = setting("weight of the summed domain losses; 0.5: their mean")
     reversal_gain: PositiveFloat = setting("γ of the reversal weight 2 / (1 + exp(-γ p)) - 1")
     svm_cost: PositiveFloat = setting("C of the support vector machine in place of the last layer")
@@ -67,17 +72,16 @@ class ImageSettings(AdversarialSettings):
 
     @model_validator(mode="after")
     def _check_image(self) -> Self:
-        """Refuse what contradicts itself before anything is trained."""
         there = find_data_set(self.data.source).array_shapes["train_images"][0][0]
         if self.data.source == self.data.target and there - self.data.train < self.training.batch:
             raise conflict(f"{{data.train}} leaves none of the {there} images for the target", "data.train")
         side = self.data.size
-        for _ in self.channels:
+        for _ in self.network.channels:
             side = (side - 4) // 2
         if side < 1:
-            raise conflict("{data.size} is too small for {channels}", "data.size", "channels")
-        if max(self.directions) > self.hidden[-1]:
-            raise conflict("{directions} goes beyond {hidden}", "directions", "hidden")
+            raise conflict("{data.size} is too small for {network.channels}", "data.size", "network.channels")
+        if max(self.directions) > self.network.hidden[-1]:
+            raise conflict("{directions} goes beyond {network.hidden}", "directions", "network.hidden")
         return self
 
 
@@ -105,7 +109,6 @@ class ReviewSettings(AdversarialSettings):
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
-        """Every pair is of known domains."""
         arrays = find_data_set(self.dataset).array_shapes
         known = [name.removesuffix("_train") for name in arrays if name.endswith("_train")]
         for pair in self.pairs:

@@ -223,7 +223,7 @@ def test_the_highest_reverse_accuracy_chooses() -> None:
         ("house_numbers", {"data__target": "bsds500"}, "no set of labelled images"),
         ("mnist_m", {"data__train": 1437}, "leaves none of the 1437 images"),
         ("mnist_m", {"data__backgrounds": "digits"}, "no set of photographs"),
-        ("clothes", {"channels": (2, 3, 4), "data__size": 28}, "too small for"),
+        ("clothes", {"network__channels": (2, 3, 4), "data__size": 28}, "too small for"),
         ("clothes", {"directions": (2, 99)}, "goes beyond"),
         ("moons", {"points": 21}, "multiple of 2"),
         ("reviews", {"pairs": ("books_to_dvds",)}, "did you mean 'dvd'"),
