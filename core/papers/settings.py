@@ -11,7 +11,7 @@ The values stand in the paper's config. Nothing here needs a numerical library.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic import NonNegativeFloat as NonNegativeFloat
@@ -215,9 +215,17 @@ def data_sets_of_settings(settings: Settings) -> list[str]:
         value = getattr(settings, name)
         if isinstance(value, Settings):
             names += data_sets_of_settings(value)
-        elif value is not None and any(isinstance(mark, _NamesDataSet) for mark in field.metadata):
+        elif value is not None and any(isinstance(mark, _NamesDataSet) for mark in _marks(field)):
             names.append(value)
     return names
+
+
+def _marks(field: FieldInfo) -> list[Any]:
+    """What a field's type is marked with, also where it may be left out (`DataSetName | None`)."""
+    return [
+        *field.metadata,
+        *(mark for kind in get_args(field.annotation) for mark in getattr(kind, "__metadata__", ())),
+    ]
 
 
 def range_of(field: FieldInfo) -> str:

@@ -1,5 +1,6 @@
 """Which examples are trained on, held out and tested on, and the order in which they are visited."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,35 @@ def epoch_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.
     keys = jax.random.split(key, -(-steps // batches))
     orders = jax.vmap(lambda k: jax.random.permutation(k, examples)[: batches * batch])(keys)
     return orders.reshape(-1, batch)[:steps].astype(jnp.int32)
+
+
+def cyclic_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
+    """The same, int32 (steps, batch), in one random order again and again; no row is left out."""
+    order = jax.random.permutation(key, examples).astype(jnp.int32)
+    return order[jnp.arange(steps * batch) % examples].reshape(steps, batch)
+
+
+def uniform_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
+    """The same, int32 (steps, batch), every row drawn anew."""
+    return jax.random.randint(key, (steps, batch), 0, examples, jnp.int32)
+
+
+def stream_split(
+    draws: Mapping[str, Callable], counts: Mapping[str, int], rest: tuple[int, int], batch: int, steps: int,
+    key: jax.Array,
+) -> Split:  # fmt: skip
+    """Orders of several streams of as many examples a batch, and all of `rest`, the held-out and the test examples.
+
+    Args:
+      draws: of every stream, such as `epoch_batches`.
+      counts: of its examples.
+      rest: counts of held-out and test examples.
+      batch, steps: of every stream.
+      key: of one replicate.
+    """
+    keys = dict(zip(draws, jax.random.split(key, len(draws)), strict=True))
+    order = {name: draw(keys[name], counts[name], batch, steps) for name, draw in draws.items()}
+    return Split(order, *(jnp.arange(count, dtype=jnp.int32) for count in rest))
 
 
 def random_split(

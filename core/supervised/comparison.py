@@ -61,6 +61,7 @@ class Comparison:
       optimizer: unless an arm has one of its own.
       scaling: how gradients are computed.
       keep_best: test the network at the lowest validation loss, too.
+      monitor: what is meant by that loss, such as "validation_error".
       own_examples: whether examples have a replicate axis.
     """
 
@@ -74,6 +75,7 @@ class Comparison:
     optimizer: OptimizerSettings
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     keep_best: bool = False
+    monitor: str = training.MONITORED
     own_examples: bool = False
 
     @classmethod
@@ -139,13 +141,14 @@ class Comparison:
           stage: further words of the stage's name, where an arm is trained several times.
           mask: weights that are trained; the others are 0 all along.
           task, optimizer, split, examples: in the place of the comparison's own.
-          also: `also(variables, examples) -> {name: array}` of one replicate, kept beside the network, not measured.
+          also: `also(variables, examples) -> {name: array}` of one replicate and the network that is tested (the best
+            one where it is kept); its result is kept beside the network, not measured.
           rate_of: whose learning rate it has, where that differs by arm; by default its own.
           conditions: of the measurements, beside the arm.
         """
         chosen = optimizer or self.optimizer
         alike = chosen.model_copy(update={"learning_rate": 1.0})  # arms that differ in it share a program
-        plan = Plan(task or self.task, alike, self.iterations, self.scaling, self.keep_best, also)
+        plan = Plan(task or self.task, alike, self.iterations, self.scaling, self.keep_best, also, self.monitor)
         mask, examples, split = mask or {}, examples or self.examples, split or self.split
         conditioned = Conditions(split, mask, self.rates(chosen, rate_of or arm))
         result, curves, steps = self.lab.iterate(

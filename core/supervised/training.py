@@ -21,7 +21,10 @@ MONITORED = "validation_loss"
 
 
 class Best(NamedTuple):
-    """The network at the lowest validation loss so far, found without ever stopping the training."""
+    """The network at the lowest validation loss so far, found without ever stopping the training.
+
+    `loss` is whatever validation metric the plan monitors.
+    """
 
     variables: dict[str, Tree]
     loss: jax.Array
@@ -73,6 +76,7 @@ class Plan(NamedTuple):
     scaling: ScalingSettings
     keep_best: bool
     also: Callable | None = None
+    monitor: str = MONITORED
 
     def transformation(self, rate: jax.Array) -> optax.GradientTransformation:
         """The optimizer at a learning rate."""
@@ -115,8 +119,8 @@ def evaluate(
     seen = {f"validation_{name}": value for name, value in found.items()}
     if plan.keep_best:
         assert isinstance(state.best, Best)
-        here = Best(state.variables, seen[MONITORED], i)
-        better = seen[MONITORED] < state.best.loss
+        here = Best(state.variables, seen[plan.monitor], i)
+        better = seen[plan.monitor] <= state.best.loss  # of equal ones the later, which has been trained longer
         state = state._replace(best=jax.tree.map(lambda new, old: jnp.where(better, new, old), here, state.best))
     return state, seen
 
@@ -124,7 +128,7 @@ def evaluate(
 def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples) -> dict[str, Tree]:
     """The trained network, and its metrics on the test examples: of the best network where it was kept, and at the end.
 
-    With the best network: `test_…` and `early_stop_iteration` are its own, `final_test_…` those at the end.
+    With the best network: `test_…`, `early_stop_iteration` and `also` are its own, `final_test_…` those at the end.
     """
     rows = conditions.split.test
     if rows is None:
@@ -132,7 +136,8 @@ def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples)
     final = mean_metrics(plan.task, state.variables, examples.test, rows)
     result: dict[str, Tree] = {"variables": state.variables}
     if plan.also is not None:
-        result["also"] = plan.also(state.variables, examples)
+        tested = state.best.variables if isinstance(state.best, Best) else state.variables
+        result["also"] = plan.also(tested, examples)
     if not plan.keep_best:
         return result | {f"test_{name}": value for name, value in final.items()}
     assert isinstance(state.best, Best)

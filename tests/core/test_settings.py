@@ -271,6 +271,17 @@ def test_data_sets_are_found_in_groups_too() -> None:
     assert data_sets_of_settings(built.replace(extra=InnerSettings(depth=1))) == ["mnist", "fashion_mnist", "digits"]
 
 
+class MayName(Settings):
+    """A data set that may be left out."""
+
+    backgrounds: DataSetName | None = setting("data set", default=None)
+
+
+def test_a_data_set_that_may_be_left_out_is_found_where_it_is_named() -> None:
+    assert data_sets_of_settings(MayName()) == []
+    assert data_sets_of_settings(MayName(backgrounds="digits")) == ["digits"]
+
+
 def test_plain_values_survive_json_and_build_the_same_settings() -> None:
     built = build(inner={"depth": 3, "cuts": [4]}, words=["a"], rates={"b": 2.0, "a": 1.0})
     values = settings_as_dict(built)

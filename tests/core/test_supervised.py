@@ -19,7 +19,7 @@ from core.optim.settings import OptimizerSettings
 from core.papers.settings import build_settings
 from core.scaling.settings import ScalingSettings
 from core.supervised import training
-from core.supervised.batches import Split, epoch_batches, random_split
+from core.supervised.batches import Split, cyclic_batches, epoch_batches, random_split, uniform_batches
 from core.supervised.comparison import Comparison
 from core.supervised.settings import SupervisedSettings
 from core.supervised.tasks import (
@@ -196,6 +196,15 @@ class Variants(chex.TestCase):
             np.testing.assert_allclose(found["accuracy"], accuracy, rtol=1e-5)
 
 
+def test_cyclic_batches_repeat_one_order_and_uniform_ones_draw_anew() -> None:
+    cyclic = np.asarray(cyclic_batches(jax.random.key(0), 7, 3, 7)).ravel()
+    assert sorted(cyclic[:7]) == list(range(7)) and (cyclic[:7] != np.arange(7)).any()
+    np.testing.assert_array_equal(cyclic.reshape(3, 7), np.tile(cyclic[:7], (3, 1)))
+    uniform = np.asarray(uniform_batches(jax.random.key(0), 7, 50, 100))
+    counts = np.bincount(uniform.ravel(), minlength=7)
+    assert uniform.shape == (100, 50) and len(counts) == 7 and np.abs(counts - 5000 / 7).max() < 5 * np.sqrt(5000 / 7)
+
+
 def test_metrics_that_are_not_one_number_an_example_are_refused() -> None:
     task = linear_task(metrics=lambda logits, labels: {"loss": logits})
     with pytest.raises(AssertionError, match="shape"):
@@ -220,6 +229,26 @@ def test_the_best_network_is_the_one_at_the_lowest_validation_loss() -> None:
     np.testing.assert_allclose(result["test_loss"], test["loss"], rtol=1e-6)
     np.testing.assert_allclose(result["final_test_loss"], final["loss"], rtol=1e-6)
     chex.assert_trees_all_equal(result["variables"], networks[-1])
+
+
+def test_another_metric_can_be_monitored_and_of_equal_networks_the_later_is_kept() -> None:
+    def metrics(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+        return {"loss": -logits[:, 0], "error": 0.0 * logits[:, 0]}
+
+    def params(variables: Any, examples: Any) -> Any:
+        return variables["params"]
+
+    chosen = plan(linear_task(metrics=metrics), keep_best=True, monitor="validation_error", also=params)
+    given, states = conditions(), []
+    state = training.begin(chosen, chosen.task.initial(jax.random.key(3)), given)
+    for i in range(3):
+        state = training.step(chosen, state, jax.random.key(i), jnp.int32(i), given, EXAMPLES)
+        state, _ = training.evaluate(chosen, state, jnp.int32(i + 1), given, EXAMPLES)
+        states.append(state.variables)
+    last = training.step(chosen, state, jax.random.key(3), jnp.int32(3), given, EXAMPLES)
+    result = training.finish(chosen, last, given, EXAMPLES)
+    assert int(result["early_stop_iteration"]) == 3
+    chex.assert_trees_all_equal(result["also"], states[-1]["params"])
 
 
 # Comparisons
