@@ -31,7 +31,7 @@ class Trained(NamedTuple):
     Attributes:
       variables: the network at the end.
       metrics: of the test examples, by name.
-      curves: of the held-out examples, (replicates, evaluations), by name.
+      curves: of the examples evaluated during the training, (replicates, evaluations), by name.
       steps: at which iterations these were taken.
       also: what was asked for beside them.
     """
@@ -81,21 +81,14 @@ class Comparison:
         cls, settings: SupervisedSettings, keys: jax.Array, lab: "Lab", task: Task, **options: Any
     ) -> "Comparison":
         """A comparison on the data set that the settings name, split and ordered anew for every replicate."""
-        data, length = settings.data, settings.training
-        counts = (data.there, data.train, data.validation, data.test)
-        split = lab.map(
-            partial(random_split, counts, length.batch, length.iterations),
-            named_keys(lab, keys, "split"),
-            named_keys(lab, keys, "order"),
-        )
         return cls(
             lab,
             keys,
             task,
-            labelled_examples(lab.data(data.name)),
-            split,
-            length.iterations,
-            length.evaluate_every,
+            labelled_examples(lab.data(settings.data.name)),
+            split_examples(settings, keys, lab),
+            settings.training.iterations,
+            settings.training.evaluate_every,
             settings.optimizer,
             settings.scaling,
             **options,
@@ -168,6 +161,14 @@ class Comparison:
 
 def _rate(rate: Any, key: jax.Array) -> jax.Array:
     return jnp.float32(rate)
+
+
+def split_examples(settings: SupervisedSettings, keys: jax.Array, lab: "Lab", order: str = "order") -> Split:
+    """Which examples every replicate learns from, in which order; `order` names the draw of the latter."""
+    data, length = settings.data, settings.training
+    counts = (data.there, data.train, data.validation, data.test)
+    split = partial(random_split, counts, length.batch, length.iterations, evaluated=data.evaluated)
+    return lab.map(split, named_keys(lab, keys, "split"), named_keys(lab, keys, order))
 
 
 def labelled_examples(data: Mapping[str, jax.Array], inputs: str = "images") -> Examples:

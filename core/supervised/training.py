@@ -108,11 +108,14 @@ def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Con
 def evaluate(
     plan: Plan, state: State, i: jax.Array, conditions: Conditions, examples: Examples
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Metrics of the held-out examples; the best network so far is carried along."""
+    """Metrics of the held-out and of some training examples; the best network so far is carried along."""
     assert conditions.split.validation is not None
     held_out = examples.train if examples.validation is None else examples.validation
     found = mean_metrics(plan.task, state.variables, held_out, conditions.split.validation)
     seen = {f"validation_{name}": value for name, value in found.items()}
+    if conditions.split.train is not None:
+        found = mean_metrics(plan.task, state.variables, examples.train, conditions.split.train)
+        seen |= {f"train_{name}": value for name, value in found.items()}
     if plan.keep_best:
         assert isinstance(state.best, Best)
         here = Best(state.variables, seen[MONITORED], i)
