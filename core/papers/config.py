@@ -334,6 +334,8 @@ def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
     if field is None:
         names = [*study.settings_class.model_fields, *study.setting_names()]
         raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
+    if tuning.per and not tuning.per_arm:
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is one value: per names columns beside the arm")
     if tuning.per_arm and not is_per_arm(field):
         raise BadInput(f"studies.{study.name}: {tuning.setting} is one value, not one by arm: write per_arm: false")
     if not tuning.per_arm and is_per_arm(field, alone=True):

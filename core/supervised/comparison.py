@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.serialization import from_state_dict
 
 from core.lab.keys import named_keys
 from core.optim.settings import OptimizerSettings
@@ -156,7 +157,7 @@ class Comparison:
         metrics = {name: value for name, value in result.items() if name not in ("variables", "also")}
         self.lab.measure(metrics, arm=arm, **conditions)
         self.lab.measure(curves, along={"step": steps}, arm=arm, **conditions)
-        return Trained(result["variables"], metrics, curves, steps, result.get("also", {}))
+        return Trained(from_state_dict(variables, result["variables"]), metrics, curves, steps, result.get("also", {}))
 
 
 def _rate(rate: Any, key: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from flax.serialization import to_state_dict
 
 from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
@@ -133,7 +134,7 @@ def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples)
     if rows is None:
         rows = jnp.arange(jax.tree.leaves(examples.test)[0].shape[0])
     final = mean_metrics(plan.task, state.variables, examples.test, rows)
-    result: dict[str, Tree] = {"variables": state.variables}
+    result: dict[str, Tree] = {"variables": to_state_dict(state.variables)}  # dictionaries alone, as stages are kept
     if plan.also is not None:
         result["also"] = plan.also(state.variables, examples)
     if not plan.keep_best:

@@ -319,5 +319,5 @@ def test_both_batch_sizes_see_as_many_images_of_the_same_choice(tmp_path: Path) 
 )
 def test_contradictory_settings_are_refused(study: str, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words) as refused:
-        settings_of(study, **changes)
+        CONFIG.studies[study].build({**CONFIG.studies[study].values("smoke"), **changes})
     assert "\n" not in str(refused.value)
