@@ -84,15 +84,17 @@ def as_vectors(images: jax.Array) -> jax.Array:
     return images.reshape(len(images), -1).astype(jnp.float32) / 255
 
 
-def perceptron_task(settings: PerceptronSettings, arm: str) -> Task:
-    """Classification by the network of an arm; running statistics remember as many images whatever the batch size."""
-    name, batch = settings.data.name, settings.training.batch
+def perceptron_of(settings: PerceptronSettings, arm: str) -> Perceptron:
+    """The network of an arm; running statistics remember as many images whatever the batch size."""
+    batch, classes = settings.training.batch, len(find_data_set(settings.data.name).classes)
     momentum = max(0.0, 1 - batch / settings.memory)
-    unbiased = batch <= settings.unbiased_up_to
-    net = Perceptron(settings.hidden, len(find_data_set(name).classes), network_of(arm), momentum, unbiased)
-    return module_task(
-        net, image_example(name), metrics=loss_and_error, prepare=as_vectors, scaling=settings.scaling, at_once=1000
-    )
+    return Perceptron(settings.hidden, classes, network_of(arm), momentum, batch <= settings.unbiased_up_to)
+
+
+def perceptron_task(settings: PerceptronSettings, arm: str) -> Task:
+    """Classification of images by the network of an arm."""
+    net, example = perceptron_of(settings, arm), image_example(settings.data.name)
+    return module_task(net, example, metrics=loss_and_error, prepare=as_vectors, scaling=settings.scaling, at_once=1000)
 
 
 # --- recurrent readers ------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_an_arm_has_a_winner_under_every_condition_that_asks_for_one() -> None:
     long = rows_of(LOSSES, batch=4.0, step=20)
     early = rows_of({arm: values[::-1] for arm, values in LOSSES.items()}, batch=4.0, step=10)
     short = rows_of({arm: values[::-1] for arm, values in LOSSES.items()}, batch=128.0, step=10)
-    found = find_winners(tuning(per=["batch"]), pd.DataFrame([*long, *early, *short]))
+    found = find_winners(tuning(per=("batch",)), pd.DataFrame([*long, *early, *short]))
     assert found == {"ticket/4": 0.3, "dense/4": 1.0, "ticket/128": 0.3, "dense/128": 0.1}
 
 
