@@ -266,8 +266,8 @@ def test_arms_share_first_weights_and_order_and_the_control_shares_neither(tmp_p
 def test_both_batch_sizes_see_as_many_images_of_the_same_choice(tmp_path: Path) -> None:
     found = began("mlp", tmp_path)
     for arm in settings_of("mlp").arms:
-        large, small = (found[f"{batch}/{arm}"][1].split for batch in (32, 4))
-        assert large.order[0].size == small.order[0].size == 128
+        large, small = (found[f"{batch}/{arm}"][1].split for batch in (128, 4))
+        assert large.order[0].size == small.order[0].size == 256
         jax.tree.map(np.testing.assert_array_equal, large[1:], small[1:])
         assert not set(large.validation[0]) & (set(large.order[0].ravel()) | set(small.order[0].ravel()))
 
