@@ -1,12 +1,14 @@
 """Models: parameter counts as papers print them, pooling against flax, distribution of initial weights."""
 
+from itertools import product
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2
+from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2, random_flip_and_shift
 
 
 def shapes(model: nn.Module, *image: int) -> dict:
@@ -86,3 +88,16 @@ def test_initial_weights_have_the_glorot_variance_and_biases_are_zero():
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (784 + 300)), rel=0.01)
     assert abs(float(kernel.mean())) < 3e-4
     assert all(not np.any(layer["bias"]) for layer in params.values())
+
+
+def test_augmented_images_are_flips_and_shifts():
+    image = np.arange(1, 8 * 8 * 3 + 1, dtype=np.float32).reshape(8, 8, 3)
+    possible = {}
+    for flip, top, left in product((False, True), range(9), range(9)):
+        padded = np.pad(image[:, ::-1] if flip else image, ((4, 4), (4, 4), (0, 0)))
+        possible[padded[top : top + 8, left : left + 8].tobytes()] = (flip, top, left)
+    assert len(possible) == 162
+    batch = np.asarray(jax.jit(random_flip_and_shift)(jax.random.key(0), jnp.stack([image] * 400)))
+    drawn = [possible[one.tobytes()] for one in batch]
+    assert {top for _, top, _ in drawn} == {left for _, _, left in drawn} == set(range(9))
+    assert 150 < sum(flip for flip, _, _ in drawn) < 250
