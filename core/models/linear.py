@@ -82,7 +82,11 @@ def fit_svm_path(
 
 
 def fit_svm_by_reverse_validation(
-    source: tuple[jax.Array, jax.Array], target: jax.Array, held: tuple[jax.Array, jax.Array], costs: Sequence[float]
+    source: tuple[jax.Array, jax.Array],
+    target: jax.Array,
+    held: tuple[jax.Array, jax.Array],
+    costs: Sequence[float],
+    tolerance: float = 1e-3,
 ) -> jax.Array:
     """A two-class machine of the source whose C is chosen without labels of the target (Zhong et al. 2010); (d + 1,).
 
@@ -90,9 +94,9 @@ def fit_svm_by_reverse_validation(
     source's held-out examples. `source` and `held` are features (n, d) and labels (n,) in {0, 1}; of equally good C the
     smallest is taken.
     """
-    weights = fit_svm_path(source[0], 2.0 * source[1] - 1, costs)
+    weights = fit_svm_path(source[0], 2.0 * source[1] - 1, costs, tolerance=tolerance)
     guessed = jnp.where(append_bias_column(target) @ weights.T > 0, 1.0, -1.0)
-    back = fit_svm_path(target, guessed.T, costs)
+    back = fit_svm_path(target, guessed.T, costs, tolerance=tolerance)
     right = (append_bias_column(held[0]) @ back.T > 0) == (held[1][:, None] > 0)
     return weights[jnp.argmax(right.mean(0))]
 
