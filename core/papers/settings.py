@@ -57,19 +57,23 @@ class Settings(BaseModel):
 
 
 class PerArm(RootModel[dict[str, Item]], Generic[Item]):
-    """A value for each arm, by its name: `rates: PerArm[PositiveFloat]`, then `settings.rates["ticket"]`."""
+    """A value for each arm, by its name: `rates: PerArm[PositiveFloat]`, then `settings.rates["ticket"]`.
+
+    An arm may have values of its own under a condition, as `ticket/long`; without one `ticket` counts.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     def __getitem__(self, arm: str) -> Item:
         """The value of an arm. Raises KeyError where the config gives none."""
-        if arm not in self.root:
-            raise KeyError(f"no value for the arm '{arm}': {suggest(arm, self.root)}")
-        return self.root[arm]
+        for name in (arm, arm.partition("/")[0]):
+            if name in self.root:
+                return self.root[name]
+        raise KeyError(f"no value for the arm '{arm}': {suggest(arm, self.root)}")
 
     def __contains__(self, arm: str) -> bool:
         """Whether the config gives the arm a value."""
-        return arm in self.root
+        return arm in self.root or arm.partition("/")[0] in self.root
 
     def __hash__(self) -> int:
         """Of the values in the order of their names."""

@@ -14,11 +14,13 @@ class Split(NamedTuple):
       order: of training examples, (iterations, batch), or a pytree of such arrays for several streams.
       validation: held-out examples; none where nothing is evaluated during the training.
       test: test examples; by default all of them.
+      train: training examples that are evaluated beside the held-out ones; by default none.
     """
 
     order: Any
     validation: jax.Array | None = None
     test: jax.Array | None = None
+    train: jax.Array | None = None
 
 
 def epoch_batches(key: jax.Array, examples: int, batch: int, steps: int) -> jax.Array:
@@ -62,7 +64,12 @@ def stream_split(
 
 
 def random_split(
-    counts: tuple[int, int, int, int | None], batch: int, steps: int, split_key: jax.Array, order_key: jax.Array
+    counts: tuple[int, int, int, int | None],
+    batch: int,
+    steps: int,
+    split_key: jax.Array,
+    order_key: jax.Array,
+    evaluated: int = 0,
 ) -> Split:
     """Random training and validation examples, and the order of the former, epoch by epoch.
 
@@ -71,9 +78,11 @@ def random_split(
       batch: examples in a batch.
       steps: how many batches.
       split_key, order_key: of one replicate.
+      evaluated: how many training examples are evaluated beside the held-out ones.
     """
     there, train, validation, test = counts
     rows = jax.random.permutation(split_key, there).astype(jnp.int32)
     held_out, own = rows[:validation], rows[validation : validation + train]
     order = own[epoch_batches(order_key, train, batch, steps)]
-    return Split(order, held_out, None if test is None else jnp.arange(test, dtype=jnp.int32))
+    tested = None if test is None else jnp.arange(test, dtype=jnp.int32)
+    return Split(order, held_out, tested, own[:evaluated] if evaluated else None)

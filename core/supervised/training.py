@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from flax.serialization import to_state_dict
 
 from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
@@ -112,11 +113,14 @@ def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Con
 def evaluate(
     plan: Plan, state: State, i: jax.Array, conditions: Conditions, examples: Examples
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Metrics of the held-out examples; the best network so far is carried along."""
+    """Metrics of the held-out and of some training examples; the best network so far is carried along."""
     assert conditions.split.validation is not None
     held_out = examples.train if examples.validation is None else examples.validation
     found = mean_metrics(plan.task, state.variables, held_out, conditions.split.validation)
     seen = {f"validation_{name}": value for name, value in found.items()}
+    if conditions.split.train is not None:
+        found = mean_metrics(plan.task, state.variables, examples.train, conditions.split.train)
+        seen |= {f"train_{name}": value for name, value in found.items()}
     if plan.keep_best:
         assert isinstance(state.best, Best)
         here = Best(state.variables, seen[plan.monitor], i)
@@ -134,7 +138,7 @@ def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples)
     if rows is None:
         rows = jnp.arange(jax.tree.leaves(examples.test)[0].shape[0])
     final = mean_metrics(plan.task, state.variables, examples.test, rows)
-    result: dict[str, Tree] = {"variables": state.variables}
+    result: dict[str, Tree] = {"variables": to_state_dict(state.variables)}  # dictionaries alone, as stages are kept
     if plan.also is not None:
         tested = state.best.variables if isinstance(state.best, Best) else state.variables
         result["also"] = plan.also(tested, examples)

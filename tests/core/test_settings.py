@@ -336,3 +336,11 @@ class _Fractional(Settings):
 def test_an_arm_without_a_value_is_named() -> None:
     with pytest.raises(KeyError, match="no value for the arm 'tikcet': did you mean 'ticket'"):
         build(rates={"ticket": 0.1}).rates["tikcet"]
+
+
+def test_an_arm_may_have_values_of_its_own_under_a_condition() -> None:
+    rates = PerArm[PositiveFloat]({"plain": 0.1, "plain/long": 0.3, "other": 1.0})
+    assert [rates[arm] for arm in ("plain", "plain/long", "plain/short", "other/long")] == [0.1, 0.3, 0.1, 1.0]
+    assert "other/long" in rates and "third/long" not in rates
+    with pytest.raises(KeyError, match="no value for the arm 'third/long'"):
+        rates["third/long"]
