@@ -108,7 +108,8 @@ def _tables_of_network(key: jax.Array, shape: tuple[int, int], law: NetworkTable
     features, width = shape[1], law.max_width
     sizes = (features, *[width] * (law.layers - 1), 1)
     keys = jax.random.split(key, 4)
-    share = jax.random.beta(keys[0], *(jnp.array(pair) for pair in zip(law.features, law.width, strict=True)))
+    (a_f, b_f), (a_w, b_w) = law.features, law.width
+    share = jax.random.beta(keys[0], jnp.array([a_f, a_w]), jnp.array([b_f, b_w]))
     # 2 + round(β (most - 1) - 1/2), most being the largest number there can be
     used, units = 2 + jnp.round(share * (jnp.array([features, width]) - 1) - 0.5)
     (shape_w, scale_w), (shape_n, scale_n) = law.weights, law.noise

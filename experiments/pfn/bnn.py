@@ -80,12 +80,13 @@ def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
     calls = rivals.timed_networks(spec, trained, data, timed) | rivals.both_styles(methods, data, timed)
     length, rounds = settings.training.iterations, settings.rivals.rounds
     taken = rivals.measure_seconds(lab, calls, settings.rivals, spec, (keys, borders), length)
-    arms = ["again", "alone_again", "svi", "svi_batched", "nuts", "nuts_batched"]
-    like = dict.fromkeys(arms, jax.ShapeDtypeStruct((rounds,), jnp.float32))
+    timed_arms = [f"{style}:{arm}" for style in rivals.STYLES for arm in ("again", "svi", "nuts")]
+    like = dict.fromkeys(timed_arms, jax.ShapeDtypeStruct((rounds,), jnp.float32))
     for margin in (0.0, settings.margin):
         ratios = lab.stage(f"time_ratio/{margin}", partial(time_ratios, found, taken, margin), like=like)
-        for arm in arms:
-            lab.measure({"time_ratio": ratios[arm]}, along={"round": range(rounds)}, arm=arm, margin=margin)
+        for name in timed_arms:
+            conditions = rivals.conditions_of(name)
+            lab.measure({"time_ratio": ratios[name]}, along={"round": range(rounds)}, margin=margin, **conditions)
 
 
 def first_as_good(found: Mapping[str, Any], arm: str, bound: float) -> str | None:
@@ -101,12 +102,12 @@ def time_ratios(found: Mapping[str, Any], taken: Mapping[str, Any], margin: floa
     batch, against what is faster on this machine, all data sets at once or one after another.
     """
     bound = float(np.mean(found["pfn"])) + margin
-    ratios = {again: taken[again] / taken[arm] for arm, again in rivals.NETWORKS.items()}
+    ratios = {f"{style}:again": taken[f"{style}:again"] / taken[f"{style}:pfn"] for style in rivals.STYLES}
     for arm in ("svi", "nuts"):
         name = first_as_good(found, arm, bound)
-        alone = batched = np.full_like(taken["pfn"], math.inf)
+        alone = batch = np.full_like(taken["batch:pfn"], math.inf)
         if name is not None:
-            alone, batched = taken[name], taken[name.replace(".", "_batched.")]
-        ratios[arm] = alone / taken["pfn_alone"]
-        ratios[f"{arm}_batched"] = np.minimum(alone, batched) / taken["pfn"]
+            alone, batch = taken[f"alone:{name}"], taken[f"batch:{name}"]
+        ratios[f"alone:{arm}"] = alone / taken["alone:pfn"]
+        ratios[f"batch:{arm}"] = np.minimum(alone, batch) / taken["batch:pfn"]
     return ratios

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = {"pfn": "network", "map": "MAP", "svi": "SVI", "nuts": "NUTS", "long": "NUTS, long chains"}
-STYLES = {"alone": "one data set after another", "batched": "all data sets at once"}
+STYLES = {"alone": "one data set after another", "batch": "all data sets at once"}
 
 
 def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "Figure"]:
@@ -92,11 +92,10 @@ def points_by_method(
 ) -> dict[str, list[tuple[float, float]]]:
     """Points (median seconds, loss) of every method in one style, budgets rising: `nuts_32` and `nuts_256` are one."""
     found: dict[str, dict[float, tuple[float, float]]] = {}
-    medians: dict[tuple, float] = with_budgets(taken).groupby(["arm", "budget"])["value"].median().to_dict()
+    own = with_budgets(taken[taken["style"] == style])
+    medians: dict[tuple, float] = own.groupby(["arm", "budget"])["value"].median().to_dict()
     for (arm, budget), seconds in medians.items():
-        source = arm.removesuffix("_batched").removesuffix("_alone")
-        own = "alone" if arm == "pfn_alone" or not (arm == "pfn" or arm.endswith("_batched")) else "batched"
-        if own == style and (source, budget) in mean:
-            method, _, draws = source.partition("_")
-            found.setdefault(method, {})[float(draws or budget)] = (seconds, mean[source, budget])
+        if (arm, budget) in mean:
+            method, _, draws = arm.partition("_")
+            found.setdefault(method, {})[float(draws or budget)] = (seconds, mean[arm, budget])
     return {method: [points[budget] for budget in sorted(points)] for method, points in found.items()}

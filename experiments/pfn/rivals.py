@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Tree = Any
 LOST = 20.0  # nats for a query whose log density is no number
-NETWORKS = {"pfn": "again", "pfn_alone": "alone_again"}  # in a batch and alone, each with its repetition
+STYLES = ("alone", "batch")
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -134,19 +134,16 @@ def _together(one: Callable, *arrays: jax.Array) -> jax.Array:
 
 
 def both_styles(methods: Mapping[str, Callable], data: DataSets, sets: int) -> dict[str, Calls]:
-    """Methods called `arm` or `arm.budget`, and the same under `arm_batched`."""
-    found = {name: alone(one, data, sets) for name, one in methods.items()}
-    for name, one in methods.items():
-        arm, dot, budget = name.partition(".")
-        found[f"{arm}_batched{dot}{budget}"] = batched(one, data, sets)
-    return found
+    """Methods called `arm` or `arm.budget`, in both styles: `alone:arm`, `batch:arm`."""
+    found = {f"alone:{name}": alone(one, data, sets) for name, one in methods.items()}
+    return found | {f"batch:{name}": batched(one, data, sets) for name, one in methods.items()}
 
 
 def timed_networks(spec: TrainingSpec, trained: tuple, data: DataSets, sets: int) -> dict[str, Calls]:
     """The network in both styles, each also under another name, as a control."""
-    sizes = {"pfn": sets, "pfn_alone": 1}
-    found = {arm: network_calls(spec, trained, data, sets, size) for arm, size in sizes.items()}
-    return found | {again: found[arm] for arm, again in NETWORKS.items()}
+    sizes = dict(zip(STYLES, (1, sets), strict=True))
+    calls = {style: network_calls(spec, trained, data, sets, size) for style, size in sizes.items()}
+    return {f"{style}:{arm}": calls[style] for arm in ("pfn", "again") for style in STYLES}
 
 
 # --- losses ---------------------------------------------------------------------------------------------------------
@@ -245,7 +242,7 @@ def measure_seconds(
     for name in calls:
         lab.measure({"seconds": taken[name]}, along={"round": range(rounds)}, **conditions_of(name))
     lab.measure({"training_seconds": taken["training"]}, along={"round": range(rounds)}, arm="pfn")
-    others = [name for name in calls if name not in (*NETWORKS, *NETWORKS.values())]
+    others = [name for name in calls if conditions_of(name)["arm"] not in ("pfn", "again")]
     like = dict.fromkeys(others, jax.ShapeDtypeStruct((), jnp.float32))
     pays = lab.stage("pays", lambda: {name: np.array([pays_after(taken, name)]) for name in others}, like=like)
     for name, value in pays.items():
@@ -255,13 +252,14 @@ def measure_seconds(
 
 def pays_after(taken: Mapping[str, Any], name: str) -> float:
     """After how many data sets the network's training has cost less than a method; infinite if never."""
-    beside = "pfn" if "_batched" in name else "pfn_alone"
+    beside = name.partition(":")[0] + ":pfn"
     middle = {each: float(np.median(taken[each])) for each in (name, beside, "training")}
     saved = middle[name] - middle[beside]
     return middle["training"] / saved if saved > 0 else math.inf
 
 
 def conditions_of(name: str) -> dict[str, Any]:
-    """Arm and budget of what is timed, called `arm` or `arm.budget`."""
-    arm, _, budget = name.partition(".")
-    return {"arm": arm} | ({"budget": int(budget)} if budget else {})
+    """Style, arm and budget of what is timed, called `style:arm` or `style:arm.budget`."""
+    style, _, rest = name.rpartition(":")
+    arm, _, budget = rest.partition(".")
+    return {"arm": arm} | ({"style": style} if style else {}) | ({"budget": int(budget)} if budget else {})

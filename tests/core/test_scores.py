@@ -84,3 +84,16 @@ def test_wilcoxon_by_hand_and_without_ties():
 def test_what_cannot_be_scored_is_refused(call, line):
     with pytest.raises(BadInput, match=line):
         call()
+
+
+def test_the_jackknife_spreads_as_the_bootstrap_over_tables() -> None:
+    random = np.random.default_rng(0)
+    p = [random.beta(2, 2, 300) for _ in range(20)]
+    hits = [random.uniform(size=300) < np.clip(each + random.normal(0, 0.15), 0, 1) for each in p]
+    values = scores.pooled_calibration_values(p, hits, 20)
+    drawn = random.integers(0, 20, (300, 20))
+    resampled = [
+        scores.expected_calibration_error(*(np.concatenate([part[t] for t in row]) for part in (p, hits)), 20)
+        for row in drawn
+    ]
+    assert values.std(ddof=1) / np.sqrt(20) == pytest.approx(np.std(resampled), rel=0.35)

@@ -12,14 +12,13 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes
 
-from core.amortised import bar_distribution, encoder, estimators, training
+from core.amortised import bar_distribution, encoder, estimators
 from core.amortised.encoder import flatten_params, init_params
 from core.amortised.fitting import make_spec
 from core.errors import BadInput
 from core.kernels.solvers import gaussian_process_posterior
 from core.papers.config import load_config
 from core.paths import project_root
-from core.tabular import scores
 from experiments.pfn import bnn, export, hyper, processes, rivals, tables
 from experiments.pfn.figures import mean_losses, points_by_method
 
@@ -112,27 +111,27 @@ def test_time_ratios_take_the_first_budget_that_is_good_enough() -> None:
     """Round by round; within the margin is good enough; in a batch, the faster way counts."""
     losses = {"pfn": np.array([[0.4, 0.6]]), "nuts.4": np.ones((1, 2))}
     losses |= {f"svi.{k}": np.full((1, 2), v) for k, v in ((64, 0.3), (1, 0.9), (8, 0.505))}
-    seconds = {"svi.1": 0.1, "svi.8": 0.8, "svi.64": 6.0, "nuts.4": 3.0}
-    seconds |= {name.replace(".", "_batched."): 0.5 * value for name, value in seconds.items()}
+    seconds = {"alone:svi.1": 0.1, "alone:svi.8": 0.8, "alone:svi.64": 6.0, "alone:nuts.4": 3.0}
+    seconds |= {name.replace("alone", "batch"): 0.5 * value for name, value in seconds.items()}
     taken = {name: np.array([[value, 2 * value]]) for name, value in seconds.items()}
-    taken |= {"pfn": np.array([[0.01, 0.02]]), "again": np.array([[0.01, 0.01]])}
-    taken["nuts_batched.4"] *= 10
-    taken |= {"pfn_alone": np.array([[0.02, 0.02]]), "alone_again": np.array([[0.02, 0.01]])}
+    taken |= {"batch:pfn": np.array([[0.01, 0.02]]), "batch:again": np.array([[0.01, 0.01]])}
+    taken["batch:nuts.4"] *= 10
+    taken |= {"alone:pfn": np.array([[0.02, 0.02]]), "alone:again": np.array([[0.02, 0.01]])}
     found = bnn.time_ratios(losses, taken, 0.01)
-    np.testing.assert_allclose(found["svi"], [[40, 80]])
-    np.testing.assert_allclose(found["svi_batched"], [[40, 40]])
-    np.testing.assert_allclose([found["again"], found["alone_again"]], [[[1, 0.5]], [[1, 0.5]]])
-    assert np.isinf(found["nuts"]).all() and np.isinf(found["nuts_batched"]).all()
-    np.testing.assert_allclose(bnn.time_ratios(losses, taken, 0.0)["svi"], [[300, 600]])
+    np.testing.assert_allclose(found["alone:svi"], [[40, 80]])
+    np.testing.assert_allclose(found["batch:svi"], [[40, 40]])
+    np.testing.assert_allclose([found["batch:again"], found["alone:again"]], [[[1, 0.5]], [[1, 0.5]]])
+    assert np.isinf(found["alone:nuts"]).all() and np.isinf(found["batch:nuts"]).all()
+    np.testing.assert_allclose(bnn.time_ratios(losses, taken, 0.0)["alone:svi"], [[300, 600]])
     worse = bnn.time_ratios(losses, taken, 0.5)
-    np.testing.assert_allclose(worse["nuts"], [[150, 300]])
-    np.testing.assert_allclose(worse["nuts_batched"], [[300, 300]])
+    np.testing.assert_allclose(worse["alone:nuts"], [[150, 300]])
+    np.testing.assert_allclose(worse["batch:nuts"], [[300, 300]])
 
 
 def test_a_training_pays_after_what_it_saves_in_the_same_style() -> None:
-    seconds = {"training": 5.0, "pfn": 0.01, "pfn_alone": 0.5, "map": 1.0, "map_batched": 0.06, "svi.2": 0.4}
-    taken = {name: np.array([[v, v, 9.0]]) for name, v in seconds.items()}
-    found = [rivals.pays_after(taken, name) for name in ("map", "map_batched", "svi.2")]
+    seconds = {"training": 5.0, "batch:pfn": 0.01, "alone:pfn": 0.5, "alone:map": 1.0, "batch:map": 0.06}
+    taken = {name: np.array([[v, v, 9.0]]) for name, v in (seconds | {"alone:svi.2": 0.4}).items()}
+    found = [rivals.pays_after(taken, name) for name in ("alone:map", "batch:map", "alone:svi.2")]
     assert found == pytest.approx([10, 100, math.inf])
 
 
@@ -163,20 +162,20 @@ def test_map_and_chains_find_the_exact_posterior_where_much_is_known(smooth: tup
     assert long["effective_draws"] > 10 and 0.9 < long["scale_reduction"] < 1.3
 
 
-def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once(smooth: tuple) -> None:
-    """Of MAP and of the network; those about other data sets are others."""
-    prior, x, y = smooth
-    x, y = jnp.stack([x, x[::-1]])[None], jnp.stack([y, y[::-1]])[None]
-    data = rivals.DataSets(40, x, y, jax.random.split(jax.random.key(0), (1, 2)))
-    styles = rivals.both_styles({"map": partial(hyper.by_map, prior, 3, 2, 40)}, data, 2)
-    settings = settings_of("hyper")
-    spec = make_spec(settings, partial(hyper.matern_process, prior), settings.bars)
+def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once() -> None:
+    """Of a method and of the network; those about other data sets are others."""
+    x, y = jax.random.uniform(jax.random.key(0), (1, 2, 6, 1)), jax.random.normal(jax.random.key(1), (1, 2, 6))
+    data = rivals.DataSets(4, x, y, jax.random.split(jax.random.key(2), (1, 2)))
+    styles = rivals.both_styles({"map": lambda x, y, key: y[4:] * x[4:, 0] + jax.random.normal(key, (2,))}, data, 2)
+    settings = settings_of("gp")
+    spec = make_spec(settings, processes.rbf_process, settings.bars)
     trained = jax.tree.map(lambda leaf: leaf[None], (shaken(spec.network), jnp.linspace(-5, 5, 7)))
-    styles |= rivals.timed_networks(spec, trained, data._replace(n=4, x=x[:, :, :6], y=y[:, :, :6]), 2)
+    styles |= rivals.timed_networks(spec, trained, data, 2)
     found = {name: rivals.losses(rivals.answers(calls))["nll"] for name, calls in styles.items()}
-    assert found["pfn"].shape == (2,)
-    for one, other, near in (("map", "map_batched", 1e-2), ("pfn", "pfn_alone", 1e-5)):
-        assert np.abs(found[one] - found[other]).max() < near < np.abs(found[one] - found[one][::-1]).max()
+    assert found["batch:pfn"].shape == (2,)
+    for arm in ("map", "pfn"):
+        alone, batch = found[f"alone:{arm}"], found[f"batch:{arm}"]
+        assert np.abs(alone - batch).max() < 1e-5 < 1e-3 < np.abs(alone - alone[::-1]).max()
 
 
 def test_timed_calls_go_over_the_same_data_sets_and_leave_none_out() -> None:
@@ -189,8 +188,8 @@ def test_timed_calls_go_over_the_same_data_sets_and_leave_none_out() -> None:
         return jnp.array([x[0] * y, jnp.nan])
 
     styles = rivals.both_styles({"svi.8": one}, data, 3)
-    assert list(styles) == ["svi.8", "svi_batched.8"]
-    assert rivals.conditions_of("svi_batched.8") == {"arm": "svi_batched", "budget": 8}
+    assert list(styles) == ["alone:svi.8", "batch:svi.8"]
+    assert rivals.conditions_of("batch:svi.8") == {"arm": "svi", "style": "batch", "budget": 8}
     for each in styles.values():
         calls.clear()
         assert rivals.timed_call(each)() == 1
@@ -200,11 +199,13 @@ def test_timed_calls_go_over_the_same_data_sets_and_leave_none_out() -> None:
 
 
 def test_the_figure_joins_budgets_of_one_style_on_the_data_sets_of_the_long_chains() -> None:
-    taken = {"pfn": 0.1, "pfn_alone": 2.0, "nuts_8": 3.0, "nuts_32": 9.0, "again": 0.1, "nuts_8_batched": 1.0}
-    rows = pd.DataFrame([{"arm": arm, "value": v} for arm, value in taken.items() for v in (value, value, 99.0)])
+    taken = [("pfn", "batch", 0.1), ("pfn", "alone", 2.0), ("nuts_32", "alone", 9.0), ("nuts_8", "alone", 3.0)]
+    taken += [("again", "batch", 0.1), ("nuts_8", "batch", 1.0)]
+    every = [(arm, style, value) for arm, style, middle in taken for value in (middle, middle, 99.0)]
+    rows = pd.DataFrame(every, columns=["arm", "style", "value"])
     mean = {("pfn", 0): 0.5, ("nuts_8", 0): 0.9, ("nuts_32", 0): 0.6}
     assert points_by_method(rows, mean, "alone") == {"pfn": [(2.0, 0.5)], "nuts": [(3.0, 0.9), (9.0, 0.6)]}
-    assert points_by_method(rows, mean, "batched") == {"pfn": [(0.1, 0.5)], "nuts": [(1.0, 0.9)]}
+    assert points_by_method(rows, mean, "batch") == {"pfn": [(0.1, 0.5)], "nuts": [(1.0, 0.9)]}
     rows = [("pfn", 5, 0, 9.0), ("pfn", 9, 0, 1.0), ("pfn", 9, 1, 8.0), ("long", 9, 0, 0.5)]
     frame = pd.DataFrame(rows, columns=["arm", "context", "dataset", "value"]).assign(metric="nll")
     assert mean_losses(frame) == ({("pfn", 0): 1.0, ("long", 0): 0.5}, 0.5)
@@ -228,19 +229,6 @@ def test_answers_are_scored_and_ranked_by_table() -> None:
     assert found["ece"]["pfn"] == pytest.approx(np.array([[2 * 0.075 - 0.0, 2 * 0.075 - 0.15]]), abs=1e-6)
     shapes = jax.tree.map(lambda shape: (1, *shape.shape), tables.score_shapes(2))
     assert jax.tree.map(np.shape, found) == shapes
-
-
-def test_the_jackknife_spreads_as_the_bootstrap_over_tables() -> None:
-    random = np.random.default_rng(0)
-    p = [random.beta(2, 2, 300) for _ in range(20)]
-    hits = [random.uniform(size=300) < np.clip(each + random.normal(0, 0.15), 0, 1) for each in p]
-    values = scores.pooled_calibration_values(p, hits, 20)
-    drawn = random.integers(0, 20, (300, 20))
-    resampled = [
-        scores.expected_calibration_error(*(np.concatenate([part[t] for t in row]) for part in (p, hits)), 20)
-        for row in drawn
-    ]
-    assert values.std(ddof=1) / np.sqrt(20) == pytest.approx(np.std(resampled), rel=0.35)
 
 
 @pytest.mark.parametrize("kind", ["regressor", "classifier"])
@@ -281,23 +269,6 @@ def test_intervals_of_the_published_regressor_hold_their_share() -> None:
         low, high = model.predict_quantiles(inputs[n:], (0.05, 0.95)).T
         held[n].append(np.mean((targets[n:] > low) & (targets[n:] < high)))
     assert 0.85 < np.mean(held[20]) < 0.95 and 0.8 < np.mean(held[30]) < 0.98
-
-
-def test_standardisation_in_training_is_that_of_the_estimator() -> None:
-    settings = settings_of("estimator")
-    spec = hyper.estimator_spec(settings)
-    x, y = spec.prior(jax.random.key(0), (1, 8, 2))
-    trained = export.published_network(
-        "regressor",
-        {
-            "estimator/weights": flatten_params(shaken(spec.network))[None],
-            "estimator/borders": jnp.linspace(-3, 3, 7)[None],
-        },
-        "smoke",
-    )
-    model = estimators.AmortisedRegressor(trained).fit(x[0, :6], y[0, :6])
-    z = training.standardise_targets(y, 6)
-    np.testing.assert_allclose(model._y[:6], z[0, :6], atol=1e-4)
 
 
 # --- settings -------------------------------------------------------------------------------------------------------
