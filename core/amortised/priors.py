@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from core.amortised.settings import NetworkTableSettings
 from core.bayes.gaussian_process import Hyperparameters, Kernel
 from core.bayes.hyperparameters import HyperparameterPrior
 from core.bayes.two_layer_classifier import TwoLayerClassifier, sample_data_set
@@ -65,45 +66,22 @@ def sample_linear_classifiers(key: jax.Array, shape: Shape, layers: TwoLayerClas
     return DataSetBatch(x, y.astype(jnp.float32))
 
 
-class NetworkTableLaw(NamedTuple):
-    """Laws of the networks that make tables (all static).
-
-    Attributes:
-      features: (a, b) of the beta law of the share of the features in use, beyond two.
-      width: (a, b) of that of the hidden units, beyond two.
-      max_width: most hidden units.
-      layers: affine maps, three or more.
-      weights: shape and scale of the gamma law of the standard deviation of weights and biases.
-      noise: of that of the noise behind every map but the first.
-      shared: data sets that one network makes.
-    """
-
-    features: tuple[float, float]
-    width: tuple[float, float]
-    max_width: int
-    layers: int
-    weights: tuple[float, float]
-    noise: tuple[float, float]
-    shared: int
-
-
-def sample_network_tables(key: jax.Array, shape: Shape, law: NetworkTableLaw) -> DataSetBatch:
+def sample_network_tables(key: jax.Array, shape: Shape, law: NetworkTableSettings) -> DataSetBatch:
     """Binary tables made by random tanh networks, as in the code released with Müller et al. (2022).
 
     Features are N(0, 1) and standardised over the data set, those not in use 0. The label says whether the outcome lies
     above its median; rows take turns between the classes, so that every even context has both alike.
     """
     sets, points, features = shape
-    if sets % law.shared or points % 2 or law.layers < 3:
-        raise BadInput(
-            f"{sets} data sets of {points} points by networks of {law.layers} maps, {law.shared} each: the sets must "
-            "divide, points be even and maps three or more"
-        )
+    if sets % law.shared or points % 2:
+        raise BadInput(f"{sets} data sets, {law.shared} by each network, of {points} points: must divide and be even")
     x, y = jax.vmap(lambda k: _tables_of_network(k, (points, features), law))(jax.random.split(key, sets // law.shared))
     return DataSetBatch(x.reshape(shape), y.reshape(shape[:2]))
 
 
-def _tables_of_network(key: jax.Array, shape: tuple[int, int], law: NetworkTableLaw) -> tuple[jax.Array, jax.Array]:
+def _tables_of_network(
+    key: jax.Array, shape: tuple[int, int], law: NetworkTableSettings
+) -> tuple[jax.Array, jax.Array]:
     """The data sets of one network, (shared, N, F) and (shared, N)."""
     features, width = shape[1], law.max_width
     sizes = (features, *[width] * (law.layers - 1), 1)

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from core.optim.settings import NumberOrPerArm
-from core.papers.settings import NonNegativeInt, PerArm, PositiveInt, Settings, setting
+from core.papers.settings import NonNegativeInt, PerArm, PositiveFloat, PositiveInt, Settings, setting
 from core.papers.validation import conflict
 from core.supervised.settings import TrainingSettings
 
@@ -68,3 +68,19 @@ class AmortisedSettings(Settings):
     network: EncoderSettings = setting("the network")
     data: DataSetSettings = setting("data sets from the prior")
     training: FittingSettings = setting("length, batches and step size")
+
+
+class NetworkTableSettings(Settings):
+    """Laws of the random networks that make tables, see `core.amortised.priors`."""
+
+    features: tuple[PositiveFloat, PositiveFloat] = setting(
+        "(a, b) of the beta law of the share of features in use, beyond two"
+    )
+    width: tuple[PositiveFloat, PositiveFloat] = setting("of that of the hidden units, beyond two")
+    max_width: int = setting("most hidden units", ge=2)
+    layers: int = setting("affine maps", ge=3)
+    weights: tuple[PositiveFloat, PositiveFloat] = setting(
+        "shape and scale of the gamma law of the deviation of weights and biases"
+    )
+    noise: tuple[PositiveFloat, PositiveFloat] = setting("of that of the noise behind every map but the first")
+    shared: PositiveInt = setting("data sets that one network makes")

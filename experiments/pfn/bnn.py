@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from core.amortised import heads
+from core.amortised import calls, heads
 from core.amortised.fitting import Fitting, make_spec
 from core.amortised.priors import sample_linear_classifiers
 from core.bayes import chains, two_layer_classifier, variational
@@ -69,18 +69,18 @@ def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
     fitting, n = Fitting(lab, keys, spec, settings), settings.data.largest
     borders = fitting.borders()
     trained, target = (fitting.fit("pfn", borders), borders), partial(bnn_target, layers, n)
-    data = rivals.draw_data_sets(lab, keys, spec, sets, n)
-    found = {"pfn": rivals.measure_losses(lab, rivals.network_calls(spec, trained, data, sets, sets), sets, arm="pfn")}
+    data = calls.draw_data_sets(lab, keys, spec, sets, n)
+    found = {"pfn": rivals.measure_losses(lab, calls.network_calls(spec, trained, data, sets, sets), sets, arm="pfn")}
     methods = methods_of(settings, target)
     for name, one in methods.items():
         conditions = rivals.conditions_of(name)
-        found[name] = rivals.measure_losses(lab, rivals.alone(one, data, sets), sets, **conditions)
+        found[name] = rivals.measure_losses(lab, calls.alone(one, data, sets), sets, **conditions)
     rivals.measure_long(lab, settings.rivals, target, data)
     timed = settings.rivals.timed_sets
-    calls = rivals.timed_networks(spec, trained, data, timed) | rivals.both_styles(methods, data, timed)
+    timed_calls = calls.timed_networks(spec, trained, data, timed) | calls.both_styles(methods, data, timed)
     length, rounds = settings.training.iterations, settings.rivals.rounds
-    taken = rivals.measure_seconds(lab, calls, settings.rivals, spec, (keys, borders), length)
-    timed_arms = [f"{style}:{arm}" for style in rivals.STYLES for arm in ("again", "svi", "nuts")]
+    taken = rivals.measure_seconds(lab, timed_calls, settings.rivals, spec, (keys, borders), length)
+    timed_arms = [f"{style}:{arm}" for style in calls.STYLES for arm in ("again", "svi", "nuts")]
     like = dict.fromkeys(timed_arms, jax.ShapeDtypeStruct((rounds,), jnp.float32))
     for margin in (0.0, settings.margin):
         ratios = lab.stage(f"time_ratio/{margin}", partial(time_ratios, found, taken, margin), like=like)
@@ -102,7 +102,7 @@ def time_ratios(found: Mapping[str, Any], taken: Mapping[str, Any], margin: floa
     batch, against what is faster on this machine, all data sets at once or one after another.
     """
     bound = float(np.mean(found["pfn"])) + margin
-    ratios = {f"{style}:again": taken[f"{style}:again"] / taken[f"{style}:pfn"] for style in rivals.STYLES}
+    ratios = {f"{style}:again": taken[f"{style}:again"] / taken[f"{style}:pfn"] for style in calls.STYLES}
     for arm in ("svi", "nuts"):
         name = first_as_good(found, arm, bound)
         alone = batch = np.full_like(taken["batch:pfn"], math.inf)

@@ -22,7 +22,7 @@ def draw_posteriors(arrays: dict[str, Any]) -> "Figure":
     """Mean and 95 % band of the first network beside the exact posterior, after several numbers of points."""
     from core.figures.drawing import PALETTE, add_shared_legend, label_axes, panel_grid, set_caption
 
-    sizes, (x, y) = np.asarray(arrays["shown"])[0], np.asarray(arrays["points"])[0]
+    sizes, (x, y) = np.asarray(arrays["shown"])[0].tolist(), np.asarray(arrays["points"])[0]
     figure, panels = panel_grid([f"{n} point{'s' * (n > 1)}" for n in sizes], columns=2, share_y=True)
     for n, axes, (network, exact) in zip(sizes, panels.values(), np.asarray(arrays["posteriors"])[0], strict=True):
         grid = np.linspace(0, 1, network.shape[1])

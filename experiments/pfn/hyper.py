@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from core.amortised import bar_distribution
+from core.amortised import bar_distribution, calls
 from core.amortised.encoder import flatten_params
 from core.amortised.fitting import Fitting, make_spec
 from core.amortised.priors import sample_hierarchical_gaussian_process
@@ -78,16 +78,16 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
     fitting = Fitting(lab, keys, spec, settings, settings.border_sets)
     borders = fitting.borders()
     trained = (fitting.fit("pfn", borders), borders)
-    data = rivals.draw_data_sets(lab, keys, spec, sets, max(settings.contexts))
+    data = calls.draw_data_sets(lab, keys, spec, sets, max(settings.contexts))
     for n in settings.contexts:
         here = data._replace(n=n)
-        rivals.measure_losses(lab, rivals.network_calls(spec, trained, here, sets, sets), sets, arm="pfn", context=n)
+        rivals.measure_losses(lab, calls.network_calls(spec, trained, here, sets, sets), sets, arm="pfn", context=n)
         for arm, one in methods_of(settings, n).items():
-            rivals.measure_losses(lab, rivals.alone(one, here, sets), sets, arm=arm, context=n)
+            rivals.measure_losses(lab, calls.alone(one, here, sets), sets, arm=arm, context=n)
         rivals.measure_long(lab, settings.rivals, partial(hyper_target, prior, n), here, context=n)
-    calls = rivals.timed_networks(spec, trained, data, timed)
-    calls |= rivals.both_styles(methods_of(settings, data.n), data, timed)
-    rivals.measure_seconds(lab, calls, settings.rivals, spec, (keys, borders), settings.training.iterations)
+    timed_calls = calls.timed_networks(spec, trained, data, timed)
+    timed_calls |= calls.both_styles(methods_of(settings, data.n), data, timed)
+    rivals.measure_seconds(lab, timed_calls, settings.rivals, spec, (keys, borders), settings.training.iterations)
 
 
 # --- a network for use ----------------------------------------------------------------------------------------------

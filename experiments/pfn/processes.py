@@ -36,10 +36,21 @@ def arguments_of(settings: "ProcessSettings", lengthscale: float | None = None) 
     }
 
 
-def held_out(settings: "ProcessSettings", key: jax.Array) -> dict[str, jax.Array]:
-    """Data sets that no network is trained on, x (S, N, F) and y (S, N)."""
+def held_out(lab: "Lab", keys: jax.Array, settings: "ProcessSettings") -> Tree:
+    """Data sets that no network is trained on, x (replicates, S, N, F) and y (replicates, S, N)."""
     shape = (settings.sets, settings.data.points, settings.data.features)
-    return rbf_process(key, shape, **arguments_of(settings))._asdict()
+    drawn = named_keys(lab, keys, "held out")
+    return lab.map(partial(draw_data_sets, shape), drawn, shared=(arguments_of(settings),))
+
+
+def draw_data_sets(shape: tuple[int, int, int], key: jax.Array, prior: Tree) -> dict[str, jax.Array]:
+    """Those of one replicate."""
+    return rbf_process(key, shape, **prior)._asdict()
+
+
+def exact_process(prior: Tree) -> Hyperparameters:
+    """Hyper-parameters of the process with these arguments."""
+    return Hyperparameters(prior["lengthscale"], jnp.float32(1), prior["noise"])
 
 
 # --- C1 and C2: the exact posterior ---------------------------------------------------------------------------------
@@ -57,10 +68,10 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
     other = Fitting(lab, keys, spec, settings, 0, arguments_of(settings, settings.wrong_lengthscale))
     few = Fitting(lab, keys, coarse, settings, settings.border_sets, prior)
     edges = few.borders()
-    data = lab.map(partial(held_out, settings), named_keys(lab, keys, "held out"))
+    data = held_out(lab, keys, settings)
 
     def beside(which: TrainingSpec, params: Tree, edges: Tree) -> Tree:
-        return lab.map(partial(compare_with_exact, settings, which), params, edges, data)
+        return lab.map(partial(compare_with_exact, settings.contexts, which), params, edges, data, shared=(prior,))
 
     found = {length: beside(spec, params, borders) for length, params in networks.items()}
     first, last = 1, longest // settings.lengths[0]
@@ -76,13 +87,13 @@ def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
     along = {"dataset": range(settings.sets), "context": settings.contexts}
     for arm, each in compared.items():
         lab.measure(each, along=along, arm=arm)
-    drawn = lab.map(partial(draw_posteriors, settings, spec), networks[longest], borders, data)
+    drawn = lab.map(partial(draw_posteriors, settings.shown, spec), networks[longest], borders, data, shared=(prior,))
     for name, array in drawn.items():
         lab.keep(name, array)
 
 
 def compare_with_exact(
-    settings: "ProcessSettings", spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree
+    contexts: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree, prior: Tree
 ) -> dict[str, jax.Array]:
     """A network beside the exact posterior on the same data sets.
 
@@ -90,8 +101,7 @@ def compare_with_exact(
       `gap`, the mean over queries of log p(y | x, D) - log q(y | x, D) in nats, and `off`, the mean distance of the two
       means in standard deviations of the exact one: (S, contexts) each, to 1e-4, since there are many rows.
     """
-    x, y = data["x"], data["y"]
-    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
+    x, y, hyper = data["x"], data["y"], exact_process(prior)
 
     def after(n: jax.Array) -> tuple[jax.Array, jax.Array]:
         asked = jnp.arange(spec.points) >= n
@@ -101,7 +111,7 @@ def compare_with_exact(
         off = jnp.abs(bar_distribution.mean(borders, outputs) - right.mean) / jnp.sqrt(right.variance)
         return mean_over(asked, gap), mean_over(asked, off)
 
-    gap, off = jax.lax.map(after, jnp.array(settings.contexts))
+    gap, off = jax.lax.map(after, jnp.array(contexts))
     return {"gap": jnp.round(gap.T, 4), "off": jnp.round(off.T, 4)}
 
 
@@ -123,15 +133,14 @@ def measure_means(lab: "Lab", settings: "GPSettings", found: Tree, **conditions:
 
 
 def draw_posteriors(
-    settings: "GPSettings", spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree
+    sizes: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree, prior: Tree
 ) -> dict[str, jax.Array]:
     """For the figure: mean and 95 % band of the first data set after several numbers of points, both ways.
 
     Returns:
       `posteriors` (sizes, 2, 3, GRID), the network first, `points` (2, N) and the `shown` sizes.
     """
-    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
-    grid = jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, settings.data.features))
+    hyper, grid = exact_process(prior), jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, spec.network.features))
     x, y, size = data["x"][0], data["y"][0], spec.points
     every, targets = jnp.concatenate([x, grid])[None], jnp.pad(y, (0, GRID))[None]
 
@@ -145,7 +154,7 @@ def draw_posteriors(
         network = jnp.stack([bar_distribution.mean(borders, logits), *sides])
         return jnp.stack([network, jnp.stack([right.mean, right.mean - reach, right.mean + reach])])
 
-    shown = jnp.array(settings.shown)
+    shown = jnp.array(sizes)
     return {"posteriors": jax.lax.map(after, shown), "points": jnp.stack([x[:, 0], y]), "shown": shown}
 
 
@@ -155,7 +164,7 @@ def draw_posteriors(
 def head_trial(settings: "ProcessSettings", keys: jax.Array, lab: "Lab") -> None:
     """The same encoder with many bars, with few, with a Gaussian head, and told the places of points."""
     prior = arguments_of(settings)
-    data = lab.map(partial(held_out, settings), named_keys(lab, keys, "held out"))
+    data = held_out(lab, keys, settings)
     kinds: dict[str, tuple[int, Callable, bool]] = {
         "bars": (settings.bars, heads.bar_log_density, False),
         "coarse": (settings.coarse_bars, heads.bar_log_density, False),
@@ -166,11 +175,11 @@ def head_trial(settings: "ProcessSettings", keys: jax.Array, lab: "Lab") -> None
         spec = make_spec(settings, rbf_process, outputs, head, positions=positions)
         fitting = Fitting(lab, keys, spec, settings, 0 if arm == "gaussian" else settings.border_sets, prior)
         borders = fitting.borders()
-        measured = partial(mean_loss, settings, spec)
+        measured = partial(mean_loss, settings.contexts, spec)
         lab.measure({"nll": lab.map(measured, fitting.fit(arm, borders), borders, data)}, arm=arm)
 
 
-def mean_loss(settings: "ProcessSettings", spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree) -> Any:
+def mean_loss(contexts: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree) -> Any:
     """Mean negative log density of queries of held-out data sets over the context sizes, nats."""
     x, y = data["x"], data["y"]
 
@@ -178,4 +187,4 @@ def mean_loss(settings: "ProcessSettings", spec: TrainingSpec, params: Tree, bor
         found = spec.head(borders, network_outputs(spec, params, x, y, n), y)
         return -jnp.mean(mean_over(jnp.arange(spec.points) >= n, found))
 
-    return jnp.mean(jax.lax.map(after, jnp.array(settings.contexts)))
+    return jnp.mean(jax.lax.map(after, jnp.array(contexts)))

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from core.amortised.settings import AmortisedSettings
+from core.amortised.settings import AmortisedSettings, NetworkTableSettings
 from core.data.catalogue import find_data_set
 from core.errors import unknown_name
 from core.papers.settings import DataSetName, PositiveFloat, PositiveInt, Settings, setting
@@ -15,10 +15,18 @@ Gamma = tuple[PositiveFloat, PositiveFloat]
 
 
 class BarSettings(AmortisedSettings):
-    """A network for regression by bars."""
+    """A network for regression by bars, and what it is held against."""
 
     bars: int = setting("bars of the head", ge=3)
     border_sets: PositiveInt = setting("data sets whose targets give the borders of the bars")
+    sets: int = setting("held-out data sets", ge=2)
+    contexts: tuple[PositiveInt, ...] = setting("context sizes at which predictions are compared", rising=True)
+
+    @model_validator(mode="after")
+    def _check_contexts(self) -> Self:
+        if max(self.contexts) >= self.data.points:
+            raise conflict("{contexts} must be below {data.points}", "contexts", "data.points")
+        return self
 
 
 class ProcessSettings(BarSettings):
@@ -27,14 +35,6 @@ class ProcessSettings(BarSettings):
     lengthscale: PositiveFloat = setting("lengthscale ℓ of the prior")
     noise: PositiveFloat = setting("variance of the noise")
     coarse_bars: int = setting("bars of a head that is too coarse, as a control", ge=3, at_most="bars")
-    contexts: tuple[PositiveInt, ...] = setting("context sizes at which predictions are compared", rising=True)
-    sets: int = setting("held-out data sets", ge=2)
-
-    @model_validator(mode="after")
-    def _check_contexts(self) -> Self:
-        if max(self.contexts) >= self.data.points:
-            raise conflict("{contexts} must be below {data.points}", "contexts", "data.points")
-        return self
 
 
 class GPSettings(ProcessSettings):
@@ -60,14 +60,6 @@ class LawSettings(BarSettings):
     outputscale: Gamma = setting("of the variance s²")
     noise: Gamma = setting("of the variance of the noise above its floor")
     floor: PositiveFloat = setting("smallest variance of the noise")
-    sets: int = setting("held-out data sets", ge=2)
-    contexts: tuple[PositiveInt, ...] = setting("context sizes", rising=True)
-
-    @model_validator(mode="after")
-    def _check_contexts(self) -> Self:
-        if max(self.contexts) >= self.data.points:
-            raise conflict("{contexts} must be below {data.points}", "contexts", "data.points")
-        return self
 
 
 class EstimatorSettings(LawSettings):
@@ -109,22 +101,10 @@ class BNNSettings(AmortisedSettings):
     margin: PositiveFloat = setting("by which a loss may exceed the network's", unit="nats")
 
 
-class TablePriorSettings(Settings):
-    """The random networks that make tables."""
-
-    features: Gamma = setting("(a, b) of the beta law of the share of features in use, beyond two")
-    width: Gamma = setting("of that of the hidden units, beyond two")
-    max_width: int = setting("most hidden units", ge=2)
-    layers: int = setting("affine maps", ge=3)
-    weights: Gamma = setting("shape and scale of the gamma law of the deviation of weights and biases")
-    noise: Gamma = setting("of that of the noise behind every map but the first")
-    shared: PositiveInt = setting("data sets that one network makes")
-
-
 class TableSettings(AmortisedSettings):
     """Small real tables, of which a few rows are the context."""
 
-    prior: TablePriorSettings = setting("the random networks that make tables")
+    prior: NetworkTableSettings = setting("the random networks that make tables")
     dataset: DataSetName = setting("data set of tables")
     tables: tuple[str, ...] = setting("tables of it")
     other_dataset: DataSetName = setting("another one")

@@ -10,7 +10,8 @@ import numpy as np
 from core.amortised import heads
 from core.amortised.encoder import flatten_params
 from core.amortised.fitting import Fitting, make_spec
-from core.amortised.priors import NetworkTableLaw, sample_network_tables
+from core.amortised.priors import sample_network_tables
+from core.amortised.settings import NetworkTableSettings
 from core.amortised.training import TrainingSpec
 from core.lab.keys import key_for, named_keys
 from core.tabular import sampling, scores
@@ -25,15 +26,14 @@ METHODS = ("boosted_trees", "logistic_regression", "gaussian_process", "nearest_
 NETWORKS = ("pfn", "sharpened")
 
 
-def network_tables(law: NetworkTableLaw, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+def network_tables(law: NetworkTableSettings, key: jax.Array, shape: tuple[int, int, int]) -> Any:
     """Tables of random networks, see `core.amortised.priors`."""
     return sample_network_tables(key, shape, law)
 
 
 def tables_spec(settings: "TableSettings") -> TrainingSpec:
     """The network that is trained: one logit for each query."""
-    law = NetworkTableLaw(**dict(settings.prior))
-    return make_spec(settings, partial(network_tables, law), 1, heads.bernoulli_log_density)
+    return make_spec(settings, partial(network_tables, settings.prior), 1, heads.bernoulli_log_density)
 
 
 def tables_trial(settings: "TableSettings", keys: jax.Array, lab: "Lab") -> None:

@@ -69,11 +69,12 @@ def shaken(network: encoder.TransformerEncoder) -> Any:
 
 @pytest.mark.parametrize("context", [1, 4])
 def test_gap_and_distance_are_those_from_the_exact_posterior_in_double_precision(context: int) -> None:
-    settings = settings_of("gp", sets=5, contexts=(1, 4))
+    settings = settings_of("gp")
     spec = make_spec(settings, processes.rbf_process, settings.bars)
     borders, params = jnp.linspace(-3, 3, settings.bars + 1), shaken(spec.network)
-    data = processes.held_out(settings, jax.random.key(0))
-    found = processes.compare_with_exact(settings, spec, params, borders, data)
+    prior = processes.arguments_of(settings)
+    data = processes.draw_data_sets((5, 6, 1), jax.random.key(0), prior)
+    found = processes.compare_with_exact((1, 4), spec, params, borders, data, prior)
     for k in range(5):
         x, y = (np.asarray(data[name][k], float) for name in ("x", "y"))
         kernel, n = np.exp(-((x - x.T) ** 2) / (2 * 0.6**2)), context
@@ -89,18 +90,15 @@ def test_gap_and_distance_are_those_from_the_exact_posterior_in_double_precision
 
 
 def test_the_loss_of_a_head_is_the_mean_over_queries_and_context_sizes() -> None:
-    settings = settings_of("head", sets=3)
+    settings = settings_of("head")
     spec = make_spec(settings, processes.rbf_process, settings.bars)
-    borders, params, data = (
-        jnp.linspace(-3, 3, 7),
-        shaken(spec.network),
-        processes.held_out(settings, jax.random.key(0)),
-    )
+    borders, params = jnp.linspace(-3, 3, 7), shaken(spec.network)
+    data = processes.draw_data_sets((3, 6, 1), jax.random.key(0), processes.arguments_of(settings))
     x, y = data["x"], data["y"]
     expected = [
         -float(spec.head(borders, spec.network.apply({"params": params}, x, y, n), y[:, n:]).mean()) for n in (1, 4)
     ]
-    found = processes.mean_loss(settings, spec, params, borders, data)
+    found = processes.mean_loss((1, 4), spec, params, borders, data)
     assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -133,6 +131,7 @@ def test_a_training_pays_after_what_it_saves_in_the_same_style() -> None:
     taken = {name: np.array([[v, v, 9.0]]) for name, v in (seconds | {"alone:svi.2": 0.4}).items()}
     found = [rivals.pays_after(taken, name) for name in ("alone:map", "batch:map", "alone:svi.2")]
     assert found == pytest.approx([10, 100, math.inf])
+    assert rivals.conditions_of("batch:svi.8") == {"arm": "svi", "style": "batch", "budget": 8}
 
 
 def test_losses_are_means_and_what_is_no_number_costs_twenty_nats_and_is_counted() -> None:
@@ -160,42 +159,6 @@ def test_map_and_chains_find_the_exact_posterior_where_much_is_known(smooth: tup
     for found in (by_map, long["log_density"]):
         assert found.shape == (4,) and found.mean() == pytest.approx(best, abs=0.8)
     assert long["effective_draws"] > 10 and 0.9 < long["scale_reduction"] < 1.3
-
-
-def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once() -> None:
-    """Of a method and of the network; those about other data sets are others."""
-    x, y = jax.random.uniform(jax.random.key(0), (1, 2, 6, 1)), jax.random.normal(jax.random.key(1), (1, 2, 6))
-    data = rivals.DataSets(4, x, y, jax.random.split(jax.random.key(2), (1, 2)))
-    styles = rivals.both_styles({"map": lambda x, y, key: y[4:] * x[4:, 0] + jax.random.normal(key, (2,))}, data, 2)
-    settings = settings_of("gp")
-    spec = make_spec(settings, processes.rbf_process, settings.bars)
-    trained = jax.tree.map(lambda leaf: leaf[None], (shaken(spec.network), jnp.linspace(-5, 5, 7)))
-    styles |= rivals.timed_networks(spec, trained, data, 2)
-    found = {name: rivals.losses(rivals.answers(calls))["nll"] for name, calls in styles.items()}
-    assert found["batch:pfn"].shape == (2,)
-    for arm in ("map", "pfn"):
-        alone, batch = found[f"alone:{arm}"], found[f"batch:{arm}"]
-        assert np.abs(alone - batch).max() < 1e-5 < 1e-3 < np.abs(alone - alone[::-1]).max()
-
-
-def test_timed_calls_go_over_the_same_data_sets_and_leave_none_out() -> None:
-    """In both styles; what is infinitely dense would be noticed, what is no number is another matter."""
-    data = rivals.DataSets(0, np.arange(10.0).reshape(1, 5, 2), np.ones((1, 5)), jnp.zeros((1, 5)))
-    calls = []
-
-    def one(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-        jax.debug.callback(lambda x: calls.append(x.tolist()), x, ordered=False)
-        return jnp.array([x[0] * y, jnp.nan])
-
-    styles = rivals.both_styles({"svi.8": one}, data, 3)
-    assert list(styles) == ["alone:svi.8", "batch:svi.8"]
-    assert rivals.conditions_of("batch:svi.8") == {"arm": "svi", "style": "batch", "budget": 8}
-    for each in styles.values():
-        calls.clear()
-        assert rivals.timed_call(each)() == 1
-        jax.effects_barrier()
-        assert sorted(calls) == [[0, 1], [2, 3], [4, 5]]
-    assert rivals.timed_call(rivals.Calls(lambda x: x / 0, lambda: [(jnp.ones(2),)]))() == 0
 
 
 def test_the_figure_joins_budgets_of_one_style_on_the_data_sets_of_the_long_chains() -> None:
