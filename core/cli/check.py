@@ -1,21 +1,23 @@
 """`encore check`: which published results are current, need seconds, need minutes, or were edited by hand."""
 
 import argparse
+import functools
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from core import paths
 from core.cli.publish import standing
 from core.errors import BadInput
-from core.judging import verdicts
+from core.kept import code_files, files_below, find_answers, library_stamp, paper_files, shared_config_files, stamp
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, load_config
 from core.papers.config_files import all_slugs
 from core.paths import project_root, results_folder
+from core.planning.machine import available_cores
 from core.publishing import confirm, publish
-from core.running import conclude, execute
-from core.runs import measurements, provenance, published
+from core.runs import provenance, published
 
 # Relative difference that other versions of the numerical libraries may make after thousands of steps.
 OTHER_LIBRARIES = 0.05
@@ -23,33 +25,51 @@ OTHER_LIBRARIES = 0.05
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the state of every published study; exit code 1 when one was edited or is computed differently."""
-    bad = 0
-    for slug in arguments.papers or all_slugs():
-        config = load_config(slug)
+    slugs, bad = arguments.papers or all_slugs(), False
+    for config in map(load_config, slugs if arguments.remake or arguments.confirm else ()):
         if arguments.remake:
             _remake(config)
         if arguments.confirm:
             bad |= _confirm(config)
-        found = publish.published_states(
-            results_folder(), slug, lambda scale, study, config=config: now(config, scale, study)
-        )
+    for slug, found in published_states(slugs).items():
         for status in found or [publish.PublishedState("-", "-", "not published", "")]:
             print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {status.detail}".rstrip())
             bad |= status.state == publish.EDITED
         if arguments.spot and found:
-            bad |= _spot(config)
+            bad |= _spot(load_config(slug))
     return int(bad)
+
+
+def published_states(slugs: Iterable[str]) -> dict[str, list[publish.PublishedState]]:
+    """The state of every published study by paper, found anew where something that it hangs on was written since."""
+    common = f"{stamp(code_files())}{stamp(shared_config_files())}{library_stamp()}"
+    own = {slug: (*paper_files(slug), *files_below(results_folder() / slug)) for slug in slugs}
+    stamps = {slug: f"{common}{stamp(found)}" for slug, found in own.items()}
+    states = find_answers("states", stamps, _find_states, processes=len(available_cores()))
+    return {slug: [publish.PublishedState(**state) for state in found] for slug, found in states.items()}
+
+
+def _find_states(slug: str) -> list[dict[str, str]]:
+    config = load_config(slug)
+    current = functools.cache(lambda scale: _current_studies(config, scale))
+    found = publish.published_states(results_folder(), slug, lambda scale, study: current(scale).get(study))
+    return [state._asdict() for state in found]
+
+
+def _current_studies(config: PaperConfig, scale: str) -> dict[str, publish.CurrentIdentities]:
+    """What every study would be if it were run now."""
+    launch = compose.compose_launch([f"paper={config.slug}", "study=all", f"scale={scale}"])
+    return {each.study.name: standing(jobs.make_job(launch, each)) for each in launch.studies}
 
 
 def now(config: PaperConfig, scale: str, study: str) -> publish.CurrentIdentities | None:
     """What a study would be if it were run now; None when the config has it no more."""
-    if study not in config.studies:
-        return None
-    launch = compose.compose_launch([f"paper={config.slug}", f"study={study}", f"scale={scale}"])
-    return standing(jobs.make_job(launch, launch.studies[0]))
+    return _current_studies(config, scale).get(study)
 
 
 def _remake(config: PaperConfig) -> None:
+    from core.judging import verdicts
+
     for folder in sorted(path for path in (results_folder() / config.slug).glob("[!.]*") if path.is_dir()):
         scale = folder.name
         again = publish.remake_verdicts(
@@ -66,6 +86,8 @@ def _remake(config: PaperConfig) -> None:
 
 
 def _drawn(config: PaperConfig, study: str, table: Any, arrays: Any) -> dict[str, bytes]:
+    from core.running import conclude
+
     with tempfile.TemporaryDirectory() as folder:
         names, notes = conclude.draw_figures(config, study, table, arrays, Path(folder))
         if notes:
@@ -112,6 +134,9 @@ def _confirm(config: PaperConfig) -> bool:
 
 def _first_replicate(config: PaperConfig, study: str, scale: str) -> tuple[jobs.Job, Any]:
     """The measurements of the first published replicate of a study, computed again away from all runs."""
+    from core.running import execute
+    from core.runs import measurements
+
     words = [f"paper={config.slug}", f"study={study}", f"scale={scale}", "replicates=1", "tracking=none"]
     launch = compose.compose_launch(words)
     job = jobs.make_job(launch, launch.studies[0])

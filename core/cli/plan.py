@@ -10,15 +10,11 @@ from rich.table import Table
 from core import files
 from core.errors import BadInput, OverBudget
 from core.launch import compose
-from core.launch.compose import Launch
-from core.launch.jobs import Job
 from core.papers.config_files import all_slugs
-from core.paths import project_root, results_folder
+from core.paths import project_root
 from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.planning.estimate import StudyEstimate
-from core.runs import published
-from core.runs.identity import identity_differences
 from core.sweeps import sweep_command
 from core.terminal import console, format_duration
 
@@ -31,13 +27,12 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.document:
         return _document(screen)
     fleet = _fleet(arguments)
-    chosen = launches(arguments.overrides, arguments.multirun)
-    found = estimate.estimate_launches(chosen, fleet)
+    found = estimate.estimate_launches(commands(arguments.overrides, arguments.multirun), fleet)
     _show(screen, found, fleet)
     if arguments.within is not None:
         _pick(screen, found, arguments.within)
     elif any(word.startswith("budget.minutes=") for word in arguments.overrides):
-        _refuse(found, chosen[0][0].budget_minutes)
+        _refuse(found, compose.compose_launch(found[0].words).budget_minutes)
     return 0
 
 
@@ -58,22 +53,24 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         "study", "replicates", "stages", "steps", "GFLOP", "memory", "time", "claims", "estimated from",
         box=None, pad_edge=False,
     )  # fmt: skip
-    papers = {line.job.launch.config.slug for line in found}
+    papers = {line.slug for line in found}
     several = len({line.words[:-1] for line in found}) > 1
     for line in found:
         table.add_row(*_cells(line, _name(line, several)))
     where = "this machine"
     if fleet:
         where = f"{fleet.count} x {fleet.accelerator.title}" if fleet.count > 1 else fleet.accelerator.title
-    title = found[0].job.launch.config.slug if len(papers) == 1 else f"{len(papers)} papers"
-    screen.print(f"{title} · {found[0].job.launch.scale} scale · on {where}", style="bold")
+    title = found[0].slug if len(papers) == 1 else f"{len(papers)} papers"
+    screen.print(f"{title} · {found[0].scale} scale · on {where}", style="bold")
     screen.print(table, soft_wrap=False)
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
     for line in found:
-        if changes := published_changes(line.job):
-            screen.print(f" {_name(line, several)}: published by other parts: {', '.join(changes)}", soft_wrap=True)
+        if line.changes:
+            screen.print(
+                f" {_name(line, several)} differs from its published result: {'; '.join(line.changes)}", soft_wrap=True
+            )
     if any(line.is_lower_bound for line in found):
         screen.print(" ≥: some stages compute on the host, where nothing can be counted; a first run will tell")
     if fleet:
@@ -84,24 +81,15 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
             "counts them, memory without what a step computes in between"
         )
         for line in (line for line in found if line.gib > kind.gib):
-            screen.print(f" {line.job.study.name}: {line.gib:.0f} GiB do not fit {kind.gib:.0f} GiB: fewer at once")
-
-
-def published_changes(job: Job) -> list[str]:
-    """In what the published result of a study differs from what would be run; nothing where settings are overridden."""
-    folder = results_folder() / job.launch.config.slug / job.launch.scale
-    recorded = published.read_provenance(folder).get(job.study.name, {}).get("identity")
-    if job.chosen.overridden or not isinstance(recorded, dict):
-        return []
-    return identity_differences(recorded, job.identity.parts)
+            screen.print(f" {line.study}: {line.gib:.0f} GiB do not fit {kind.gib:.0f} GiB: fewer at once")
 
 
 def _name(line: StudyEstimate, several: bool) -> str:
     """The study; where there are several launches with the paper, and the words in which they differ."""
     if not several:
-        return line.job.study.name
+        return line.study
     own = [word for word in line.words if not word.startswith(("paper=", "scale=", "study=", "tracking", "budget."))]
-    return " ".join([f"{line.job.launch.config.slug}/{line.job.study.name}", *own])
+    return " ".join([f"{line.slug}/{line.study}", *own])
 
 
 def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
@@ -170,10 +158,9 @@ def _document(screen: Console) -> int:
     return 0
 
 
-def launches(words: Sequence[str], multirun: bool) -> list[tuple[Launch, tuple[str, ...]]]:
-    """Every launch that the words select, and its own words: `paper` may name several or all, `-m` sweeps the rest."""
-    found = [own for point in _papers(words) for own in (sweep_command.expand_sweep(point) if multirun else [point])]
-    return [(compose.compose_launch(own), tuple(own)) for own in found]
+def commands(words: Sequence[str], multirun: bool) -> list[list[str]]:
+    """The words of every run that is meant: `paper` may name several or all, `-m` sweeps the rest."""
+    return [own for point in _papers(words) for own in (sweep_command.expand_sweep(point) if multirun else [point])]
 
 
 def _papers(words: Sequence[str]) -> list[list[str]]:

@@ -1,17 +1,19 @@
 """What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import files
+from core import files, paths
 from core.launch.hosts import spreads_batches
 from core.launch.jobs import Job
 from core.papers.config import StudyConfig
 from core.paths import results_folder
-from core.planning import cost_ledger, forecasting, machine
+from core.planning import cost_ledger, machine
 from core.planning.machine import available_cores, use_accelerator
 
 if TYPE_CHECKING:
@@ -102,6 +104,18 @@ def replicate_batches(replicates: Sequence[int], accelerator: bool) -> list[list
     return [[number] for number in replicates]
 
 
+def job_trial_cost(job: Job) -> dict[str, Any]:
+    """What one replicate of a job takes by shapes; kept in the cache under the identity of the run."""
+    counting = files.sha256_file(Path(__file__).parents[1] / "lab" / "shape_lab.py")[:12]
+    kept = paths.cache_folder() / "trial_costs" / f"{job.identity.name}-{counting}.json"
+    with contextlib.suppress(OSError, ValueError):
+        return files.read_json(kept)
+    found = count_trial_cost(job.launch.config.slug, job.study, job.chosen.settings)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
+        files.write_json(kept, found)
+    return found
+
+
 def count_trial_cost(slug: str, study: StudyConfig, settings: Any) -> dict[str, Any]:
     """What one replicate takes, by shapes alone, see `core.lab.shape_lab.TrialCost`; nothing is allocated."""
     import jax
@@ -139,26 +153,26 @@ def worker_count(job: Job, peak_gib: float) -> int:
     return max(1, min(wanted, len(job.missing)))
 
 
-def forecast_job(job: Job, gflops: float) -> forecasting.Forecast:
+def forecast_job(job: Job, gflops: float) -> Forecast:
     """What the missing replicates are expected to take: by the same run earlier, the published one, or by counting."""
     if not job.missing:
-        return forecasting.Forecast(0.0, 0.0, 0, "finished before", 0)
+        return Forecast(0.0, 0.0, 0, "finished before", 0)
     slug, study, lines = job.launch.config.slug, job.study, cost_ledger.read_entries()
     count = -(-len(job.missing) // (1 if spreads_batches(job.chosen.settings) else job.launch.hosts.count))
     cost, source = cost_ledger.cost_of_run(job.identity.name, lines), "this run before"
     if cost is None and not job.chosen.overridden:
-        cost, source = forecasting.published_cost(slug, job.launch.scale, study.name), "the published run"
+        cost, source = published_cost(slug, job.launch.scale, study.name), "the published run"
     if cost is not None:
         workers = worker_count(job, cost["peak_gib"])
-        return forecasting.make_forecast(count, workers, gflops, cost, None, source)
-    shapes = forecasting.count_trial_cost(slug, study, job.chosen.settings)
-    workers = worker_count(job, (forecasting.BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
+        return make_forecast(count, workers, gflops, cost, None, source)
+    shapes = job_trial_cost(job)
+    workers = worker_count(job, (BYTES_PER_WORKER + shapes["peak_bytes"]) / 2**30)
     near, words = cost_ledger.similar_entries(slug, study.name, lines, shapes["flops"])
-    source, efficiency, overhead = "counted operations", forecasting.TYPICAL_EFFICIENCY, forecasting.OVERHEAD_SECONDS
+    source, efficiency, overhead = "counted operations", TYPICAL_EFFICIENCY, OVERHEAD_SECONDS
     if near:
         source = f"operations, {words}"
         efficiency = statistics.median(line.efficiency or efficiency for line in near)
         overhead = statistics.median(line.overhead_seconds for line in near)
-    elif published := forecasting.published_efficiency(slug, study):
+    elif published := published_efficiency(slug, study):
         source, efficiency = "operations, the published run", published
-    return forecasting.make_forecast(count, workers, gflops, None, shapes, source, efficiency, overhead)
+    return make_forecast(count, workers, gflops, None, shapes, source, efficiency, overhead)

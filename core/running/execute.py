@@ -8,7 +8,7 @@ import contextlib
 import errno
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
-from core.planning.measurable import check_measurable
 from core.running import conclude, display, prepared, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
@@ -51,8 +50,7 @@ def _execute(launch: Launch) -> int:
     screen.console.quiet = not launch.hosts.leads
     screen.print_header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
-    for job in (job for job in jobs if job.missing):
-        check_measurable(job)
+    check_measurable(job for job in jobs if job.missing)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
@@ -61,6 +59,14 @@ def _execute(launch: Launch) -> int:
         [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
     )
     return 0
+
+
+def check_measurable(jobs: Iterable[Job]) -> None:
+    """Refuse studies that do not measure what their claims are judged by; a finished run needs no jax to be shown."""
+    for job in jobs:
+        from core.planning import measurable
+
+        measurable.check_measurable(job)
 
 
 def compute_own_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:

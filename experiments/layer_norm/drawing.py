@@ -1,5 +1,6 @@
 """DRAW on binarised MNIST (section 6.4): encoder and decoder are LSTMs with tanh(LN(c)) or tanh(c) at their output."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,34 +10,29 @@ import numpy as np
 import optax
 
 from core.data.catalogue import find_data_set
-from core.lab.keys import named_keys
 from core.models.norms import layer_norm
 from core.models.recurrent import lstm_step
-from core.supervised.batches import epoch_batches
-from experiments.layer_norm.learning import Task, Training, kind_of, train
+from core.supervised.tasks import Batch, Task
+from core.supervised.training import Examples
+from experiments.layer_norm.networks import network_of
 
 if TYPE_CHECKING:
-    from core.lab.lab import Lab
-    from experiments.layer_norm.settings import DrawSettings, RateSettings
+    from experiments.layer_norm.settings import DrawSettings
 
 Tree = Any
-AT_ONCE = 250  # images that are evaluated together
 BINARISATION = 0  # seed of the one binarisation that all replicates and arms share
 
 
-def binarised(images: jax.Array, rows: jax.Array, part: int) -> jax.Array:
-    """Bits (n, pixels): each pixel is 1 with its grey value as probability, drawn once and for all for every image."""
-    root = jax.random.fold_in(jax.random.key(BINARISATION), part)
-
-    def one(row: jax.Array) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(root, row), images[row].astype(jnp.float32) / 255)
-
-    return jax.vmap(one)(rows).reshape(len(rows), -1).astype(jnp.float32)
+def binarise(examples: Mapping[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
+    """Bits "x" (n, pixels): each pixel is 1 with its grey value as probability, drawn once and for all for an image."""
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(BINARISATION)))(rows)
+    bits = jax.vmap(jax.random.bernoulli)(keys, examples["images"][rows].astype(jnp.float32) / 255)
+    return {"x": bits.reshape(len(rows), -1).astype(jnp.float32), "row": rows}
 
 
 def pixels(settings: "DrawSettings") -> int:
     """Pixels of an image."""
-    return int(np.prod(find_data_set(settings.dataset).array_shapes["train_images"][0][1:]))
+    return int(np.prod(find_data_set(settings.data.name).array_shapes["train_images"][0][1:]))
 
 
 def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
@@ -59,7 +55,7 @@ def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
         params[f"{player}_bias"] = jnp.zeros(4 * width).at[:width].set(1.0)
         params[f"{player}_norm"] = {"gain": jnp.ones(width), "bias": jnp.zeros(width)}
     params["first_canvas"] = jnp.zeros(n)
-    return {"params": params, "batch_stats": {}}
+    return {"params": params}
 
 
 def step(
@@ -106,66 +102,30 @@ def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key:
     return optax.sigmoid_binary_cross_entropy(carried[0], x).sum(-1) + divergences.sum(0)
 
 
-def loss(
-    settings: "DrawSettings",
-    norm: bool,
-    shuffled: bool,
-    values: Tree,
-    rows: jax.Array,
-    key: jax.Array,
-    *arrays: jax.Array,
+def draw_loss(
+    settings: "DrawSettings", norm: bool, variables: Tree, batch: Batch, key: jax.Array, i: jax.Array
 ) -> tuple[jax.Array, Tree]:
-    """Mean bound of a batch, in nats; as a control, the pixels of every image shuffled."""
-    keys = jax.random.split(key)
-    x = binarised(arrays[0], rows, 0)
-    if shuffled:
-        x = jax.random.permutation(keys[1], x, axis=1, independent=True)
-    return bound(settings, norm, values["params"], x, keys[0]).mean(), values["batch_stats"]
+    """Mean bound of a batch, in nats."""
+    return bound(settings, norm, variables["params"], batch["x"], key).mean(), {}
 
 
-def evaluate(
-    settings: "DrawSettings", norm: bool, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
-) -> dict[str, jax.Array]:
-    """Mean bound, in nats, with the same latent noise at every evaluation."""
-    images, number = (arrays[1], 1) if part == "test" else (arrays[0], 0)
+def draw_metrics(settings: "DrawSettings", norm: bool, variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+    """The bound of every image, in nats, with the same latent noise at every evaluation."""
 
-    def some(row: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(1), row)
-        return bound(settings, norm, values["params"], binarised(images, row[None], number), key)[0]
+    def one(x: jax.Array, row: jax.Array) -> jax.Array:
+        return bound(settings, norm, variables["params"], x[None], jax.random.fold_in(jax.random.key(1), row))[0]
 
-    return {"loss": jax.lax.map(some, rows, batch_size=AT_ONCE).mean()}
+    return {"loss": jax.vmap(one)(batch["x"], batch["row"])}
 
 
-def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
-    """Order of the training images (steps, batch), held-out images and test images."""
-    images = find_data_set(settings.dataset).array_shapes["train_images"][0][0]
-    chosen = jax.random.permutation(split, images).astype(jnp.int32)
-    own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
-    rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
-    return rows, {"validation": held_out, "test": jnp.arange(settings.test)}
+def draw_examples(data: Mapping[str, jax.Array]) -> Examples:
+    """Images of both parts, without their labels."""
+    train, test = ({"images": data[f"{part}_images"]} for part in ("train", "test"))
+    return Examples(train, test)
 
 
-def compare(
-    settings: "DrawSettings",
-    keys: jax.Array,
-    lab: "Lab",
-    arms: tuple[str, ...],
-    rates: "RateSettings",
-    prefix: str = "",
-    **conditions: Any,
-) -> None:
-    """Train DRAW in every arm; all but `plain_again` have the same first weights and order of images."""
-    data = lab.data(settings.dataset)
-    arrays = (data["train_images"], data["test_images"])
-    for arm in arms:
-        again = "_again" if arm.endswith("_again") else ""
-        drawn = [named_keys(lab, keys, name) for name in ("split", f"order{again}")]
-        order, parts = lab.map(partial(arranged, settings), *drawn)
-        training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
-        kind, shuffled = kind_of(arm), arm == "shuffled"
-        norm = kind == "layer_norm"
-        task = Task(
-            partial(initial, settings), partial(loss, settings, norm, shuffled), partial(evaluate, settings, norm)
-        )
-        rate, draws = rates.of(kind), f"init{again}"
-        train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
+def draw_task(settings: "DrawSettings", arm: str) -> Task:
+    """A model of binarised images, with or without layer norm."""
+    norm = network_of(arm) == "layer_norm"
+    loss, metrics = partial(draw_loss, settings, norm), partial(draw_metrics, settings, norm)
+    return Task(partial(initial, settings), loss, metrics, gather=binarise, at_once=250)

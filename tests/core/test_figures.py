@@ -1,6 +1,7 @@
 """The style of figures: what is drawn is what the numbers say, and files are the same every time."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from core.figures import drawing
+from core.figures import drawing, standard
+from core.papers.config import FigureForm
 
 
 def example() -> pd.DataFrame:
@@ -105,3 +107,30 @@ def test_style_does_not_leak() -> None:
     drawing.call_in_style(lambda: {"one": drawn()})
     plt.close("all")
     assert plt.rcParams["axes.grid"] == before
+
+
+def declared(**more: Any) -> plt.Figure:
+    """A figure of the example, of which one panel lacks the first arm."""
+    rows = example().assign(metric="test_accuracy", part=lambda frame: frame["density"].map({3.6: "a"}).fillna("b"))
+    form = FigureForm(study="lenet", x="density", y="test_accuracy", caption="Accuracy.", **more)
+    shown = rows[(rows["arm"] != "dense") | (rows["part"] == "b")]
+    return standard.standard_figures({"it": form}, {"test_accuracy": "percent"}, "lenet", shown)["it"]
+
+
+@pytest.mark.parametrize("order", [(), ("dense", "ticket")])
+def test_panels_of_a_declared_figure_have_the_same_colours(order: tuple[str, ...]) -> None:
+    panels = declared(panels="part", order=order).axes
+    colours = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in panels]
+    assert [set(each) for each in colours] == [{"dense", "ticket"}, {"ticket"}]
+    assert len({each["ticket"] for each in colours}) == 1
+    plt.close("all")
+
+
+def test_a_logarithmic_axis_over_few_decades_has_plain_numbers() -> None:
+    [axes] = declared(log=("x",), at={"density": (21.1, 100.0)}).axes
+    low, high = axes.get_xlim()
+    inside = [place for place in axes.get_xticks() if low <= place <= high]
+    labels = [axes.xaxis.get_major_formatter()(place) for place in inside]
+    assert labels == ["20", "50", "100"][-len(labels) :] and len(labels) > 1
+    assert not any(text.get_text() for text in axes.get_xticklabels(minor=True))
+    plt.close("all")

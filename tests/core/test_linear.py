@@ -14,6 +14,7 @@ from core.models.linear import (
     fit_svm_path,
     predict_class,
     principal_directions,
+    project_to_plane,
     proxy_a_distance,
     stacked_denoising_features,
 )
@@ -57,6 +58,8 @@ def test_principal_directions_are_those_of_scikit_learn() -> None:
     found = np.asarray(directions)
     signs = np.sign((found * other.components_.T).sum(0))
     np.testing.assert_allclose(found * signs, other.components_.T, atol=2e-4)
+    plane = np.asarray(project_to_plane(jnp.asarray(x[:10]), jnp.asarray(x[10:])))
+    np.testing.assert_allclose(np.abs(plane), np.abs(PCA(2).fit_transform(x)), atol=2e-3)
 
 
 def test_subspace_alignment_by_hand() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from core import files
-from core.cli.plan import published_changes
 from core.errors import OverBudget
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
 from core.planning import forecasting, machine
+from core.planning.estimate import published_changes
 from core.planning.forecasting import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
 from core.running import execute
 from core.runs.folder import RunFolder

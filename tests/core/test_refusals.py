@@ -173,8 +173,8 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_is_no_fault(
 ) -> None:
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
     found = paper_overviews()
-    [kept] = cache_folder().iterdir()
-    for damage in ("", "[]", '{"toy": {"stamp": "x"}}'):
+    [kept] = (cache_folder() / "overviews").iterdir()
+    for damage in ("", "[]", '{"stamp": "x"}'):
         kept.write_text(damage)
         assert paper_overviews() == found
     (tmp_path / "file").write_text("")

@@ -1,12 +1,15 @@
 """Calibration, ranking and ranks: hand-worked cases, and scikit-learn."""
 
+from itertools import product
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 from sklearn import metrics
 
 from core.errors import BadInput
-from core.tabular import scores
+from core.tabular import comparison, scores
 
 
 def test_calibration_error_by_hand():
@@ -97,3 +100,18 @@ def test_the_jackknife_spreads_as_the_bootstrap_over_tables() -> None:
         for row in drawn
     ]
     assert values.std(ddof=1) / np.sqrt(20) == pytest.approx(np.std(resampled), rel=0.35)
+
+
+def test_the_probability_of_being_better_by_integration_and_over_all_outcomes() -> None:
+    """By numerical integration of the posterior, and by going through every outcome of the tasks."""
+    right, rival = np.array([1] * 9 + [0] * 4 + [1] * 5, bool), np.array([0] * 9 + [1] * 4 + [1] * 5, bool)
+    found = float(comparison.probability_better(jnp.asarray(right), jnp.asarray(rival)))
+    likelihood = lambda p: p**9 * (1 - p) ** 4  # noqa: E731
+    assert found == pytest.approx(integrate.quad(likelihood, 0.5, 1)[0] / integrate.quad(likelihood, 0, 1)[0], rel=1e-4)
+    assert found == pytest.approx(stats.beta(10, 5).sf(0.5), rel=1e-4)
+    for tasks in ([0.2, 0.7, 0.9], [0.6, 0.3, 0.8, 0.55]):
+        expected = 0.0
+        for won in product((0, 1), repeat=len(tasks)):
+            probability = np.prod([p if w else 1 - p for p, w in zip(tasks, won, strict=True)])
+            expected += probability * {-1: 0.0, 0: 0.5, 1: 1.0}[int(np.sign(2 * sum(won) - len(tasks)))]
+        assert float(comparison.probability_on_most(tasks)) == pytest.approx(expected, abs=1e-6)

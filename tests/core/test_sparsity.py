@@ -16,6 +16,7 @@ from core.sparsity.masks import (
     magnitude_mask,
     pruning_densities,
     random_like,
+    random_mask,
 )
 
 WEIGHTS = {"a": jnp.array([[3.0, -1.0], [0.5, -4.0]]), "b": jnp.array([2.0, -2.0, 0.0])}
@@ -65,9 +66,31 @@ class Variants(chex.TestCase):
             assert (found[layer] != kept).any() and (found[layer] != other[layer]).any()
 
 
+def test_a_random_mask_counts_all_layers_together():
+    weights = {"a": jnp.ones((12, 10)), "b": jnp.ones(30)}
+    draw = jax.jit(jax.vmap(lambda key: random_mask(key, weights, {"all": 30})))
+    drawn = draw(jax.random.split(jax.random.key(0), 400))
+    together = np.concatenate([np.asarray(each).reshape(400, -1) for each in drawn.values()], 1)
+    assert (together.sum(1) == 30).all()
+    assert np.abs(together.mean(0) - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)  # 5 standard errors
+
+
 def test_ties_are_broken_by_position_so_that_the_number_is_exact():
     found = magnitude_mask({"a": jnp.ones((4, 4))}, {"a": 5})["a"]
     assert found.sum() == 5 and found.ravel()[-5:].all()
+
+
+def test_a_kept_weight_of_0_outranks_what_was_pruned():
+    weights, mask = {"a": jnp.zeros(4)}, {"a": jnp.array([False, True, False, True])}
+    assert magnitude_mask(weights, {"a": 2}, mask)["a"].tolist() == [False, True, False, True]
+    assert magnitude_mask(weights, {"a": 1}, mask)["a"].tolist() == [False, False, False, True]
+
+
+def test_every_place_of_a_random_mask_is_as_likely_as_any_other():
+    mask = {"a": jnp.arange(120).reshape(12, 10) < 24}
+    drawn = jax.vmap(lambda key: random_like(key, mask)["a"])(jax.random.split(jax.random.key(0), 400))
+    shares = np.asarray(drawn, float).mean(0)
+    assert np.abs(shares - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)  # 5 standard errors
 
 
 class Block(nn.Module):
