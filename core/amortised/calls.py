@@ -5,7 +5,7 @@ network answers any number of data sets in one pass. Like is compared with like:
 data set after another, a call for each, and networks in batches.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,11 +102,13 @@ def both_styles(methods: Mapping[str, Callable], data: DataSets, sets: int) -> d
     return found | {f"batch:{name}": batched(one, data, sets) for name, one in methods.items()}
 
 
-def timed_networks(spec: TrainingSpec, trained: tuple, data: DataSets, sets: int) -> dict[str, Calls]:
-    """The network in both styles, each also under another name, as a control."""
+def network_styles(
+    arms: Sequence[str], spec: TrainingSpec, trained: tuple, data: DataSets, sets: int
+) -> dict[str, Calls]:
+    """The network in both styles, under each of these names."""
     sizes = dict(zip(STYLES, (1, sets), strict=True))
     calls = {style: network_calls(spec, trained, data, sets, size) for style, size in sizes.items()}
-    return {f"{style}:{arm}": calls[style] for arm in ("pfn", "again") for style in STYLES}
+    return {f"{style}:{arm}": calls[style] for arm in arms for style in STYLES}
 
 
 def answers(calls: Calls) -> np.ndarray:

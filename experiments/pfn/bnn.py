@@ -77,7 +77,9 @@ def bnn_trial(settings: "BNNSettings", keys: jax.Array, lab: "Lab") -> None:
         found[name] = rivals.measure_losses(lab, calls.alone(one, data, sets), sets, **conditions)
     rivals.measure_long(lab, settings.rivals, target, data)
     timed = settings.rivals.timed_sets
-    timed_calls = calls.timed_networks(spec, trained, data, timed) | calls.both_styles(methods, data, timed)
+    timed_calls = calls.network_styles(rivals.NETWORK, spec, trained, data, timed) | calls.both_styles(
+        methods, data, timed
+    )
     length, rounds = settings.training.iterations, settings.rivals.rounds
     taken = rivals.measure_seconds(lab, timed_calls, settings.rivals, spec, (keys, borders), length)
     timed_arms = [f"{style}:{arm}" for style in calls.STYLES for arm in ("again", "svi", "nuts")]

@@ -85,7 +85,7 @@ def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
         for arm, one in methods_of(settings, n).items():
             rivals.measure_losses(lab, calls.alone(one, here, sets), sets, arm=arm, context=n)
         rivals.measure_long(lab, settings.rivals, partial(hyper_target, prior, n), here, context=n)
-    timed_calls = calls.timed_networks(spec, trained, data, timed)
+    timed_calls = calls.network_styles(rivals.NETWORK, spec, trained, data, timed)
     timed_calls |= calls.both_styles(methods_of(settings, data.n), data, timed)
     rivals.measure_seconds(lab, timed_calls, settings.rivals, spec, (keys, borders), settings.training.iterations)
 

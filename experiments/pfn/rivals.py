@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from experiments.pfn.settings import RivalSettings
 
 Tree = Any
+NETWORK = ("pfn", "again")  # timed twice, the second time as a control
 LOST = 20.0  # nats for a query whose log density is no number
 
 
@@ -133,7 +134,7 @@ def measure_seconds(
     for name in calls:
         lab.measure({"seconds": taken[name]}, along={"round": range(rounds)}, **conditions_of(name))
     lab.measure({"training_seconds": taken["training"]}, along={"round": range(rounds)}, arm="pfn")
-    others = [name for name in calls if conditions_of(name)["arm"] not in ("pfn", "again")]
+    others = [name for name in calls if conditions_of(name)["arm"] not in NETWORK]
     like = dict.fromkeys(others, jax.ShapeDtypeStruct((), jnp.float32))
     pays = lab.stage("pays", lambda: {name: np.array([pays_after(taken, name)]) for name in others}, like=like)
     for name, value in pays.items():

@@ -17,7 +17,7 @@ def test_answers_do_not_depend_on_how_many_data_sets_are_asked_at_once() -> None
     flat = encoder.flatten_params(encoder.init_params(network, jax.random.key(3)))
     params = encoder.unflatten_params(network, flat + 0.3 * jax.random.normal(jax.random.key(4), flat.shape))
     trained = jax.tree.map(lambda leaf: leaf[None], (params, jnp.linspace(-5, 5, 7)))
-    styles |= calls.timed_networks(spec, trained, data, 2)
+    styles |= calls.network_styles(("pfn",), spec, trained, data, 2)
     found = {name: calls.answers(each) for name, each in styles.items()}
     assert found["batch:pfn"].shape == (2, 2)
     for arm in ("map", "pfn"):
