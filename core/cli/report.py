@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from core import files
 from core.errors import BadInput
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
@@ -12,6 +13,11 @@ from core.report.freshness_process import FreshnessProcess
 
 def main(arguments: argparse.Namespace) -> int:
     """Build the site; with --readme also renew the README's table."""
+    out = Path(arguments.out) if arguments.out else results_folder() / "report"
+    try:
+        files.check_can_write(out)
+    except OSError as error:
+        raise BadInput(f"cannot write to {out} ({error.strerror or error}): --out names another folder") from None
     asked = FreshnessProcess(results_folder())  # at work while this process imports and reads
     from core.report import readme_table, site
 
@@ -21,7 +27,6 @@ def main(arguments: argparse.Namespace) -> int:
             found.append(load_config(slug))
         except BadInput as error:
             left_out.append(str(error))
-    out = Path(arguments.out) if arguments.out else results_folder() / "report"
     print(site.build_site(results_folder(), found, out, left_out, asked.freshness_of))
     for line in left_out:
         print(f"left out: {line}")
