@@ -2,11 +2,11 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from core import output
 from core.errors import BadInput, EncoreError, Interrupted, suggest
 
 COMMANDS = (
@@ -125,6 +125,10 @@ class Parser(argparse.ArgumentParser):
         """Turn argparse's complaint into `BadInput`."""
         raise BadInput(f"{message}; `{self.prog} --help` explains")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; a failure to do so is no secret, as it is with argparse."""
+        print(self.format_help(), end="", file=file)
+
 
 def parser() -> Parser:
     """The parser of the bare command, which knows the sub-commands for its help."""
@@ -232,22 +236,36 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; every expected error is one line on stderr and an exit code."""
-    words = list(sys.argv[1:] if words is None else words)
+    output.prepare_output()
     try:
-        if not words or words[0].startswith("-"):
-            parser().parse_args(words)
-            parser().print_help()
-            return 0
-        if words[0] not in COMMANDS:
-            raise BadInput(f"unknown command '{words[0]}': {suggest(words[0], COMMANDS)}")
-        parsed = commands()[words[0]].parse_intermixed_args(words[1:])
-        return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
+        try:
+            return _perform(list(sys.argv[1:] if words is None else words))
+        finally:
+            output.flush_output()
     except EncoreError as error:
-        print(f"encore: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("encore: stopped", file=sys.stderr)
-        return Interrupted.exit_code
+        return _tell("stopped", Interrupted.exit_code)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard_output()
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return _tell(f"{place}{error.strerror or error}", EncoreError.exit_code)
+
+
+def _perform(words: Sequence[str]) -> int:
+    if not words or words[0].startswith("-"):
+        parser().parse_args(words)
+        parser().print_help()
+        return 0
+    if words[0] not in COMMANDS:
+        raise BadInput(f"unknown command '{words[0]}': {suggest(words[0], COMMANDS)}")
+    parsed = commands()[words[0]].parse_intermixed_args(words[1:])
+    return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
+
+
+def _tell(line: str, code: int) -> int:
+    """Say why a command ends, where anybody listens, and return its exit code."""
+    output.print_error(f"encore: {line}")
+    return code

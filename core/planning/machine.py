@@ -27,7 +27,7 @@ def free_memory_gib() -> float:
     path = Path("/proc/meminfo")
     if not path.exists():
         return float("inf")
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
     return int(fields["MemAvailable"].split()[0]) / 2**20
 
 

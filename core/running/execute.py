@@ -34,7 +34,7 @@ from core.tracking.mirror import Mirror
 
 CHECKPOINT_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}
+EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*EncoreError.__subclasses__(), EncoreError)}
 
 
 def run_launch(launch: Launch) -> int:

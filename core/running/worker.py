@@ -21,7 +21,7 @@ class EventChannel:
     """The channel to the parent: the process's original output, kept apart from whatever libraries print."""
 
     def __init__(self) -> None:
-        self._file: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        self._file: TextIO = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
         self._sent = 0.0
         self._steps = 0

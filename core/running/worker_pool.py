@@ -89,13 +89,13 @@ class WorkerPool:
         self.logs.mkdir(parents=True, exist_ok=True)
         for number in range(len(self.workers), count):
             core = available[number % len(available)] if self.pinned else None
-            with (self.logs / f"worker-{number}.log").open("a") as log:
+            with (self.logs / f"worker-{number}.log").open("a", encoding="utf-8") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "core.running.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    text=True,
+                    encoding="utf-8",
                     env=worker_environment(self.accelerator, self.pinned),
                     start_new_session=True,
                 )

@@ -1,6 +1,5 @@
 """What a person sees of sweeps: a line per point while they run, the points and the best of them, how to go on."""
 
-import os
 import shlex
 import sys
 import threading
@@ -15,6 +14,7 @@ from rich.table import Column, Table
 
 from core import files
 from core.errors import Interrupted
+from core.output import duplicate_output
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
 from core.terminal import console, format_duration, short_path
@@ -29,8 +29,7 @@ class SweepProgress:
     """Follows the folder of a sweep in a thread and prints what has changed, whoever computed it."""
 
     def __init__(self, folder: Path) -> None:
-        sys.stdout.flush()
-        self._file = os.fdopen(os.dup(1), "w", buffering=1)  # launchers have their output sent elsewhere
+        self._file = duplicate_output()  # launchers have their output sent elsewhere
         self._folder, self._console = folder, console(self._file)
         self._sweep = sweep_folder.read_sweep(folder)
         self._seen = {point.number: point for point in self._sweep.points}
