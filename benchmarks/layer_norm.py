@@ -156,17 +156,17 @@ def build_encore_steps(work: Work, inputs: Inputs) -> None:
         def step(carry: Any, x: Any) -> Any:
             return model.apply({"params": params}, carry, x, method="step")
 
-        return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="start"), x)[1]
+        return jax.lax.scan(step, model.apply({"params": params}, x.shape[1], method="initial_carry"), x)[1]
 
     for name, cell, norm, x, params in cases_of(work, inputs):
         make, given = (
             partial(RecurrentLayer, cell, work.sizes.width, work.sizes.width, norm),
             jax.device_put((params, x)),
         )
-        forms = {"": partial(apply, make()), "not hoisted": partial(loop, make(written_out=False))}
+        forms = {"": partial(apply, make()), "not hoisted": partial(loop, make(custom_backward=False))}
         if norm == "layer":
             forms |= {"unrolled 4": partial(apply, make(unroll=4))}
-            forms |= {"automatic": partial(apply, make(written_out=False))}
+            forms |= {"automatic": partial(apply, make(custom_backward=False))}
         for form, way in forms.items():
             work.add(name, jax_training(way, *given), form=form, result=lambda found: found[0]["recurrent_kernel"])
 

@@ -4,7 +4,6 @@ All of it is set before jax is first imported, and in environment variables, so 
 """
 
 import gc
-import importlib
 import ipaddress
 import os
 import shutil
@@ -19,7 +18,7 @@ import pytest
 
 from tests import caches
 from tests.limits import install_limits
-from tests.toy import build_toy
+from tests.toy import build_toy, use_root
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="encore-tests-"))
 CACHE = caches.choose_cache(Path(__file__).resolve().parents[1], SCRATCH)
@@ -133,13 +132,6 @@ def no_network() -> Iterator[None]:
 def toy_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project root with the toy paper of `tests/toy.py` alone, its results in `<tmp_path>/results`."""
     root = build_toy(tmp_path / "root")
-    monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
-    import experiments
-
-    # As in a process that is started with ENCORE_ROOT.
-    monkeypatch.setattr(experiments, "__path__", [str(root / "experiments"), *experiments.__path__])
-    for name in [name for name in sys.modules if name.startswith(("experiments.toy", "experiments.net"))]:
-        monkeypatch.delitem(sys.modules, name)
-    importlib.invalidate_caches()
+    use_root(root, monkeypatch)
     return root

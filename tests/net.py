@@ -68,7 +68,7 @@ import optax
 
 from core.papers.contract import Study
 from core.lab.keys import named_keys
-from core.scaling.gradients import batch_gradient, in_precision, rematerialised
+from core.scaling.gradients import apply_in_precision, batch_value_and_grad, remat_module
 from experiments.net.settings import NetSettings
 
 

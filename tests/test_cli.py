@@ -203,12 +203,12 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
 def test_the_final_settings_are_config_then_scale_then_command_line(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("scale=smoke", "study=[lenet,tuning]", "settings.training.iterations=40")
-    own = "studies.tuning.settings.training.batch=7"
+    words = ("scale=smoke", "study=[lenet,sparse]", "settings.training.iterations=40")
+    own = "studies.sparse.settings.training.batch=7"
     shown = yaml.safe_load(told(capsys, "run", PAPER, *words, own, "replicates=3", "--cfg", "job"))
     config = load_config("lottery_ticket")
-    assert shown["scale"] == "smoke" and list(shown["studies"]) == ["lenet", "tuning"]
-    for name, changed in (("lenet", {}), ("tuning", {"batch": 7})):
+    assert shown["scale"] == "smoke" and list(shown["studies"]) == ["lenet", "sparse"]
+    for name, changed in (("lenet", {}), ("sparse", {"batch": 7})):
         expected = config.studies[name].all_values("smoke")
         expected["training"] |= {"iterations": 40, **changed}
         assert shown["studies"][name] == {"replicates": 3, "settings": expected}
@@ -222,7 +222,7 @@ def test_planning_computes_nothing_and_leaves_devices_alone(
     monkeypatch.delenv("JAX_PLATFORMS")
     shown = told(capsys, "plan", PAPER, "study=lenet", "scale=paper", "--on", "h100")
     assert "H100" in shown and "lenet" in shown
-    assert f"{5 * 50_000 * 51:,}" in shown, "steps of five replicates of the dense network, 25 tickets, 25 controls"
+    assert f"{5 * 50_000 * 15:,}" in shown, "steps of five replicates of the dense network, 9 tickets, 5 fresh networks"
     assert "JAX_PLATFORMS" not in os.environ
     assert not list(here.iterdir())
 

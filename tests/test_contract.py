@@ -48,7 +48,7 @@ from tests.contract_runs import (
     smoke_groups,
 )
 from tests.limits import machine_seconds
-from tests.toy import build_root
+from tests.toy import build_root, use_root
 
 ROOT = project_root()
 LARGE_SCALES = ("laptop", "paper")
@@ -241,16 +241,17 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
     folders = [path for path in (ROOT / "results" / slug).glob("*") if path.is_dir()]
     if not folders:
         pytest.skip(f"nothing is published of {slug} yet")
-    config = config_of(slug)
+    config, now = config_of(slug), jobs.verdict_identity
     for folder in folders:
         assert published.find_edits(folder) == []
         table = measurements.read_measurements(folder / "measurements.csv.gz")
         provenance = files.read_json(folder / "provenance.json")["studies"]
         committed = {entry["id"]: entry for entry in files.read_json(folder / "claims.json")}
-        again = publish.claims_without_rows(config, folder.name, list(provenance))
-        for study, recorded in provenance.items():
-            if recorded["verdict_identity"] == jobs.verdict_identity(config, study):
-                again += verdicts.judge_study(config, study, part(table, study), folder.name)
+        gone = provenance.keys() - config.studies.keys()
+        stale = {name for name in provenance.keys() - gone if provenance[name]["verdict_identity"] != now(config, name)}
+        again = [] if stale | gone else publish.claims_without_rows(config, folder.name, list(provenance))
+        for study in provenance.keys() - stale - gone:
+            again += verdicts.judge_study(config, study, part(table, study), folder.name)
         for entry in again:
             assert_alike(entry, committed[entry["id"]], entry["id"])
         holding = [entry for entry in committed.values() if entry["verdict"] == judge.HOLDS]
@@ -281,15 +282,15 @@ def assert_alike(found: Any, expected: Any, where: str = "") -> None:
 
 
 def test_an_arm_diverges_only_where_the_config_says_so(toy_root: Path, tmp_path: Path) -> None:
-    run = run_smoke("toy", "drift", tmp_path / "runs")
-    with pytest.raises(AssertionError):
-        assert_measured(run)
-    config = toy_root / "configs" / "paper" / "toy.yaml"
-    text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("says: Leaves", "may_diverge: [fast]\n    says: Leaves"), encoding="utf-8")
     study = load_config("toy").studies["drift"].form
     assert study.may_diverge == ("fast",)
     assert_may_diverge(study, {"fast"})
+    config = toy_root / "configs" / "paper" / "toy.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("    may_diverge: [fast]\n", ""), encoding="utf-8")
+    run = run_smoke("toy", "drift", tmp_path / "runs")
+    with pytest.raises(AssertionError):
+        assert_may_diverge(run.job.study.form, set(run.table["stage"][run.table["metric"] == "diverged"]))
 
 
 def test_studies_share_a_smoke_run_only_where_they_compute_the_same() -> None:
@@ -318,11 +319,14 @@ def test_studies_share_a_smoke_run_only_where_they_compute_the_same() -> None:
 # A new paper
 
 
-def test_a_new_paper_keeps_the_contract_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [[], ["--supervised"]], ids=["plain", "supervised"])
+def test_a_new_paper_keeps_the_contract_at_once(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every row of this file, and its own test, in a root where the new paper is the only one."""
     root, slug = build_root(tmp_path / "root"), "my_paper"
-    monkeypatch.setenv("ENCORE_ROOT", str(root))
-    assert main(["new", slug]) == 0
+    use_root(root, monkeypatch)
+    assert main(["new", slug, *options]) == 0
     shutil.copy(ROOT / "pyproject.toml", root)
     ours = ["--no-cache", "--config", "lint.isort.known-first-party = ['core']"]  # which is not below this root
     for words in (["check", *ours], ["format", "--check", *ours]):
@@ -336,4 +340,3 @@ def test_a_new_paper_keeps_the_contract_at_once(tmp_path: Path, monkeypatch: pyt
     for row in (*rows, *(test for name, test in vars(maths_test(slug)).items() if name.startswith("test_"))):
         with contextlib.suppress(pytest.skip.Exception):  # nothing is published of it yet
             row(**{name: known[name] for name in signature(row).parameters})
-    monkeypatch.delitem(sys.modules, f"experiments.{slug}")

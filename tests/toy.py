@@ -10,8 +10,12 @@ Its config has the name `toy`: `encore run paper=toy`,
 `core.launch.compose.compose_launch(["paper=toy", "tracking=none"])`.
 """
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -185,6 +189,18 @@ def build_root(root: Path) -> Path:
     for folder in ("configs/paper", "experiments"):
         (root / folder).mkdir()
     return root
+
+
+def use_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the papers of a root in the place of all others, as in a process that is started with ENCORE_ROOT."""
+    import experiments
+
+    monkeypatch.setenv("ENCORE_ROOT", str(root))
+    monkeypatch.setattr(experiments, "__path__", [str(root / "experiments"), *experiments.__path__])
+    others = ("experiments.toy", "experiments.net", "experiments.my_paper")
+    for name in [name for name in sys.modules if name.startswith(others)]:
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
 
 
 def build_toy(root: Path) -> Path:

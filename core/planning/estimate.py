@@ -2,10 +2,10 @@
 
 import dataclasses
 import datetime
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from core.kept import Entry, code_files, files_below, find_answers, library_stamp, paper_files, shared_config_files
@@ -63,11 +63,10 @@ def estimate_launches(commands: Sequence[Sequence[str]], fleet: Fleet | None) ->
       commands: the words of each, without `encore run`.
       fleet: the accelerators meant; this machine if None.
     """
-    gflops = machine.measure_gflops() if fleet is None else 0.0
     about = [stamp_files([*code_files(), *shared_config_files()]), library_stamp(), repr(fleet)]
     about += [str(datetime.date.today()), str(machine.available_cores())]
     stamps = {json.dumps(list(words)): digest([*about, stamp_files(_files_of(words))]) for words in commands}
-    find = partial(_estimate_command, fleet=fleet, gflops=gflops)
+    find = functools.partial(_estimate_command, fleet=fleet)
     found = find_answers("estimates", stamps, find, processes=len(machine.available_cores()))
     return [_from_entry(each) for entries in found.values() for each in entries]
 
@@ -82,10 +81,14 @@ def _files_of(words: Iterable[str]) -> Iterator[Entry]:
             yield from sorted(run.glob("replicates/*/done.json"))
 
 
-def _estimate_command(command: str, fleet: Fleet | None, gflops: float) -> list[dict[str, Any]]:
+def _estimate_command(command: str, fleet: Fleet | None) -> list[dict[str, Any]]:
     words = tuple(json.loads(command))
     launch = compose.compose_launch(words)
+    gflops = _measure_gflops() if fleet is None else 0.0
     return [dataclasses.asdict(estimate_study(launch, words, each, fleet, gflops)) for each in launch.studies]
+
+
+_measure_gflops = functools.cache(machine.measure_gflops)  # once a process, after what may be refused
 
 
 def _from_entry(entry: dict[str, Any]) -> StudyEstimate:

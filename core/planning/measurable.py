@@ -4,6 +4,7 @@ import contextlib
 import json
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import files, paths
@@ -18,7 +19,7 @@ from core.runs.identity import digest
 if TYPE_CHECKING:
     import pandas as pd
 
-REPLICATES = 3  # imagined ones: enough for every interval to be formed
+MOST_REPLICATES = 3  # imagined ones: enough for every interval to be formed
 
 
 @dataclass
@@ -67,7 +68,9 @@ def check_measurable(job: Job) -> None:
 
 def findings(job: Job) -> Findings:
     """What following the job's study by shapes says, from the cache where it is there."""
-    name = digest([job.identity.parts, verdict_identity(job.launch.config, job.study.name), job.launch.scale])
+    asking = files.sha256_file(Path(__file__))
+    about = [job.identity.parts, verdict_identity(job.launch.config, job.study.name), job.launch.scale, asking]
+    name = digest(about)
     kept = paths.cache_folder() / "measurable" / f"{name}.json"
     try:
         written = files.read_json(kept)
@@ -84,7 +87,10 @@ def follow_study(job: Job) -> Findings:
     read: set[str] = set()
     settings, lab = noting_settings(job.chosen.settings, read), RowLab(count_flops=False)
     trace_trial(job.launch.config.slug, job.study, settings, lab)
-    place, table = f"{job.launch.config.slug} {job.study.name}", imagined_table(lab.rows, job.study.name)
+    place, table = (
+        f"{job.launch.config.slug} {job.study.name}",
+        imagined_table(lab.rows, job.study.name, min(MOST_REPLICATES, job.study.replicates(job.launch.scale))),
+    )
     faults = [
         f"{place}: {fault}"
         for claim in job.launch.config.claims_of(job.study.name).values()
@@ -99,14 +105,14 @@ def _is_judged(claim: Claim, scale: str) -> bool:
     return scale not in claim.not_testable and (scale != "smoke" or claim.kind == "exact")
 
 
-def imagined_table(rows: list[dict[str, Any]], study: str) -> "pd.DataFrame":
+def imagined_table(rows: list[dict[str, Any]], study: str, replicates: int = MOST_REPLICATES) -> "pd.DataFrame":
     """A table of measurements with made-up values, for some replicates."""
     import numpy as np
     import pandas as pd
 
     from core.runs.measurements import sort_columns
 
-    whole = [{**row, "replicate": number, "study": study} for number in range(REPLICATES) for row in rows]
+    whole = [{**row, "replicate": number, "study": study} for number in range(replicates) for row in rows]
     values = np.random.default_rng(0).random(len(whole)) + 0.1
     return sort_columns(pd.DataFrame(whole).assign(value=values))
 

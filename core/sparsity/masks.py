@@ -76,6 +76,14 @@ def magnitude_mask(
     return keep_largest({layer: jnp.abs(kernel) for layer, kernel in weights.items()}, keep, mask)
 
 
+def random_mask(key: jax.Array, weights: Mapping[str, jax.Array], keep: Mapping[str, jax.Array | int]) -> Mask:
+    """The mask of as many weights at random, each with the same probability, counted as in `keep_largest`."""
+    keys = dict(zip(weights, jax.random.split(key, len(weights)), strict=True))
+    return keep_largest(
+        {layer: jax.random.uniform(keys[layer], weight.shape) for layer, weight in weights.items()}, keep
+    )
+
+
 def random_like(key: jax.Array, mask: Mapping[str, jax.Array]) -> Mask:
     """A random mask that keeps as many weights in every layer."""
     keys = jax.random.split(key, len(mask))

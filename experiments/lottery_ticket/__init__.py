@@ -11,6 +11,6 @@ Tickets are found by iterative magnitude pruning with resetting:
             in m, clear the fraction p of the surviving weights with the smallest |θJ|;
             reset the survivors to θ0
 
-Pruning is layer by layer, the output layer at half the rate, or global over all convolutions. P_m is the share of
+Pruning is layer by layer, the output layer at half the rate, or global over all 3 x 3 convolutions. P_m is the share of
 prunable weights that survive; biases are never pruned. What is shrunk against the paper stands in the config.
 """

@@ -7,11 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from core.data.catalogue import find_data_set
 from core.models.images import CifarResNet20, ConvNet, Vgg19, images_to_floats
 from core.papers.contract import Study
-from core.sparsity.masks import Density, Mask, full_mask, kernels, magnitude_mask, pruning_densities, random_like
+from core.sparsity.masks import (
+    Density,
+    Mask,
+    apply_mask,
+    full_mask,
+    kernels,
+    magnitude_mask,
+    pruning_densities,
+    random_like,
+)
 from core.supervised.comparison import Comparison, Trained
 from core.supervised.tasks import Task, module_task
 from experiments.lottery_ticket.settings import DeepSettings, LadderSettings, TicketSettings
@@ -46,9 +56,13 @@ def classification(settings: TicketSettings) -> Task:
 
 
 def prunable(settings: TicketSettings, params: Tree) -> dict[str, jax.Array]:
-    """All kernels, or only those of convolutions where the ranking is global."""
+    """All kernels; where the ranking is global, those of convolutions, without the 1 x 1 ones beside a residual."""
     found = kernels(params)
-    return {layer: kernel for layer, kernel in found.items() if settings.pruning.scope == "layer" or kernel.ndim == 4}
+    return {
+        layer: kernel
+        for layer, kernel in found.items()
+        if settings.pruning.scope == "layer" or kernel.shape[:2] == (3, 3)
+    }
 
 
 def densities(settings: TicketSettings) -> list[Density]:
@@ -74,15 +88,13 @@ def pruned(settings: TicketSettings, params: Tree, mask: Mask, keep: dict[str, j
 # --- the experiment ---------------------------------------------------------------------------------------------------
 
 
-def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
-    """The dense network, its winning tickets down the ladder, and the controls at the compared densities."""
-    compare(Comparison.of_settings(settings, keys, lab, classification(settings), keep_best=True), settings)
+def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> dict[str, Tree]:
+    """The dense network, its winning tickets down the ladder, and what they are compared with at some densities.
 
-
-def compare(comparison: Comparison, settings: TicketSettings, **conditions: Any) -> None:
-    """Iterative magnitude pruning with resetting, and every arm it is compared with."""
-    lab, rungs = comparison.lab, densities(settings)
-    theta_0 = comparison.initial("init")
+    Returns θ of the dense network and of the smallest ticket, and m ∘ θ0 of the latter, for those who keep them.
+    """
+    comparison = Comparison.of_settings(settings, keys, lab, classification(settings), keep_best=True)
+    rungs, theta_0 = densities(settings), comparison.initial("init")
     everything = lab.map(partial(all_kept, settings), theta_0["params"])
 
     def prune(trained: Trained, mask: Mask, number: int) -> Mask:
@@ -90,12 +102,17 @@ def compare(comparison: Comparison, settings: TicketSettings, **conditions: Any)
         return lab.map(partial(pruned, settings), trained.params, mask, shared=(keep,))
 
     def train(arm: str, theta: Tree, mask: Mask, number: int, stage: str = "", **more: Any) -> Trained:
-        density = round(rungs[number].percent, 1)
-        return comparison.train(arm, theta, mask=mask, stage=stage, density=density, **more, **conditions)
+        return comparison.train(arm, theta, mask=mask, stage=stage, density=round(rungs[number].percent, 1), **more)
 
     dense = train("dense", theta_0, everything, 0)
     for number in settings.one_shot:
         train("one_shot", theta_0, prune(dense, everything, number), number, f"/{number}")
+    if settings.one_shot_again:
+        # the same of another network
+        theta_1 = comparison.initial("init_again")
+        again = train("dense_again", theta_1, everything, 0)
+        for number in settings.one_shot_again:
+            train("one_shot_again", theta_1, prune(again, everything, number), number, f"/{number}")
 
     mask, trained = everything, dense
     for number in range(1, settings.pruning.rounds + 1):
@@ -112,6 +129,20 @@ def compare(comparison: Comparison, settings: TicketSettings, **conditions: Any)
             for draw in range(rounds.count(number)):
                 other = lab.map(random_like, comparison.key(f"{arm}/{number}/{draw}"), mask)
                 train(arm, theta_0, other, number, f"/{number}/{draw}", draw=draw)
+    ticket_0 = lab.map(apply_mask, theta_0["params"], mask)
+    return {"dense": dense.params, "ticket": trained.params, "ticket_initial": ticket_0}
+
+
+def lenet_trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
+    """The comparison, and the weights worth loading, in half precision: a pruned weight is 0."""
+    for name, params in trial(settings, keys, lab).items():
+        for path, leaf in flatten_dict(lab.map(in_half_precision, params), sep="/").items():
+            lab.keep(f"{name}/{path}", leaf)
+
+
+def in_half_precision(params: Tree) -> Tree:
+    """The same in float16."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float16), params)
 
 
 def deep_trial(settings: DeepSettings, keys: jax.Array, lab: "Lab") -> None:
@@ -133,8 +164,8 @@ def ladder_trial(settings: LadderSettings, keys: jax.Array, lab: "Lab") -> None:
 
 STUDIES = {
     "ladder": Study(ladder_trial),
-    "lenet": Study(trial),
-    "tuning": Study(trial),
+    "lenet": Study(lenet_trial),
+    "sparse": Study(trial),
     "conv": Study(trial),
     "deep": Study(deep_trial),
 }

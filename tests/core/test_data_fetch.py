@@ -273,12 +273,8 @@ def test_a_real_debian_package_is_read(toy, places, clients):
     put(places / "deb/usr/share/toy", PARTS)
     control = b"Package: toy-data\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: toy\n"
     put(places / "deb/DEBIAN", {"control": control})
-    subprocess.run(
-        ["dpkg-deb", "-b", places / "deb", places / "toy.deb"],
-        check=True,
-        capture_output=True,
-        timeout=machine_seconds(60),
-    )
+    words = ["dpkg-deb", "-b", places / "deb", places / "toy.deb"]
+    subprocess.run(words, check=True, capture_output=True, timeout=machine_seconds(60))
     clients("apt-get", f'cp "{places}/toy.deb" toy-data_1_all.deb')
     assert is_toy(load_data_set("toy"))
 
@@ -344,9 +340,6 @@ def test_a_compressed_file_is_not_blown_up_beyond_its_declared_length(toy, serve
     monkeypatch.setattr(files, "sha256", lambda content: lengths.append(len(content)) or "wrong")
     refusal()
     assert lengths == [len(PARTS["images"]) + 1]
-
-
-# ------------------------------------------------------------------------------------------------ waits and failures
 
 
 def test_a_server_that_never_answers_costs_the_connection_bound(toy, monkeypatch):
@@ -455,7 +448,7 @@ def test_if_nothing_delivers_one_line_says_what_was_tried_and_what_can_be_done(m
     assert DataMissing.exit_code == 4
 
 
-# --------------------------------------------------------------------------------------------------- the cache itself
+# The cache itself
 
 
 def test_a_cache_that_cannot_be_made_is_named_before_anything_is_asked(toy, places, clients):

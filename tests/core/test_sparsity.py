@@ -16,6 +16,7 @@ from core.sparsity.masks import (
     magnitude_mask,
     pruning_densities,
     random_like,
+    random_mask,
 )
 
 WEIGHTS = {"a": jnp.array([[3.0, -1.0], [0.5, -4.0]]), "b": jnp.array([2.0, -2.0, 0.0])}
@@ -63,6 +64,15 @@ class Variants(chex.TestCase):
         for layer, kept in mask.items():
             assert found[layer].shape == kept.shape and found[layer].sum() == kept.sum()
             assert (found[layer] != kept).any() and (found[layer] != other[layer]).any()
+
+
+def test_a_random_mask_counts_all_layers_together():
+    weights = {"a": jnp.ones((12, 10)), "b": jnp.ones(30)}
+    draw = jax.jit(jax.vmap(lambda key: random_mask(key, weights, {"all": 30})))
+    drawn = draw(jax.random.split(jax.random.key(0), 400))
+    together = np.concatenate([np.asarray(each).reshape(400, -1) for each in drawn.values()], 1)
+    assert (together.sum(1) == 30).all()
+    assert np.abs(together.mean(0) - 0.2).max() < 5 * np.sqrt(0.2 * 0.8 / 400)  # 5 standard errors
 
 
 def test_ties_are_broken_by_position_so_that_the_number_is_exact():

@@ -21,7 +21,7 @@ from core.runs.sweep_folder import Sweep
 from core.sweeps import display
 from tests.core.test_sweep_folder import example
 from tests.limits import machine_seconds
-from tests.toy import build_toy
+from tests.toy import build_toy, use_root
 
 TOY = ("run", "-m", "paper=toy", "study=fit", "scale=smoke", "tracking=none", "replicates=2")
 RATES = "settings.rate=0.1,0.2,0.3"
@@ -42,7 +42,7 @@ def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of a sweep in the plain loop."""
     folder = tmp_path_factory.mktemp("plain")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENCORE_ROOT", str(build_toy(folder / "root")))
+        use_root(build_toy(folder / "root"), patch)
         patch.setenv("ENCORE_RESULTS", str(folder / "results"))
         assert main([*TOY, RATES]) == 0
     return folder / "results" / "runs"

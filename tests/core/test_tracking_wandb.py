@@ -258,7 +258,7 @@ def test_a_server_that_vanishes_in_mid_run_loses_nothing(tmp_path: Path, monkeyp
     (done := folder / "replicates" / "000001" / "done.json").rename(folder / "hidden")
     with recorder() as (address, handler):
         monkeypatch.setenv("WANDB_BASE_URL", address)
-        impatient = "from core.tracking.trackers import wandb; wandb.UPLOAD_SECONDS = 4.0;"
+        impatient = "from core.tracking.trackers import wandb; wandb.INIT_SECONDS = 120; wandb.UPLOAD_SECONDS = 4.0;"
         monkeypatch.setattr(
             "core.tracking.mirror.MIRROR_COMMAND",
             ("-c", impatient + "from core.tracking import mirror_process; mirror_process.main()"),

@@ -25,7 +25,7 @@ from core.runs import measurements
 from core.runs.folder import RunFolder
 from core.runs.live import LiveReader
 from tests.limits import machine_seconds
-from tests.toy import build_toy
+from tests.toy import build_toy, use_root
 
 PATIENCE = 100.0
 
@@ -46,7 +46,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("workers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENCORE_ROOT", str(build_toy(folder / "root")))
+        use_root(build_toy(folder / "root"), patch)
         patch.setenv("ENCORE_RESULTS", str(folder / "results"))
         yield folder
 
@@ -113,7 +113,7 @@ def test_without_workers_nothing_is_left_unsaid(pool):
     for worker in pool.workers:
         worker.process.kill()
         worker.process.wait(timeout=machine_seconds(PATIENCE))
-    (failed,) = list(pool.run(tasks(job("replicates=3", "settings.rate=0.4"))))
+    (failed,) = list(pool.run_tasks(tasks(job("replicates=3", "settings.rate=0.4"))))
     assert failed["event"] == "failed" and "no worker is left for 3 of 3 tasks" in failed["message"]
 
 

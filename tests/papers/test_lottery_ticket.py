@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import paths
 from core.data import loading
 from core.errors import BadInput
 from core.lab.keys import replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
-from core.runs import measurements
 from core.sparsity.masks import kernels
 from experiments.lottery_ticket import experiment
 from experiments.lottery_ticket.settings import TicketSettings
@@ -28,7 +26,7 @@ CONFIG = load_config("lottery_ticket")
 PARAMETERS = {
     "ladder": {"laptop": 0, "paper": 0},
     "lenet": {"laptop": 4 * 266_610 + 3, "paper": 4 * 266_610 + 3},
-    "tuning": {"laptop": 4 * 266_610 + 3, "paper": 4 * 266_610 + 3},
+    "sparse": {"laptop": 4 * 266_610 + 3, "paper": 4 * 266_610 + 3},
     "conv": {"laptop": 4 * 1_119_962 + 3, "paper": 4 * 4_301_642 + 3},
     "deep": {"laptop": 3 * 20_035_018 + 2 * 11_008 + 3, "paper": 3 * 20_035_018 + 2 * 11_008 + 3},
 }
@@ -50,7 +48,7 @@ def parameters_of(settings: Any) -> Any:
 
 def test_the_printed_densities_by_arithmetic() -> None:
     """Figures 3 and 4 of the paper, and the densities without rounding to whole weights."""
-    rungs = experiment.densities(settings_of("lenet", "paper"))
+    rungs = experiment.densities(settings_of("sparse", "paper"))
     for number, rung in enumerate(rungs):
         exact = (265_200 * 0.8**number + 1_000 * 0.9**number) / 2_662
         assert rung.percent == pytest.approx(exact, abs=2e-3)
@@ -71,7 +69,7 @@ def test_a_global_ladder_counts_all_prunable_weights_together() -> None:
         assert int(rung.keep["all"]) == pytest.approx(prunable * 0.8**number, abs=3)
 
 
-@pytest.mark.parametrize("study", ["lenet", "tuning", "conv", "deep"])
+@pytest.mark.parametrize("study", ["lenet", "sparse", "conv", "deep"])
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
 def test_the_layers_known_beforehand_are_those_of_the_network(study: str, scale: str) -> None:
     settings = settings_of(study, scale)
@@ -84,7 +82,12 @@ def test_a_global_ranking_prunes_convolutions_only() -> None:
     settings = settings_of("deep")
     shapes = parameters_of(settings)
     left_out = set(kernels(shapes)) - set(experiment.prunable(settings, shapes))
-    assert left_out == {"output"}
+    # "the 2560 parameters used to downsample residual connections or the 640 parameters in the output layer"
+    assert left_out == {"output", "skip_1_0"}
+    full = settings_of("deep", network={"channels": (16, 32, 64)})
+    left_out = set(kernels(parameters_of(full))) - set(experiment.prunable(full, parameters_of(full)))
+    sizes = {layer: math.prod(kernels(parameters_of(full))[layer].shape) for layer in left_out}
+    assert sizes == {"output": 640, "skip_1_0": 512, "skip_2_0": 2048}
     assert set(experiment.prunable(settings_of("conv"), parameters_of(settings_of("conv")))) == {
         "conv_0", "conv_1", "dense_0", "dense_1", "output",
     }  # fmt: skip
@@ -113,11 +116,11 @@ class Spy(Lab):
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TicketSettings, Spy]:
     """The whole trial of two replicates in small."""
     length = {"iterations": 6, "evaluate_every": 3}
-    settings = settings_of("lenet", training=length, one_shot=(1, 3), reinit=(2, 2, 3))
+    settings = settings_of("sparse", training=length, one_shot=(1, 3), reinit=(2, 2, 3))
     folder = tmp_path_factory.mktemp("compared")
     folders = [folder / "0", folder / "1"]
     lab = Spy(range(2), folders, folder / "checkpoints", loading.load_data_set, ReplicateAxis.choose(2))
-    experiment.trial(settings, replicate_keys("lottery_ticket", "lenet", [0, 1]), lab)
+    experiment.lenet_trial(settings, replicate_keys("lottery_ticket", "lenet", [0, 1]), lab)
     return settings, lab
 
 
@@ -128,8 +131,8 @@ def number_of(name: str) -> int:
 def test_arms_of_a_replicate_share_split_and_order(compared: tuple) -> None:
     _, lab = compared
     assert set(lab.began) == {
-        "dense", "one_shot/1", "one_shot/3", "ticket/1", "ticket/2", "ticket/3", "reinit/2/0", "reinit/2/1",
-        "reinit/3/0", "reinit_again/2/0", "random/2/0", "random_again/2/0",
+        "dense", "one_shot/1", "one_shot/3", "dense_again", "one_shot_again/3", "ticket/1", "ticket/2", "ticket/3",
+        "reinit/2/0", "reinit/2/1", "reinit/3/0", "reinit_again/2/0", "random/2/0", "random_again/2/0",
     }  # fmt: skip
     own, split = lab.began["dense"][0], lab.given["dense"].split
     assert (split.order[0] != split.order[1]).any() and (split.validation[0] != split.validation[1]).any()
@@ -142,10 +145,11 @@ def test_arms_of_a_replicate_share_split_and_order(compared: tuple) -> None:
 
 def test_tickets_restart_from_the_initial_values_bit_for_bit(compared: tuple) -> None:
     settings, lab = compared
-    theta_0 = lab.began["dense"][1].variables["params"]
     rungs = experiment.densities(settings)
-    for name in ("ticket/1", "ticket/2", "ticket/3", "one_shot/3", "random/2/0", "random_again/2/0"):
+    own = ("ticket/1", "ticket/2", "ticket/3", "one_shot/3", "random/2/0", "random_again/2/0")
+    for name, whole in [*((name, "dense") for name in own), ("one_shot_again/3", "dense_again")]:
         state, mask = lab.began[name][1], lab.given[name].mask
+        theta_0 = lab.began[whole][1].variables["params"]
         for layer, values in state.variables["params"].items():
             expected = np.where(mask[layer], theta_0[layer]["kernel"], np.float32(0))
             assert values["kernel"].tobytes() == expected.tobytes()
@@ -160,8 +164,8 @@ def test_masks_are_pruned_from_what_was_trained(compared: tuple) -> None:
     settings, lab = compared
     rungs = experiment.densities(settings)
     assert all(mask.all() for mask in lab.given["dense"].mask.values())
-    parents = [("ticket/1", "dense"), ("ticket/2", "ticket/1"), ("ticket/3", "ticket/2")]
-    for name, parent in [*parents, ("one_shot/1", "dense"), ("one_shot/3", "dense")]:
+    parents = [("ticket/1", "dense"), ("ticket/2", "ticket/1"), ("ticket/3", "ticket/2"), ("one_shot/1", "dense")]
+    for name, parent in [*parents, ("one_shot/3", "dense"), ("one_shot_again/3", "dense_again")]:
         trained = lab.ended[parent].result["variables"]["params"]
         for layer, found in lab.given[name].mask.items():
             for r in range(2):
@@ -174,6 +178,7 @@ def test_masks_are_pruned_from_what_was_trained(compared: tuple) -> None:
 def test_redrawn_networks_keep_the_mask_and_nothing_of_the_values(compared: tuple) -> None:
     _, lab = compared
     draws = ["ticket/2", "reinit/2/0", "reinit/2/1", "reinit_again/2/0"]
+    wholes = [lab.began[name][1].variables["params"] for name in ("dense", "dense_again")]
     for layer, mask in lab.given["ticket/2"].mask.items():
         drawn = [lab.began[name][1].variables["params"][layer]["kernel"] for name in draws]
         for name, values in zip(draws, drawn, strict=True):
@@ -181,6 +186,7 @@ def test_redrawn_networks_keep_the_mask_and_nothing_of_the_values(compared: tupl
             assert (values[~mask] == 0).all()
         for one, other in [*pairwise(drawn), (drawn[0], drawn[2]), (drawn[0], drawn[3]), (drawn[1], drawn[3])]:
             assert (one[mask] != other[mask]).mean() > 0.99
+        assert (wholes[0][layer]["kernel"] != wholes[1][layer]["kernel"]).mean() > 0.99
         random, again = lab.given["random/2/0"].mask[layer], lab.given["random_again/2/0"].mask[layer]
         assert (random != mask).any() and (again != mask).any() and (random != again).any()
 
@@ -201,12 +207,26 @@ def test_measurements_say_what_was_trained(compared: tuple) -> None:
             assert curve["value"].tolist() == [float(v) for v in lab.ended[name].curves["validation_loss"][replicate]]
 
 
+def test_weights_worth_loading_are_kept(compared: tuple) -> None:
+    """In half precision: the dense network, the smallest ticket, and the latter before its training."""
+    _, lab = compared
+    assert len(lab.kept) == 3 * 6 and {array.dtype for array in lab.kept.values()} == {np.dtype("float16")}
+    for name, stage in (("dense", "dense"), ("ticket", "ticket/3")):
+        trained, mask = lab.ended[stage].result["variables"]["params"], lab.given[stage].mask
+        for layer, kept in mask.items():
+            found = lab.kept[f"{name}/{layer}/kernel"]
+            np.testing.assert_allclose(found, trained[layer]["kernel"], atol=1e-3)
+            np.testing.assert_array_equal(found != 0, kept & (found != 0))
+    for layer, values in lab.began["ticket/3"][1].variables["params"].items():
+        np.testing.assert_allclose(lab.kept[f"ticket_initial/{layer}/kernel"], values["kernel"], atol=1e-3)
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
-ALONE = {"reinit": (), "reinit_again": (), "one_shot": (), "random": (), "random_again": ()}
+ALONE = {"reinit": (), "reinit_again": ()}
 CONTRADICTIONS = [
     ({"reinit": (4,)}, r"reinit=\[4\] goes beyond settings.pruning.rounds=3"),
-    ({"random_again": (9,)}, r"random_again=\[9\] goes beyond settings.pruning.rounds=3"),
+    ({"one_shot_again": (9,)}, r"one_shot_again=\[9\] goes beyond settings.pruning.rounds=3"),
     ({"pruning": {"rounds": 40, "dense": 0.5}}, "pruning.rounds=40 leaves less than one weight in dense_0"),
     ({"pruning": {"rounds": 1, "output": 0.999}, **ALONE}, "pruning.rounds=1 leaves less than one weight in output"),
 ]
@@ -222,21 +242,3 @@ def test_contradictory_settings_are_refused(changes: dict[str, Any], words: str)
 def test_the_printed_ladder_needs_a_round_for_every_density() -> None:
     with pytest.raises(BadInput, match="equal lengths"):
         settings_of("ladder", rounds=(3, 7))
-
-
-# --- the config -------------------------------------------------------------------------------------------------------
-
-
-def test_the_target_loss_is_what_the_tuning_study_says() -> None:
-    """By the config's rule: the largest over replicates of the lowest loss within half of the training, rounded up."""
-    folder = paths.project_root() / "results" / "lottery_ticket" / "laptop"
-    table = measurements.read_measurements(folder / "measurements.csv.gz") if folder.exists() else None
-    if table is None or "tuning" not in set(table["study"]):
-        pytest.skip("no tuning study is published in results/lottery_ticket/laptop yet")
-    rows = table[(table["study"] == "tuning") & (table["arm"] == "reinit") & (table["metric"] == "validation_loss")]
-    half = CONFIG.studies["tuning"].values("laptop")["training"]["iterations"] / 2
-    reached = rows[(rows["density"] == 21.1) & (rows["step"] <= half)].groupby("replicate")["value"].min()
-    assert len(reached) == CONFIG.studies["tuning"].replicates("laptop")
-    steps = [step for clause in CONFIG.claims["C1"].clauses for step in clause.number]
-    [target] = [step.threshold for step in steps if step.name == "crossing"]
-    assert target == pytest.approx(math.ceil(reached.max() / 0.005 - 1e-9) * 0.005)
