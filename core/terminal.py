@@ -11,6 +11,8 @@ from rich.progress import Progress as Bar
 
 QUIET_SECONDS = 20.0
 
+_printed: set[str] = set()
+
 
 def format_duration(minutes: float) -> str:
     """A length of time in words."""
@@ -67,6 +69,12 @@ class ProgressBar:
         elif time.monotonic() - self._said > QUIET_SECONDS and self._done:
             self._said = time.monotonic()
             self._console.print(self._line())
+
+    def print_once(self, line: str) -> None:
+        """A line that this process prints the first time only."""
+        if line not in _printed:
+            _printed.add(line)
+            self._console.print(f" {line}")
 
     def _line(self) -> str:
         elapsed = (time.monotonic() - self._started) / 60

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _published(slug: str, about: PaperOverview) -> tuple[str, str]:
-    folder = paths.results_folder() / slug / "laptop"
+    folder = paths.published_folder() / slug / "laptop"
     if not (folder / "claims.json").exists():
         return "not published", ""
     verdicts = " ".join(f"{claim['id']}{MARKS[claim['verdict']]}" for claim in files.read_json(folder / "claims.json"))

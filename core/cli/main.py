@@ -218,8 +218,10 @@ def commands() -> dict[str, Parser]:
 
 
 def _add_dashboards(command: Callable[..., Parser]) -> None:
-    report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
+    report = command("report", "build the static site of all results, by default results/report/index.html")
+    report.add_argument(
+        "--out", metavar="FOLDER", help="write it there instead of results/report or $ENCORE_RESULTS/report"
+    )
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
 
     board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)

@@ -16,7 +16,7 @@ from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.planning.estimate import StudyEstimate
 from core.sweeps import sweep_command
-from core.terminal import console, format_duration
+from core.terminal import console, format_duration, short_path
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -154,7 +154,7 @@ def _document(screen: Console) -> int:
 
     path = project_root() / cost_table.COST_FILE
     files.write_text(path, cost_table.render_cost_table())
-    screen.print(cost_table.COST_FILE)
+    screen.print(short_path(path))
     return 0
 
 

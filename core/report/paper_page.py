@@ -134,12 +134,12 @@ class PaperPage:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        found = [f"results/{result.path}: {warning}" for result in self.shown_results for warning in result.warnings]
+        found = [f"{result.path}: {warning}" for result in self.shown_results for warning in result.warnings]
         stale = [f"{each.study} ({each.reason})" for each in self.freshness if each.state == STALE]
         if stale:
             found.append(f"Published by other code, settings, data or libraries than today's: {', '.join(stale)}.")
         for result in self.shown_results:
-            found += [f"results/{result.path}: {name} is missing" for name in result.missing_figures()]
+            found += [f"{result.path}: {name} is missing" for name in result.missing_figures()]
         return found
 
     @cached_property

@@ -8,6 +8,7 @@ from rich.table import Table
 from core.data import catalogue
 from core.papers.claims import Printed
 from core.papers.settings import data_sets_of_settings
+from core.paths import report_folder
 from core.terminal import ProgressBar, console, format_duration, format_number, short_path
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class RunDisplay:
         self.console.print()
         for outcome in outcomes:
             self.print_line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
-        self.print_line("encore report makes pages of it: results/report/index.html")
+        self.print_line(f"encore report makes pages of it: {short_path(report_folder() / 'index.html')}")
 
 
 def claim_cells(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:

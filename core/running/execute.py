@@ -247,6 +247,8 @@ def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any
             match event["event"]:
                 case "steps":
                     progress.advance(event["count"])
+                case "note":
+                    progress.print_once(event["line"])
                 case "failed":
                     failures.append(event)
     group.raise_if_peer_lost()

@@ -8,13 +8,15 @@ import contextlib
 import errno
 import json
 import os
-import resource
 import signal
 import sys
 import threading
 import time
 import traceback
 from typing import Any, TextIO
+
+from core.planning.machine import peak_memory_gib
+from core.running import program_cache
 
 
 class EventChannel:
@@ -152,7 +154,7 @@ class Worker:
             "iterating_seconds": lab.iterating_seconds,
             "steps": lab.steps,
             "batch": len(replicates),
-            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_gib": peak_memory_gib(),
         }
         if not task["silent"]:
             self._write(lab, cost)
@@ -224,6 +226,8 @@ def main() -> None:
             os.sched_setaffinity(0, {start["core"]})
     import jax
 
+    program_cache.date_programs()
+    program_cache.report_faults(lambda line: events.send("note", line=line))
     if start.get("hosts"):
         from core.running import distributed
 

@@ -19,7 +19,7 @@ from core.amortised.encoder import TransformerEncoder, init_params
 from core.amortised.weights import TrainedNetwork, save_weights
 from core.errors import BadInput, EncoreError
 from core.papers.config import load_config
-from core.paths import results_folder
+from core.paths import published_folder
 
 
 def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> TrainedNetwork:
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
         print("usage: python -m experiments.pfn.export weights.safetensors", file=sys.stderr)
         return 2
     try:
-        path = results_folder() / "pfn" / "laptop" / "arrays.npz"
+        path = published_folder() / "pfn" / "laptop" / "arrays.npz"
         if not path.exists():
             raise BadInput("no result of pfn is published: encore run paper=pfn study=gp, then encore publish")
         with np.load(path, allow_pickle=False) as arrays:
