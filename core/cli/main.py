@@ -10,7 +10,7 @@ from core import output
 from core.errors import BadInput, EncoreError, Interrupted, suggest
 
 COMMANDS = (
-    "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
+    "run", "sweeps", "list", "show", "claims", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
     "completion",
 )  # fmt: skip
 
@@ -29,7 +29,8 @@ ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
 
   encore list                               every paper with its verdicts
-  encore show lottery_ticket                what a paper claims and which settings it has
+  encore claims lottery_ticket              what it claims, what was measured, and the verdicts
+  encore show lottery_ticket                its reference, claims, studies and settings
   encore run paper=lottery_ticket           perform it at laptop scale
 """
 
@@ -37,7 +38,7 @@ RUN = """\
 Perform the experiments of a paper and judge its claims.
 
   encore run paper=lottery_ticket                          the config's default studies at laptop scale
-  encore run paper=lottery_ticket scale=smoke              seconds instead of minutes; decides nothing
+  encore run paper=lottery_ticket scale=smoke              small, in a minute or a few; decides nothing
   encore run paper=lottery_ticket study=conv               one study; study=[lenet,conv] several; study=all every one
   encore run paper=lottery_ticket settings.iterations=2000 another value for a setting (encore show lists them)
   encore run paper=lottery_ticket first_replicate=1000     the same on fresh random replicates
@@ -168,6 +169,10 @@ def commands() -> dict[str, Parser]:
     show = command("show", "a paper's reference, idea, claims and studies; a study's settings, arms and deviations")
     show.add_argument("paper")
     show.add_argument("study", nargs="?", help="the settings, arms and deviations of this study")
+
+    claims = command("claims", "a paper's claims, what it prints, what was published here, and the verdicts")
+    claims.add_argument("paper")
+    claims.add_argument("--scale", default="laptop", choices=["laptop", "paper"], help="by default laptop")
 
     plan = command("plan", "what runs would do and cost, computing nothing", PLAN)
     plan.add_argument("overrides", nargs="*", metavar="key=value")

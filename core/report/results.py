@@ -6,7 +6,7 @@ Light: reads JSON and SVG text, imports neither jax nor pandas.
 import base64
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,12 @@ class StudyResult:
     @property
     def minutes(self) -> float:
         """Wall time."""
-        return _number(self.provenance.get("seconds")) / 60
+        return self.known_minutes or 0.0
+
+    @property
+    def known_minutes(self) -> float | None:
+        """The same; None where nothing says so."""
+        return None if self.provenance.get("seconds") is None else _number(self.provenance["seconds"]) / 60
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,14 @@ class Result:
         changed = f", {', '.join(study.overridden)} overridden" if study.overridden else ""
         return f"local run of {study.name}, {self.scale} scale, {study.replicates}{changed}"
 
-    def figures(self) -> list[FigureImage]:
-        """Its drawings, read when asked for."""
-        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
+    def figures(self, studies: Sequence[str] = (), names: Sequence[str] = ()) -> list[FigureImage]:
+        """Its drawings, read when asked for, in the order of `studies` and, of each study, of `names`."""
+
+        def rank(path: Path) -> tuple[int, int, str]:
+            study, _, name = path.stem.partition("-") if self.published else ("", "", path.stem)
+            return _index(study, studies), _index(name, names), path.name
+
+        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"), key=rank)]
 
     def missing_figures(self) -> list[str]:
         """Drawings that its provenance names and that are not there."""
@@ -197,6 +207,10 @@ def _collect(found: dict[str, list[Result]], skipped: list[str], read: Any) -> N
         found[result.slug].append(result)
     else:
         skipped.append(f"{result.path}: there is no config for '{result.slug}'")
+
+
+def _index(name: str, names: Sequence[str]) -> int:
+    return names.index(name) if name in names else len(names)
 
 
 def scale_sort_key(scale: str) -> int:

@@ -164,8 +164,10 @@ def _environment() -> jinja2.Environment:
         "format_mean_and_range",
         "format_minutes",
         "format_printed_number",
+        "format_prose",
         "format_region",
         "format_setting",
+        "format_units",
         "format_value",
         "text_list",
     ):

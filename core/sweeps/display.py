@@ -17,7 +17,7 @@ from core.errors import Interrupted
 from core.output import duplicate_output
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
-from core.terminal import console, format_duration, short_path
+from core.terminal import console, format_duration, print_table, short_path
 
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 20.0
@@ -172,7 +172,7 @@ def print_overview(screen: Console, sweeps: Sequence[Sweep]) -> None:
         best = sweep.ranked_points()
         found = f"{format_objective_value(best[0].objective or {})} {best[0].label()}" if best else ""
         table.add_row(sweep.identity, str(len(sweep.points)), format_state_counts(sweep), found, " ".join(sweep.words))
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
 
 
 def print_points(screen: Console, sweep: Sweep) -> None:
@@ -188,6 +188,6 @@ def print_points(screen: Console, sweep: Sweep) -> None:
         took = format_duration(point.seconds / 60) if point.seconds else ""
         where = point.message or " ".join(point.runs)
         table.add_row(str(point.number), *values, f"{MARKS[point.state]} {point.state}", *found, took, where)
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     print_best_points(screen, sweep)
     screen.print(f" {short_path(sweep.folder)}")
