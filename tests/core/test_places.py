@@ -47,7 +47,7 @@ def test_lists_show_what_is_published_wherever_own_results_go(
     assert paths.results_folder() != paths.published_folder()
     assert main(["list"]) == 0 and main(["claims", "toy"]) == 0
     listed, claims = capsys.readouterr().out.split("minutes: what the default studies took")
-    assert re.search(r"A toy +toys +2 +C1✗ +4\n", listed)
+    assert re.search(r"A toy +toys +2 +C1✗ +4 *\n", listed)
     assert re.search(r"C1 A higher rate gets further. +1.0 nats +\+1.5 \[\+1.25, \+2\] nats +✗ fails", claims)
     assert "below what matters" in claims and claims.count("not published") == 1
 

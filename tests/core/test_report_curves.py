@@ -169,7 +169,7 @@ def test_damaged_tables_and_missing_figures_are_said_on_the_page(tmp_path: Path)
         build_site(tmp_path, [config("a_paper")], tmp_path / "report")
         text = Reader(tmp_path / "report" / "a_paper.html").text
         assert said in text
-        assert "results/a_paper/laptop: figures/lenet-losses.svg is missing" in text
+        assert "a_paper/laptop: figures/lenet-losses.svg is missing" in text
         assert "Sentence of C1." in text
 
 
