@@ -197,8 +197,9 @@ class AmortisedClassifier(ClassifierMixin, _AmortisedEstimator):
         share = x.shape[1] / self._load_network().network.features  # as in the prior, features in use are scaled up
         if not self.rescale:
             return np.zeros(x.shape[1]), np.full(x.shape[1], share)
-        spread = x.std(0)
-        return x.mean(0), np.where(spread > 0, spread, 1.0) * share
+        mean, spread = x.mean(0), x.std(0)
+        varies = spread > 1e-12 * np.maximum(1.0, np.abs(mean))  # a column that is constant up to rounding stays small
+        return mean, np.where(varies, spread, 1.0) * share
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes)."""
