@@ -95,6 +95,9 @@ class WandbTracker:
         except TimeoutError:
             url, self.offline_reason = None, "tracking is offline: the server stopped answering"
         if complete:
+            import wandb
+
+            wandb.teardown()  # only its end brings everything to the disk
             update_mirror_state(self.run, holds=self._holds, folder=place.name, pushed=url, size=_mirror_size(place))
             for earlier in set(place.parent.glob("*run-*")) - {place}:
                 shutil.rmtree(earlier, ignore_errors=True)
