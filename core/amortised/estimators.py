@@ -205,8 +205,9 @@ class AmortisedClassifier(ClassifierMixin, _AmortisedEstimator):
     def _shift_and_scale(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self.rescale:
             return np.zeros(x.shape[1]), np.ones(x.shape[1])
-        spread = x.std(0)
-        return x.mean(0), np.where(spread > 0, spread, 1.0)
+        mean, spread = x.mean(0), x.std(0)
+        varies = spread > 1e-12 * np.maximum(1.0, np.abs(mean))  # a column that is constant up to rounding stays small
+        return mean, np.where(varies, spread, 1.0)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes)."""

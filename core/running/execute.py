@@ -32,7 +32,7 @@ from core.tracking.mirror import Mirror
 
 CHECKPOINT_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}
+EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*EncoreError.__subclasses__(), EncoreError)}
 
 
 def run_launch(launch: Launch) -> int:
@@ -262,6 +262,8 @@ def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any
             match event["event"]:
                 case "steps":
                     progress.advance(event["count"])
+                case "note":
+                    progress.print_once(event["line"])
                 case "failed":
                     failures.append(event)
     group.raise_if_peer_lost()

@@ -17,7 +17,7 @@ from core.amortised.encoder import unflatten_params
 from core.amortised.weights import TrainedNetwork, save_weights
 from core.errors import BadInput, EncoreError, unknown_name
 from core.papers.config import load_config
-from core.paths import results_folder
+from core.paths import published_folder
 from experiments.pfn.hyper import estimator_spec
 from experiments.pfn.tables import tables_spec
 
@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
         print("usage: python -m experiments.pfn.export regressor|classifier weights.safetensors", file=sys.stderr)
         return 2
     try:
-        path = results_folder() / "pfn" / "laptop" / "arrays.npz"
+        path = published_folder() / "pfn" / "laptop" / "arrays.npz"
         arrays = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
         save_weights(Path(words[1]), published_network(words[0], arrays))
     except EncoreError as error:

@@ -471,3 +471,12 @@ def test_bad_data_are_refused_and_odd_ones_answered() -> None:
     assert np.isfinite(model.fit(x[:, :1], y).predict(x[:, :1])).all()
     with pytest.raises(ValueError, match="binary"):
         estimators.AmortisedClassifier(classifier_weights()).fit(np.ones((3, 2)), [0, 1, 2])
+
+
+def test_a_feature_that_is_constant_up_to_rounding_is_not_blown_up() -> None:
+    """The mean of three times 0.1 is not 0.1, so that the deviation is 1e-17 and not 0."""
+    x = np.stack([np.full(3, 0.1), np.array([0.0, 1.0, 2.0])], 1)
+    assert 0 < x.std(0)[0] < 1e-15
+    model = estimators.AmortisedClassifier(classifier_weights()).fit(x, [0, 1, 1])
+    asked = model._rescale_inputs(np.array([[0.3, 1.0]]))
+    assert np.abs(asked).max() < 10 and np.isfinite(model.predict_proba(np.array([[0.3, 1.0]]))).all()
