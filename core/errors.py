@@ -34,17 +34,17 @@ class DataMissing(EncoreError):
     exit_code = 4
 
 
-class Interrupted(EncoreError):
+class Unfinished(EncoreError):
     """The run stopped before its end and goes on when the same command is given again."""
 
     exit_code = 75
 
 
-class Busy(Interrupted):
+class Busy(Unfinished):
     """Another process is computing this very thing."""
 
 
-class Stopped(Interrupted):
+class Stopped(Unfinished):
     """A signal asked the run to stop."""
 
 

@@ -169,7 +169,7 @@ def assert_may_diverge(study: StudyForm, stages: set[str]) -> None:
 
 
 def assert_resumed(run: SmokeRun, results: Path) -> None:
-    """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
+    """Unfinished twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
     stops, lifted = (1, run.blocks // 2) if run.blocks > 3 else (), lifted_functions(run)
     again = run_smoke(run.job.launch.config.slug, run.job.study.name, results, stops, run.compiled)
     assert lifted_functions(again) == lifted, "functions that are not equal to themselves are compiled per replicate"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from core import output
-from core.errors import BadInput, EncoreError, Interrupted, suggest
+from core.errors import BadInput, EncoreError, Unfinished, suggest
 
 COMMANDS = (
     "run", "sweeps", "list", "show", "claims", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
@@ -261,7 +261,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except EncoreError as error:
         return _tell(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _tell("stopped", Interrupted.exit_code)
+        return _tell("stopped", Unfinished.exit_code)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         output.discard_output()
         return 0

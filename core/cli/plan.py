@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.within is not None and not 0 < arguments.within < math.inf:
         raise BadInput(f"--within {arguments.within:g} must be a positive number of minutes, such as --within 30")
     fleet = _fleet(arguments)
-    found = estimate.estimate_launches(commands(arguments.overrides, arguments.multirun), fleet)
+    found = estimate.estimate_launches(expand_runs(arguments.overrides, arguments.multirun), fleet)
     _show(screen, found, fleet)
     if arguments.within is not None:
         _pick(screen, found, arguments.within)
@@ -161,7 +161,7 @@ def _document(screen: Console) -> int:
     return 0
 
 
-def commands(words: Sequence[str], multirun: bool) -> list[list[str]]:
+def expand_runs(words: Sequence[str], multirun: bool) -> list[list[str]]:
     """The words of every run that is meant: `paper` may name several or all, `-m` sweeps the rest."""
     return [own for point in _papers(words) for own in (sweep_command.expand_sweep(point) if multirun else [point])]
 

@@ -77,12 +77,12 @@ def more_units_needed(clause: Clause, interval: stats.Interval) -> int | None:
     """Roughly how many more units would decide an undecided clause; None where nothing can be said."""
     if clause.matters is not None:
         zero_or_small = (0.0, math.copysign(clause.matters, 1 if clause.region[0] == 0 else -1))
-        return min(filter(None, (stats.units_needed(interval, bound) for bound in zero_or_small)), default=None)
+        return min(filter(None, (stats.additional_units(interval, bound) for bound in zero_or_small)), default=None)
     inside = clause.region[0] <= interval.estimate <= clause.region[1]
     crossed = [b for b in clause.region if math.isfinite(b) and interval.low <= b <= interval.high]
     if not inside:
         crossed = sorted(crossed, key=lambda b: abs(b - interval.estimate))[:1]
-    needed = [stats.units_needed(interval, bound) for bound in crossed]
+    needed = [stats.additional_units(interval, bound) for bound in crossed]
     return max(filter(None, needed)) if all(needed) and needed else None
 
 

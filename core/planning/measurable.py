@@ -41,7 +41,7 @@ class RowLab(ShapeLab):
 
 
 @dataclass(frozen=True)
-class Findings:
+class ShapeFindings:
     """What following a study by shapes says of it.
 
     Attributes:
@@ -59,7 +59,7 @@ def check_measurable(job: Job) -> None:
     Raises BadInput with one line. What was found is kept in the cache under the identities of run and verdicts, so that
     it is looked for once.
     """
-    found = findings(job)
+    found = cached_shape_findings(job)
     if found.fault:
         raise BadInput(found.fault)
     for name in job.chosen.overridden:
@@ -67,7 +67,7 @@ def check_measurable(job: Job) -> None:
             raise BadInput(f"settings.{name} changes nothing in {job.study.name}: its trial does not read it")
 
 
-def findings(job: Job) -> Findings:
+def cached_shape_findings(job: Job) -> ShapeFindings:
     """What following the job's study by shapes says, from the cache where it is there."""
     asking = files.sha256_file(Path(__file__))
     about = [job.identity.parts, verdict_identity(job.launch.config, job.study.name), job.launch.scale, asking]
@@ -75,7 +75,7 @@ def findings(job: Job) -> Findings:
     kept = paths.cache_folder() / "measurable" / f"{name}.json"
     try:
         written = files.read_json(kept)
-        return Findings(written["fault"], tuple(written["unread"]))
+        return ShapeFindings(written["fault"], tuple(written["unread"]))
     except (OSError, ValueError, KeyError, TypeError):
         found = follow_study(job)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
@@ -83,7 +83,7 @@ def findings(job: Job) -> Findings:
     return found
 
 
-def follow_study(job: Job) -> Findings:
+def follow_study(job: Job) -> ShapeFindings:
     """Follow the trial, and judge the claims by made-up values of what it measures."""
     read: set[str] = set()
     settings, lab = noting_settings(job.chosen.settings, read), RowLab(count_flops=False)
@@ -98,7 +98,7 @@ def follow_study(job: Job) -> Findings:
     ]
     unread = unread_settings(job.study.settings_class, read)
     # What a host solver reads, nobody sees from here.
-    return Findings(faults[0] if faults else "", () if lab.cost.uncounted else tuple(unread))
+    return ShapeFindings(faults[0] if faults else "", () if lab.cost.uncounted else tuple(unread))
 
 
 def _is_judged(claim: Claim, scale: str) -> bool:

@@ -47,7 +47,7 @@ class StudySummary:
 
 
 @dataclass(frozen=True)
-class MeasurementSource:
+class ResultMeasurements:
     """The measurements of one result, as tables and curves show them."""
 
     label: str
@@ -179,7 +179,7 @@ class PaperPage:
         words = [self.slug, self.title, self.byline, self.idea, *self.fields]
         return " ".join([*words, *(f"{row.id} {row.statement}" for row in self.rows)]).lower()
 
-    def measurement_sources(self, out: Path) -> list[MeasurementSource]:
+    def measurement_sources(self, out: Path) -> list[ResultMeasurements]:
         """The measurements to show, each with the way to its file from a page in `out`."""
         arms = list(dict.fromkeys(arm for study in self.studies for arm in study.arms))
         averaged = averaged_columns(self.claims)
@@ -198,22 +198,24 @@ def averaged_columns(claims: Mapping[str, written.Claim]) -> frozenset[str]:
     return frozenset(found) - {"arm", "step", "study", "metric"}
 
 
-def _source(result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path) -> MeasurementSource:
+def _source(
+    result: Result, arms: Sequence[str], averaged: frozenset[str], points: int, out: Path
+) -> ResultMeasurements:
     link = Path(os.path.relpath(result.measurements_file, out)).as_posix()
     try:
         rows = curves.read_measurement_table(result.measurements_file)
         found = curves.build_charts(rows, averaged)
     except curves.CurvesUnavailable as error:
-        return MeasurementSource(result.label, "", str(error), {}, (), (), 0)
+        return ResultMeasurements(result.label, "", str(error), {}, (), (), 0)
     chart = curves.chart_data(result.label, found, arms, points, len(rows))
-    return MeasurementSource(result.label, link, "", chart, *curves.summarise_final_measurements(rows, averaged))
+    return ResultMeasurements(result.label, link, "", chart, *curves.summarise_final_measurements(rows, averaged))
 
 
-def _live(run: UnfinishedRun, points: int) -> MeasurementSource:
+def _live(run: UnfinishedRun, points: int) -> ResultMeasurements:
     label = f"{run.state} now: {run.study}" if run.running else f"unfinished: {run.study}, {run.scale} scale"
     rows = curves.table_from_frame(unfinished.live_table(run))
     chart = curves.chart_data(label, curves.build_charts(rows), (), points, len(rows))
-    return MeasurementSource(label, "", "", chart, (), (), 0)
+    return ResultMeasurements(label, "", "", chart, (), (), 0)
 
 
 def claim_row(name: str, form: ClaimForm | None, results: list[Result]) -> ClaimRow:

@@ -38,7 +38,7 @@ class FigureImage:
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class StudyOrigin:
     """How one study's numbers came about."""
 
     name: str
@@ -67,7 +67,7 @@ class Result:
     path: str
     published: bool
     claims: tuple[Claim, ...]
-    studies: tuple[StudyResult, ...]
+    studies: tuple[StudyOrigin, ...]
     warnings: tuple[str, ...] = ()
     folder: Path = field(default=Path(), repr=False)
     modified_time: float = 0.0
@@ -139,7 +139,7 @@ def read_local_result(folder: Path) -> Result:
         raise InvalidResult(f"{result_name(folder)}: not a verdict's folder")
     first, count = (int(text) for text in folder.name.split("-"))
     provenance = _mapping(_read(folder, "provenance.json"), folder)
-    study = StudyResult(
+    study = StudyOrigin(
         name=about["study"],
         replicates=_replicates(first, count),
         settings=_or_empty(about.get("settings")),
@@ -167,7 +167,7 @@ def read_run_settings(run: Path) -> Mapping[str, Any]:
     return about
 
 
-def published_folders(root: Path) -> Iterator[tuple[str, str]]:
+def publishable_folders(root: Path) -> Iterator[tuple[str, str]]:
     """Slug and scale of every folder that may be published."""
     for paper in sorted(path for path in root.glob("[!.]*") if path.is_dir() and path.name not in RESERVED_FOLDERS):
         for folder in sorted(path for path in paper.glob("[!.]*") if path.is_dir()):
@@ -184,7 +184,7 @@ def read_all_results(root: Path, local_root: Path, slugs: set[str]) -> tuple[dic
     """Results by paper (published first, then local ones, the newest first), and a line per folder left out."""
     found: dict[str, list[Result]] = {slug: [] for slug in slugs}
     skipped: list[str] = []
-    for slug, scale in published_folders(root):
+    for slug, scale in publishable_folders(root):
         if slug in slugs:
             _collect(found, skipped, lambda slug=slug, scale=scale: read_published_result(root, slug, scale))
         else:
@@ -218,10 +218,10 @@ def scale_sort_key(scale: str) -> int:
     return SCALES.index(scale) if scale in SCALES else len(SCALES)
 
 
-def _published_study(name: str, data: Mapping[str, Any]) -> StudyResult:
+def _published_study(name: str, data: Mapping[str, Any]) -> StudyOrigin:
     count = data.get("replicates")
     shown = _replicates(0, count) if isinstance(count, int) else ""
-    return StudyResult(name, shown, _or_empty(data.get("settings")), (), data)
+    return StudyOrigin(name, shown, _or_empty(data.get("settings")), (), data)
 
 
 def _replicates(first: int, count: int) -> str:

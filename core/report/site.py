@@ -18,7 +18,7 @@ from core.report import formatting, unfinished
 from core.report.assets import PLOTLY_FILE, ScriptAssets, plotly_path
 from core.report.claims import MARKS, MEANINGS, Control
 from core.report.freshness_process import Freshness
-from core.report.paper_page import SHOWN_SCALES, ClaimRow, MeasurementSource, PaperPage, claim_row
+from core.report.paper_page import SHOWN_SCALES, ClaimRow, PaperPage, ResultMeasurements, claim_row
 from core.report.results import InvalidResult, Result, read_all_results, run_folders
 from core.report.sweep_page import SweepPage
 from core.report.unfinished import UnfinishedRun
@@ -89,7 +89,7 @@ class SiteWriter:
     def __init__(self, out: Path, skipped: list[str]) -> None:
         """Lay the plotting library beside the pages, unless it is there; `skipped` gets what cannot be shown."""
         self.out, self.skipped = out, skipped
-        self.sources: dict[str, list[MeasurementSource]] = {}
+        self.sources: dict[str, list[ResultMeasurements]] = {}
         self.environment = _environment()
         source, copy = plotly_path(), out / PLOTLY_FILE
         if not copy.exists() or copy.stat().st_size != source.stat().st_size:

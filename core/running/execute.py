@@ -45,7 +45,7 @@ def _execute(launch: Launch) -> int:
     surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
     screen = display.RunDisplay()
-    gflops = worker_reuse.cached_gflops()
+    gflops = worker_reuse.recent_machine_gflops()
     forecasts = [forecast_job(job, gflops) for job in jobs]
     screen.console.quiet = not launch.hosts.leads
     screen.print_header(launch, jobs, forecasts)

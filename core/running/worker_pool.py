@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core import paths
-from core.errors import Interrupted
+from core.errors import Unfinished
 from core.planning.machine import available_cores
 from core.running import program_cache
 from core.terminal import short_path
@@ -159,7 +159,7 @@ class WorkerPool:
         reason = f"by signal {-code}" if code < 0 else f"with code {code}"
         hint = " (out of memory? try workers=1)" if code == -9 else ""
         message = f"a worker ended {reason}{hint}; {self._where()}"
-        return {"event": "failed", "message": message, "code": Interrupted.exit_code if code < 0 else 1}
+        return {"event": "failed", "message": message, "code": Unfinished.exit_code if code < 0 else 1}
 
     def _where(self) -> str:
         return f"its log is in {short_path(self.logs)}"

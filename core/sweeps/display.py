@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from core import files
-from core.errors import Interrupted
+from core.errors import Unfinished
 from core.output import duplicate_output
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
@@ -143,7 +143,7 @@ def print_sweep_end(sweep: Sweep, stopped: bool, words: Sequence[str], only_poin
             "the same command goes on from here",
             file=sys.stderr,
         )
-        return Interrupted.exit_code
+        return Unfinished.exit_code
     codes = {point.code for point in wanted if point.state == "failed"}
     return codes.pop() if len(codes) == 1 else int(bool(codes))
 

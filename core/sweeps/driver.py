@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from core import files
-from core.errors import BadInput, EncoreError, Interrupted
+from core.errors import BadInput, EncoreError, Unfinished
 from core.launch.jobs import Job
 from core.paths import project_root, runs_folder
 from core.planning.machine import available_cores, check_device
@@ -187,7 +187,7 @@ class SweepDriver:
     def _rewrite(self, point: SweepPoint) -> None:
         """Change what is recorded of a point, unless another terminal has just begun with it."""
         with (
-            contextlib.suppress(Interrupted),
+            contextlib.suppress(Unfinished),
             files.try_lock(sweep_folder.point_lock_path(self.folder, point.number), "busy"),
         ):
             sweep_folder.write_point(self.folder, point)
@@ -222,7 +222,7 @@ class SweepDriver:
             from core.sweeps import vectorised
 
             after = {point.number: point for point in sweep_folder.read_sweep(self.folder).points}
-            vectorised.compute_groups(
+            vectorised.compute_missing_groups(
                 self.folder, [after[number] for number in free], self.checker, self.leader, progress.print_line
             )
         failed = False

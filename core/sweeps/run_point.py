@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files, processes
-from core.errors import Busy, EncoreError, Interrupted, Stopped
+from core.errors import Busy, EncoreError, Stopped, Unfinished
 from core.launch import compose
 from core.launch.compose import Launch
 from core.launch.jobs import make_job
@@ -54,7 +54,7 @@ def end_with_leader(pid: int) -> None:
     def end() -> None:
         _leader_ended.set()  # which stops the point
         _at_work.acquire(timeout=STOP_SECONDS)
-        os._exit(Interrupted.exit_code)
+        os._exit(Unfinished.exit_code)
 
     if pid not in _followed:
         _followed.add(pid)
@@ -122,7 +122,7 @@ def compute_point(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, 
         return {"state": "finished", "message": None, "code": 0, "objective": objective_value(sweep, launch)}
     except Busy:
         return {"state": "waiting", "message": "its runs are being computed by another process"}
-    except Interrupted as error:
+    except Unfinished as error:
         if isinstance(error, Stopped) and leader.is_this_process:
             leader.request_stop()  # the signal was meant for the whole sweep
         return {"state": "interrupted", "message": str(error), "code": error.exit_code}

@@ -52,12 +52,12 @@ class VectorisedGroup:
         }
 
 
-def compute_groups(
+def compute_missing_groups(
     folder: Path, points: Sequence[SweepPoint], checker: PointChecker, leader: Leader, notify: Callable[[str], None]
 ) -> None:
     """Compute what is missing of all points that can share programs; the points' files are not touched."""
     jobs = {job.run.identity: job for point in points for job in checker.point_jobs(point.words) if job.missing}
-    for group in group_jobs(jobs.values()):
+    for group in find_shareable_groups(jobs.values()):
         first = group.jobs[0]
         title = f"{len(group.jobs)} points of {first.study.name}, different in {', '.join(group.varying_settings)}"
         if (reason := why_not_vectorisable(group)) is not None:
@@ -74,7 +74,7 @@ def compute_groups(
             notify(f"{title}: one by one, as together they failed ({error})")
 
 
-def group_jobs(jobs: Iterable[Job]) -> list[VectorisedGroup]:
+def find_shareable_groups(jobs: Iterable[Job]) -> list[VectorisedGroup]:
     """Runs of one study, code and data whose settings differ in nothing but numbers; groups of one are left out."""
     alike: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:

@@ -126,7 +126,7 @@ def test_how_many_more(region, matters, estimate, low, high, cleared):
     [clause] = make_clauses({"metric": "m", "over": "replicate", "in": region, "matters": matters})
     interval = stats.Interval(estimate, low, high, 0.95, 6, "t")
     more = judge.more_units_needed(clause, interval)
-    assert more == stats.units_needed(interval, cleared) and more is not None
+    assert more == stats.additional_units(interval, cleared) and more is not None
 
 
 @pytest.mark.parametrize(

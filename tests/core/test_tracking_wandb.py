@@ -353,13 +353,13 @@ def test_what_stands_in_the_way_of_an_upload_is_one_line(
     assert f"no key for {address}" in refusal(2)
     with files.try_lock(offline / "lock", ""):
         [run] = upload.pending_uploads(offline.parent, (), False, {})
-        with pytest.raises(upload.Interrupted, match="is being computed"):
-            upload.refresh_mirror(run, rebuild=True)
+        with pytest.raises(upload.Unfinished, match="is being computed"):
+            upload.remake_stale_mirror(run, rebuild=True)
     assert wandb.read_mirror_state(offline)["pushed"] is None
     (offline / "lock").unlink()
     (offline / "lock").mkdir()  # as good as a folder that cannot be written, for whoever runs the tests
     with pytest.raises(BadInput, match="cannot be mirrored"):
-        upload.refresh_mirror(run, rebuild=True)
+        upload.remake_stale_mirror(run, rebuild=True)
     (offline.parent / "foreign").mkdir()
     (offline.parent / "foreign" / "settings.json").write_text("{")
     (offline / "settings.json").write_text("[]")
