@@ -335,7 +335,7 @@ def test_a_new_paper_keeps_the_contract_at_once(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row of this file, and its own test, in a root where the new paper is the only one."""
-    root, slug = build_root(tmp_path / "root"), "my_paper"
+    root, slug = build_root(tmp_path / "root"), "_".join(["my_paper", *(word.strip("-") for word in options)])
     use_root(root, monkeypatch)
     assert main(["new", slug, *options]) == 0
     shutil.copy(ROOT / "pyproject.toml", root)

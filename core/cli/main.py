@@ -186,7 +186,7 @@ def commands() -> dict[str, Parser]:
     plan.add_argument("--document", action="store_true", help="write docs/cost.md: every paper on 1, 8 and 64 H100")
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
-    fetch.add_argument("papers", nargs="+", metavar="paper", help="names of papers, or all")
+    fetch.add_argument("names", nargs="+", metavar="name", help="names of papers or of data sets, or all")
     fetch.add_argument(
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
@@ -242,6 +242,15 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
     sync.add_argument("--entity", help="another account or team")
 
 
+def _command_hint(word: str) -> str:
+    """What a word in the place of a command may have meant: the nearest command, or what to do with a paper."""
+    from core.papers.config_files import all_slugs
+
+    if word in all_slugs():
+        return f"it is a paper: encore show {word}, or encore run paper={word}"
+    return suggest(word, COMMANDS)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; every expected error is one line on stderr and an exit code."""
     output.prepare_output()
@@ -270,7 +279,7 @@ def _perform(words: Sequence[str]) -> int:
         parser().print_help()
         return 0
     if words[0] not in COMMANDS:
-        raise BadInput(f"unknown command '{words[0]}': {suggest(words[0], COMMANDS)}")
+        raise BadInput(f"unknown command '{words[0]}': {_command_hint(words[0])}")
     parsed = commands()[words[0]].parse_intermixed_args(words[1:])
     return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
 

@@ -1,6 +1,7 @@
 """`encore plan`: what runs would do and cost, from shapes and earlier runs; nothing of their size is allocated."""
 
 import argparse
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from core.planning.estimate import StudyEstimate
 from core.sweeps import sweep_command
 from core.terminal import console, format_duration, print_table, short_path
 
+MOST_ACCELERATORS = 1_000_000
+
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the plan of a selection of runs."""
@@ -26,6 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
         return _check(screen)
     if arguments.document:
         return _document(screen)
+    if arguments.within is not None and not 0 < arguments.within < math.inf:
+        raise BadInput(f"--within {arguments.within:g} must be a positive number of minutes, such as --within 30")
     fleet = _fleet(arguments)
     found = estimate.estimate_launches(commands(arguments.overrides, arguments.multirun), fleet)
     _show(screen, found, fleet)
@@ -39,8 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _fleet(arguments: argparse.Namespace) -> Fleet | None:
     if not 0 < arguments.efficiency <= 1:
         raise BadInput(f"--efficiency {arguments.efficiency:g} must lie in (0, 1]: it is a share of the peak")
-    if arguments.count < 1:
-        raise BadInput(f"--count {arguments.count} must be 1 or more")
+    if not 1 <= arguments.count <= MOST_ACCELERATORS:
+        raise BadInput(f"--count {arguments.count} must lie in [1, {MOST_ACCELERATORS}]")
     if not arguments.on:
         if arguments.count > 1:
             raise BadInput("--count says how many accelerators: add --on, such as --on h100")
@@ -110,8 +115,6 @@ def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
 
 def _pick(screen: Console, found: Sequence[StudyEstimate], minutes: float) -> None:
     """The runs that decide the most claims in the time given."""
-    if not minutes > 0:
-        raise BadInput(f"--within {minutes:g} must be a positive number of minutes")
     offers = [budget.RunOption(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
     picked = budget.choose_runs(offers, minutes)
     if not picked:

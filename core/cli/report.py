@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from core import files
 from core.errors import BadInput
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
@@ -13,6 +14,11 @@ from core.terminal import short_path
 
 def main(arguments: argparse.Namespace) -> int:
     """Build the site; with --readme also renew the README's table."""
+    out = Path(arguments.out) if arguments.out else report_folder()
+    try:
+        files.check_can_write(out)
+    except OSError as error:
+        raise BadInput(f"cannot write to {out} ({error.strerror or error}): --out names another folder") from None
     asked = FreshnessProcess(published_folder())  # at work while this process imports and reads
     from core.report import readme_table, site
 
@@ -22,7 +28,6 @@ def main(arguments: argparse.Namespace) -> int:
             found.append(load_config(slug))
         except BadInput as error:
             left_out.append(str(error))
-    out = Path(arguments.out) if arguments.out else report_folder()
     print(site.build_site(published_folder(), found, out, left_out, asked.freshness_of, results_folder()))
     for line in left_out:
         print(f"left out: {line}")

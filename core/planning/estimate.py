@@ -67,7 +67,14 @@ def estimate_launches(commands: Sequence[Sequence[str]], fleet: Fleet | None) ->
     about += [str(datetime.date.today()), str(machine.available_cores())]
     stamps = {json.dumps(list(words)): digest([*about, stamp_files(_files_of(words))]) for words in commands}
     find = functools.partial(_estimate_command, fleet=fleet)
-    found = find_answers("estimates", stamps, find, processes=len(machine.available_cores()))
+    compositions: compose.Compositions = {}
+    found = find_answers(
+        "estimates",
+        stamps,
+        find,
+        processes=len(machine.available_cores()),
+        check=lambda command: compose.compose_launch(json.loads(command), compositions),
+    )
     return [_from_entry(each) for entries in found.values() for each in entries]
 
 

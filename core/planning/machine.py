@@ -6,7 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from core.errors import BadInput
+
 CALIBRATION_SECONDS = 0.3
+ACCELERATOR_FILES = ("/dev/nvidia0", "/dev/accel0", "/dev/kfd", "/dev/vfio/0")
 
 
 def measure_gflops() -> float:
@@ -41,12 +44,23 @@ def peak_memory_gib() -> float:
 
 def use_accelerator(device: str) -> bool:
     """Whether workers should look for an accelerator; decided without loading any driver."""
-    if device != "auto":
-        return device == "accelerator"
+    return device == "accelerator" if device != "auto" else has_accelerator()
+
+
+def has_accelerator() -> bool:
+    """Whether this machine shows an accelerator, or JAX_PLATFORMS names one first."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms.split(",")[0] != "cpu"
-    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/accel0", "/dev/kfd"))
+    return any(Path(path).exists() for path in ACCELERATOR_FILES)
+
+
+def check_device(device: str) -> None:
+    """Raise BadInput where an accelerator is asked for that this machine does not show."""
+    if device == "accelerator" and not has_accelerator():
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        why = f"JAX_PLATFORMS={platforms} leaves none" if platforms else f"none of {', '.join(ACCELERATOR_FILES)}"
+        raise BadInput(f"device=accelerator: this machine shows none ({why}): device=cpu, or name it in JAX_PLATFORMS")
 
 
 def available_cores() -> list[int]:

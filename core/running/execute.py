@@ -5,17 +5,16 @@ measurements is made anew in seconds.
 """
 
 import contextlib
-import errno
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core import files, terminal
 from core.data import loading
-from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
+from core.errors import BadInput, DataMissing, EncoreError, OverBudget, Stopped
 from core.launch.compose import Launch
 from core.launch.hosts import spreads_batches
 from core.launch.hydra_queries import hydra_folder
@@ -24,8 +23,7 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
-from core.planning.measurable import check_measurable
-from core.running import conclude, display, prepared, worker_reuse
+from core.running import conclude, display, prepared, surroundings, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
 from core.runs.folder import RunFolder
@@ -44,6 +42,7 @@ def run_launch(launch: Launch) -> int:
 
 
 def _execute(launch: Launch) -> int:
+    surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
     screen = display.RunDisplay()
     gflops = worker_reuse.cached_gflops()
@@ -51,8 +50,8 @@ def _execute(launch: Launch) -> int:
     screen.console.quiet = not launch.hosts.leads
     screen.print_header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
-    for job in (job for job in jobs if job.missing):
-        check_measurable(job)
+    check_measurable(job for job in jobs if job.missing)
+    fetch_data([job for job in jobs if job.missing], screen.print_line)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
@@ -63,12 +62,33 @@ def _execute(launch: Launch) -> int:
     return 0
 
 
+def check_measurable(jobs: Iterable[Job]) -> None:
+    """Refuse studies that do not measure what their claims are judged by; a finished run needs no jax to be shown."""
+    for job in jobs:
+        from core.planning import measurable
+
+        measurable.check_measurable(job)
+
+
 def compute_own_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:
     """Compute this process's part of the missing replicates; process 0 does the rest of `run_job`."""
     if missing := job.missing:
-        for name in data_sets_of_settings(job.chosen.settings):
-            loading.fetch_data_set(name, screen.print_line)
         compute_replicates(job, missing, forecast, screen)
+
+
+def fetch_data(jobs: Sequence[Job], notify: Callable[[str], object]) -> None:
+    """Fetch and verify the data of all jobs. Raises one DataMissing about everything that is not to be had."""
+    names = {name: None for job in jobs for name in data_sets_of_settings(job.chosen.settings)}
+    faults = []
+    for name in names:
+        try:
+            loading.fetch_data_set(name, notify)
+        except DataMissing as error:
+            faults.append(str(error))
+    if faults:
+        planned = all(job.study.default and job.launch.scale == "laptop" for job in jobs)
+        command = f"encore fetch {jobs[0].launch.config.slug}{'' if planned else ' --every-study'}"
+        raise DataMissing(f"{'; '.join(faults)}. `{command}` fetches beforehand, for example where there is a network")
 
 
 def check_budget(launch: Launch, forecasts: Sequence[forecasting.Forecast]) -> None:
@@ -96,10 +116,7 @@ def run_job(job: Job, forecast: forecasting.Forecast, gflops: float, screen: "di
             write_settings(job)
             return compute_and_judge(job, forecast, gflops, screen)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise Interrupted("the disk is full: free some space and give the same command again") from None
-        where = terminal.short_path(job.run.folder.parent)
-        raise BadInput(f"cannot write results to {where}: {error.strerror or error}") from None
+        raise surroundings.results_error(error) from None
 
 
 def compute_and_judge(
@@ -110,8 +127,6 @@ def compute_and_judge(
     mirror = Mirror.start(job.run.folder, job.launch.tracking, computing=bool(missing))
     try:
         if missing:
-            for name in data_sets_of_settings(job.chosen.settings):
-                loading.fetch_data_set(name, screen.print_line)
             devices = compute_replicates(job, missing, forecast, screen)
             cost_ledger.append_entry(job, missing, forecast, (time.perf_counter() - started) / 60, gflops)
         effort = conclude.RunEffort(

@@ -393,6 +393,21 @@ def test_winners_by_arm(tuned):
     assert refusal(tuned) == "studies.fit: rate is a mapping by arm: write per_arm: true"
 
 
+def test_winners_under_conditions_are_those_of_an_arm(tuned):
+    (configs_folder().parents[1] / "experiments" / "toy" / "settings.py").write_text(SETTINGS_BY_ARM)
+    tuned["studies"]["drift"]["settings"] = {"rate": {"fast": 0.1}, "steps": 3}
+    tuned["studies"]["fit"] |= {"settings": {"steps": 3}, "scales": {}}
+    tune = {key: value for key, value in TUNE.items() if key != "per_arm"} | {"per": ["regime"]}
+    tuned["studies"]["drift"] |= {"tune": tune, "arms": tuned["studies"]["fit"]["arms"]}
+    publish_winners(drift={"fast/long": 0.2, "fast/short": 0.3})
+    assert refusal(tuned).startswith("the winner of fast/short in drift, rate=0.3, lies at the edge of its grid")
+    tune["edges"] = {"fast": "beyond it diverges"}
+    rates = parse_config("toy", tuned).studies["fit"].values("laptop")["rate"]
+    assert rates == {"fast/long": 0.2, "fast/short": 0.3}
+    tuned["studies"]["drift"]["tune"] = {**TUNE, "per": ["regime"]}
+    assert refusal(tuned) == "studies.fit: rate is one value: per names columns beside the arm"
+
+
 def test_one_value_is_no_mapping_by_arm(tuned):
     tuned["studies"]["drift"]["tune"] = {key: value for key, value in TUNE.items() if key != "per_arm"}
     assert refusal(tuned) == "studies.fit: rate is one value, not one by arm: write per_arm: false"
