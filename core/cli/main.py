@@ -1,6 +1,7 @@
 """Entry of the command line: one parser per sub-command, whose work is imported only when it is asked for."""
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -266,6 +267,8 @@ def main(words: Sequence[str] | None = None) -> int:
         output.discard_output()
         return 0
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _tell("the disk is full: free some space and give the same command again", Interrupted.exit_code)
         place = f"{error.filename}: " if error.filename is not None else ""
         return _tell(f"{place}{error.strerror or error}", EncoreError.exit_code)
 

@@ -99,3 +99,22 @@ def test_controls_and_smoke_runs_have_one_wording() -> None:
     assert "passes" in display.format_control(
         {"id": "C1", "control": {"name": "c", "verdict": "fails", "passes": True}}
     )
+
+
+def test_a_paper_is_shown_by_its_claims_and_settings_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lottery_ticket"]) == 0
+    shown = capsys.readouterr().out
+    assert 0 < shown.index("\nclaims\n") < shown.index("\nstudies (") and "learning_rate" not in shown
+    assert main(["show", "lottery_ticket", "lenet"]) == 0
+    assert "optimizer.learning_rate" in capsys.readouterr().out
+
+
+def test_durations_come_from_clocks_that_never_go_back() -> None:
+    """The wall clock may jump during a run; it is asked for dates alone."""
+    wall = re.compile(r"time\.time\(|time_ns\(|datetime\.(?:now|today|utcnow)\(")
+    asked = {
+        path.relative_to(PROJECT).as_posix()
+        for path in (PROJECT / "core").rglob("*.py")
+        if wall.search(path.read_text(encoding="utf-8"))
+    }
+    assert asked == {"core/runs/provenance.py", "core/tracking/trackers/trackio.py"}
