@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from core import paths
 from core.errors import BadInput, EncoreError, Interrupted, suggest
 
 COMMANDS = (
@@ -230,6 +231,13 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
     sync.add_argument("--entity", help="another account or team")
 
 
+def _check_root() -> None:
+    """Refuse to work in a folder that is no checkout."""
+    root = paths.project_root()
+    if not (root / "configs" / "run.yaml").is_file():
+        raise BadInput(f"{root} is no checkout, it has no configs/run.yaml: ENCORE_ROOT names the folder of one")
+
+
 def _command_hint(word: str) -> str:
     """What a word in the place of a command may have meant: the nearest command, or what to do with a paper."""
     from core.papers.config_files import all_slugs
@@ -250,6 +258,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             raise BadInput(f"unknown command '{words[0]}': {_command_hint(words[0])}")
         parsed = commands()[words[0]].parse_intermixed_args(words[1:])
+        _check_root()
         return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
     except EncoreError as error:
         print(f"encore: {error}", file=sys.stderr)
