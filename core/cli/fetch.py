@@ -3,7 +3,7 @@
 import argparse
 
 from core.data import catalogue, loading
-from core.errors import DataMissing, unknown_name
+from core.errors import BadInput, DataMissing, unknown_name
 from core.papers.claims import SCALES
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
@@ -29,6 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _data_sets(name: str, every_study: bool) -> list[str]:
     """The data sets that a paper needs, or the one of that name. Raises BadInput for a name of neither."""
     if name not in all_slugs():
+        if name == "all":
+            raise BadInput("all stands for every paper: write it alone")
         if name not in catalogue.data_set_names():
             raise unknown_name("paper or data set", name, [*all_slugs(), *catalogue.data_set_names(), "all"])
         return [name]

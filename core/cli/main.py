@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from core import output
+from core import output, paths
 from core.errors import BadInput, EncoreError, Unfinished, suggest
 
 COMMANDS = (
@@ -242,6 +242,13 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
     sync.add_argument("--entity", help="another account or team")
 
 
+def _check_root() -> None:
+    """Refuse to work in a folder that is no checkout."""
+    root = paths.project_root()
+    if not (root / "configs" / "run.yaml").is_file():
+        raise BadInput(f"{root} is no checkout, it has no configs/run.yaml: ENCORE_ROOT names the folder of one")
+
+
 def _command_hint(word: str) -> str:
     """What a word in the place of a command may have meant: the nearest command, or what to do with a paper."""
     from core.papers.config_files import all_slugs
@@ -268,7 +275,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _tell("the disk is full: free some space and give the same command again", Interrupted.exit_code)
+            return _tell("the disk is full: free some space and give the same command again", Unfinished.exit_code)
         place = f"{error.filename}: " if error.filename is not None else ""
         return _tell(f"{place}{error.strerror or error}", EncoreError.exit_code)
 
@@ -281,6 +288,7 @@ def _perform(words: Sequence[str]) -> int:
     if words[0] not in COMMANDS:
         raise BadInput(f"unknown command '{words[0]}': {_command_hint(words[0])}")
     parsed = commands()[words[0]].parse_intermixed_args(words[1:])
+    _check_root()
     return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
 
 

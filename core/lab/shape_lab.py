@@ -92,6 +92,9 @@ def _batched(tree: Tree) -> Tree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), tree)
 
 
+MOST_EVALUATIONS = 100_000  # of a loop
+
+
 @dataclass
 class ShapeLab:
     """Stands in for `core.lab.lab.Lab` with one replicate; arrays are `jax.ShapeDtypeStruct`."""
@@ -158,6 +161,8 @@ class ShapeLab:
         finish: Callable | None = None,
     ) -> LoopResult:
         """Shapes of result and curves; steps, operations and bytes are counted."""
+        if (count := steps // (evaluate_every or steps)) > MOST_EVALUATIONS:
+            raise BadInput(f"'{name}' is evaluated {count:,} times: at most {MOST_EVALUATIONS:,}, so less often")
         name, marks = self._scope.prefix + name, evaluation_steps(steps, evaluate_every or steps)
         inputs = _one((state, keys, tuple(each)))
         key, rest = inputs[1], (*inputs[2], *_shapes(tuple(shared)))

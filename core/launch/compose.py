@@ -147,7 +147,8 @@ def one_line_errors() -> Any:
         place = f"{Path(mark.name).name}, line {mark.line + 1}: " if mark is not None else ""
         raise BadInput(f"{place}{getattr(error, 'problem', None) or error}") from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra itself raises all of them
-        raise BadInput(_one_line(str(error))) from None
+        reason = f"\n{error.__cause__}" if str(error).startswith("Error merging override") else ""
+        raise BadInput(_one_line(f"{error}{reason}").removeprefix("Error merging override ")) from None
 
 
 def _compose(words: tuple[str, ...], overrides: Sequence[Override]) -> Composition:

@@ -94,14 +94,14 @@ def describe_error(
     spelled = [f"{where}.{name}" for name, value in told.items() if not isinstance(value, Mapping)]
     if not spelled or any(name in line for name in spelled):
         return line
-    return f"with {', '.join(f'{name}={_plain(told[name.removeprefix(where)[1:]])!r}' for name in spelled[:3])}: {line}"
+    return f"with {', '.join(f'{name}={_shown(told[name.removeprefix(where)[1:]])}' for name in spelled[:3])}: {line}"
 
 
 def _describe(error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str]) -> str:
     faults = [_fault(each, values) for each in error.errors(include_url=False)]
     fault = next((each for each in faults if each.kind == "extra_forbidden"), None) or _innermost(faults)
     place, field = _spelled(where, fault.path), field_at(model, fault.path)
-    shown = place if isinstance(fault.value, Mapping) or _is_long(fault.value) else f"{place}={_plain(fault.value)!r}"
+    shown = place if isinstance(fault.value, Mapping) or _is_long(fault.value) else f"{place}={_shown(fault.value)}"
     if fault.kind == CONFLICT:
         return _contradiction(fault, model, where, given)
     if fault.kind == "extra_forbidden":
@@ -228,7 +228,7 @@ def _contradiction(fault: Fault, model: type[BaseModel], where: str, given: Coll
     names, message = list(fault.context["names"]), fault.context["message"]
     paths = {name: (*fault.path, *name.split(".")) for name in names}
     spelled = {
-        name: f"{_spelled(where, path)}={_plain(_value(fault.value, name, field_at(model, path)))!r}"
+        name: f"{_spelled(where, path)}={_shown(_value(fault.value, name, field_at(model, path)))}"
         for name, path in paths.items()
     }
     for name, text in spelled.items():
@@ -253,8 +253,11 @@ def _is_long(value: Any) -> bool:
     return len(repr(value)) > LONGEST_VALUE
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _shown(value: Any) -> str:
+    """A value as somebody would write it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 # Where in a model a path of the data leads

@@ -64,4 +64,7 @@ class SupervisedSettings(Settings):
         if self.training.batch > self.data.train:
             message = f"{{training.batch}} is larger than the training examples: at most {self.data.train}"
             raise conflict(message, "training.batch", "data.validation", "data.name")
+        if self.optimizer.warmup >= self.training.iterations:
+            message = f"{{optimizer.warmup}} is the whole training: at most {self.training.iterations - 1}"
+            raise conflict(message, "optimizer.warmup", "training.iterations")
         return self

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import random
 import re
 import signal
@@ -156,6 +157,32 @@ def test_a_killed_sweep_loses_nothing_and_computes_nothing_twice(here: Path) -> 
     assert sweep_of(here).count_points("finished") == 3
 
 
+def processes_of(folder: Path) -> set[int]:
+    """The processes whose results are in a folder, but for this one: those that were started in its surroundings."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            state = path.with_name("stat").read_text().rpartition(")")[2].split()[0]
+            if f"ENCORE_RESULTS={folder / 'results'}".encode() in path.read_bytes().split(b"\0") and state != "Z":
+                found.add(int(path.parent.name))
+    return found - {os.getpid()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("launcher", ["local", "vectorised", "joblib", "slurm_local"])
+def test_what_a_killed_sweep_has_started_ends_with_it(here: Path, launcher: str) -> None:
+    """Pool processes, their workers and their mirrors, while they compute and while they wait."""
+    words = [word for word in LONG if word != "tracking=none"]
+    process = started(*words, f"launcher={launcher}", "settings.steps=2000000", "settings.every=5000")
+    wait_for(lambda: list(runs_of(here).rglob("live/*.jsonl")), process)
+    children = processes_of(here) - {process.pid}
+    assert len(children) >= 2
+    process.kill()
+    process.communicate(timeout=machine_seconds(60))
+    wait_for(lambda: not processes_of(here))
+    assert not {point.state for point in sweep_of(here).points} & {"running", "failed"}
+
+
 def test_two_terminals_share_a_sweep(here: Path) -> None:
     both = [started(*LONG), started(*LONG)]
     said = [process.communicate(timeout=machine_seconds(100)) for process in both]
@@ -252,6 +279,14 @@ def test_a_search_ends_with_its_winner_on_fresh_replicates(here: Path, capfd: py
     rows = table[(table["metric"] == "loss") & (table["arm"] == "fast")]
     assert rows["replicate"].tolist() == [1000, 1001] and np.isclose(rows["value"].mean(), fresh["mean"])
     assert "the first one on fresh replicates from 1000 on" in shown
+
+
+def test_a_search_of_two_points_ends_with_them_and_says_so(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*TOY, "settings.mode=plain,fancy", "sweeper=tpe", "sweeper.trials=5", "objective.metric=loss"]
+    assert main([*words, "objective.arm=fast", "objective.direction=min"]) == 0
+    assert "the search ends with 2 points of 5: there are no others in its ranges" in "".join(capfd.readouterr())
+    points = sweep_of(here).points
+    assert sorted(point.overrides["settings.mode"] for point in points) == ["fancy", "plain"]
 
 
 # Listing sweeps

@@ -85,6 +85,30 @@ def test_several_points_at_once_are_different_and_all_within_range(tmp_path: Pat
         assert 5 <= int(point.overrides["settings.steps"]) <= 60
 
 
+@pytest.mark.parametrize(
+    ("axes", "size"),
+    [
+        (("settings.mode=plain,fancy,plain", "settings.steps=5,9"), 4),
+        (("settings.steps=int(interval(5,9))",), 5),
+        (("settings.steps=range(5,20,5)", "settings.mode=plain,fancy"), 6),
+    ],
+)
+def test_points_of_a_finite_space_are_distinct_and_the_search_ends_with_the_last(
+    axes: tuple[str, ...], size: int, tmp_path: Path
+) -> None:
+    source = tpe(*axes, trials=20, at_once=3)
+    folder = opened(source, tmp_path)
+    assert source.end_line(folder) == ""
+    while found := source.add_points(folder):
+        for point in found:
+            value = {"mean": float(point.overrides.get("settings.steps", 0)), "low": None, "high": None, "n": 1}
+            sweep_folder.write_point(folder, dataclasses.replace(point, state="finished", objective=value))
+    points = sweep_folder.read_sweep(folder).points
+    assert len(points) == len({point.words for point in points}) == size
+    assert source.end_line(folder) == f"the search ends with {size} points of 20: there are no others in its ranges"
+    assert tpe(*axes, trials=size).end_line(folder) == "", "as many as were asked for"
+
+
 def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) -> None:
     """steps below every=3 are refused by the experiment, which only the combination shows."""
     source = tpe("settings.steps=int(interval(1,2))", trials=2)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from core import files
 from core.cli.main import main
 from core.tracking.mirror import Mirror
 from tests.limits import machine_seconds
@@ -165,7 +166,14 @@ def test_the_board_shows_every_run_and_those_to_come(board: tuple[str, subproces
     assert set(rows_of(runs, "toy")) == {*names, "verdict lenet 6789ab"}
     write_replicate(runs / NAME, 2)
     write_live_rows(runs / NAME, 3, range(2))
-    wait_for(lambda: shown(runs, "r3 running lenet 6789ab", "toy"))
+    with files.try_lock(runs / NAME / "lock", "busy"):
+        wait_for(lambda: shown(runs, "r3 running lenet 6789ab", "toy"))
+    wait_for(lambda: shown(runs, "r3 stopped lenet 6789ab", "toy"))
+    assert "r3 running lenet 6789ab" not in rows_of(runs, "toy"), "nobody is at work on it any more"
+    assert len(rows_of(runs, "toy")["r3 stopped lenet 6789ab"]) == 2
+    with files.try_lock(runs / NAME / "lock", "busy"):
+        wait_for(lambda: shown(runs, "r3 running lenet 6789ab", "toy"))
+    assert "r3 stopped lenet 6789ab" not in rows_of(runs, "toy")
     assert rows_of(runs, "toy")["ticket r2 lenet 6789ab"] == expected(runs / NAME, 2, "ticket")
     listening = [
         line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"

@@ -235,6 +235,21 @@ def test_whether_an_accelerator_is_used(monkeypatch, device, platforms, expected
     assert machine.use_accelerator(device) is expected
 
 
+@pytest.mark.parametrize(
+    ("device", "platforms", "refused"),
+    [("accelerator", "cpu", True), ("accelerator", "cuda,cpu", False), ("auto", "cpu", False), ("cpu", "cpu", False)],
+)
+def test_an_accelerator_that_is_not_there_is_refused(monkeypatch, device, platforms, refused):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    with pytest.raises(BadInput, match="this machine shows none") if refused else contextlib.nullcontext():
+        machine.check_device(device)
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.setattr(machine, "ACCELERATOR_FILES", ("/nowhere",))
+    assert not machine.has_accelerator()
+    monkeypatch.setattr(machine, "ACCELERATOR_FILES", ("/nowhere", "/dev/null"))
+    assert machine.has_accelerator()
+
+
 def test_the_environment_of_a_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_PLATFORMS")
