@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 Tree = Any
 
 
-# --- the network and its prunable weights -----------------------------------------------------------------------------
-
-
 def network(settings: TicketSettings) -> nn.Module:
     """The module that the settings name."""
     classes = len(find_data_set(settings.data.name).classes)
@@ -48,10 +45,9 @@ def classification(settings: TicketSettings) -> Task:
 
 def prunable(settings: TicketSettings, params: Tree) -> dict[str, jax.Array]:
     """All kernels; where the ranking is global, those of convolutions, without the 1 x 1 ones beside a residual."""
-    found = kernels(params)
     return {
         layer: kernel
-        for layer, kernel in found.items()
+        for layer, kernel in kernels(params).items()
         if settings.pruning.scope == "layer" or kernel.shape[:2] == (3, 3)
     }
 
@@ -79,19 +75,14 @@ def pruned(settings: TicketSettings, params: Tree, mask: Mask, keep: dict[str, j
 def permute_kept(key: jax.Array, variables: Tree, mask: Mask) -> Tree:
     """In every layer the weights that the mask keeps, exchanged among each other at random."""
     params = dict(variables["params"])
-    for layer_key, (layer, kept) in zip(jax.random.split(key, len(mask)), mask.items(), strict=True):
-        values, kept = params[layer]["kernel"], kept.ravel()
-        # both orders list the kept places first: by position, and at random
-        places, at_random = (
-            jnp.argsort(~kept),
-            jnp.argsort(jnp.where(kept, jax.random.uniform(layer_key, kept.shape), 1)),
-        )
-        kernel = values.ravel().at[places].set(values.ravel()[at_random]).reshape(values.shape)
+    for draw, (layer, kept) in zip(jax.random.split(key, len(mask)), mask.items(), strict=True):
+        values, kept = params[layer]["kernel"].ravel(), kept.ravel()
+        # both list the kept places first
+        by_position = jnp.argsort(~kept)
+        at_random = jnp.argsort(jnp.where(kept, jax.random.uniform(draw, kept.shape), 1))
+        kernel = values.at[by_position].set(values[at_random]).reshape(mask[layer].shape)
         params[layer] = {**params[layer], "kernel": kernel}
     return {**variables, "params": params}
-
-
-# --- the experiment ---------------------------------------------------------------------------------------------------
 
 
 def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> tuple[Tree, Tree, Tree, Mask]:
