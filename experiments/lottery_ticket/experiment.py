@@ -116,10 +116,10 @@ def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> tuple[Tree, 
         # clear the fraction p of the surviving weights with the smallest |θJ|; reset the survivors to θ0
         mask = prune(trained, mask, number)
         trained = train("ticket", theta_0, mask, number, f"/{number}")
-        for arm in ("reinit", "shuffled", "random", "random_again"):
+        for arm in ("reinit", "reinit_again", "shuffled", "random", "random_again"):
             for draw in range(getattr(settings, arm).count(number)):
                 name, theta, other = f"{arm}/{number}/{draw}", theta_0, mask
-                if arm == "reinit":  # the ticket's mask with fresh initial weights
+                if arm.startswith("reinit"):  # the ticket's mask with fresh initial weights
                     theta = comparison.initial(name)
                 elif arm == "shuffled":  # its initial weights in another order
                     theta = lab.map(permute_kept, comparison.key(name), theta_0, mask)

@@ -116,7 +116,7 @@ class Spy(Lab):
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TicketSettings, Spy]:
     """The whole trial of two replicates in small."""
     length = {"iterations": 6, "evaluate_every": 3}
-    settings = settings_of("sparse", training=length, one_shot=(1, 3), reinit=(2, 2, 3))
+    settings = settings_of("sparse", training=length, one_shot=(1, 3), reinit=(2, 2, 3), shuffled=(2,))
     folder = tmp_path_factory.mktemp("compared")
     folders = [folder / "0", folder / "1"]
     lab = Spy(range(2), folders, folder / "checkpoints", loading.load_data_set, ReplicateAxis.choose(2))
@@ -132,7 +132,7 @@ def test_arms_of_a_replicate_share_split_and_order(compared: tuple) -> None:
     _, lab = compared
     assert set(lab.began) == {
         "dense", "one_shot/1", "one_shot/3", "dense_again", "one_shot_again/3", "ticket/1", "ticket/2", "ticket/3",
-        "reinit/2/0", "reinit/2/1", "reinit/3/0", "shuffled/2/0", "random/2/0", "random_again/2/0",
+        "reinit/2/0", "reinit/2/1", "reinit/3/0", "reinit_again/2/0", "shuffled/2/0", "random/2/0", "random_again/2/0",
     }  # fmt: skip
     own, split = lab.began["dense"][0], lab.given["dense"].split
     assert (split.order[0] != split.order[1]).any() and (split.validation[0] != split.validation[1]).any()
@@ -189,14 +189,14 @@ def test_exchanged_weights_are_those_of_the_ticket(compared: tuple) -> None:
 
 def test_redrawn_networks_keep_the_mask_and_nothing_of_the_values(compared: tuple) -> None:
     _, lab = compared
-    draws = ["ticket/2", "reinit/2/0", "reinit/2/1"]
+    draws = ["ticket/2", "reinit/2/0", "reinit/2/1", "reinit_again/2/0"]
     wholes = [lab.began[name][1].variables["params"] for name in ("dense", "dense_again")]
     for layer, mask in lab.given["ticket/2"].mask.items():
         drawn = [lab.began[name][1].variables["params"][layer]["kernel"] for name in draws]
         for name, values in zip(draws, drawn, strict=True):
             np.testing.assert_array_equal(lab.given[name].mask[layer], mask)
             assert (values[~mask] == 0).all()
-        for one, other in [*pairwise(drawn), (drawn[0], drawn[2])]:
+        for one, other in [*pairwise(drawn), (drawn[0], drawn[2]), (drawn[0], drawn[3]), (drawn[1], drawn[3])]:
             assert (one[mask] != other[mask]).mean() > 0.99
         assert (wholes[0][layer]["kernel"] != wholes[1][layer]["kernel"]).mean() > 0.99
         random, again = lab.given["random/2/0"].mask[layer], lab.given["random_again/2/0"].mask[layer]
@@ -239,7 +239,7 @@ def test_the_kept_arrays_give_the_networks_again(compared: tuple) -> None:
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
-ALONE = {"reinit": (), "shuffled": (), "random": ()}
+ALONE = {"reinit": (), "reinit_again": (), "shuffled": (), "random": ()}
 CONTRADICTIONS = [
     ({"reinit": (4,)}, r"reinit=\[4\] goes beyond settings.pruning.rounds=3"),
     ({"one_shot_again": (9,)}, r"one_shot_again=\[9\] goes beyond settings.pruning.rounds=3"),
