@@ -104,7 +104,7 @@ def train_with_jax(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, An
     given = {name: arrays[name] for name in ("source", "target", "labels", "mean", "test", "true")}
     given |= {"held": given["test"], "held_labels": given["true"]}
     split = Split({name: arrays[f"order_{name}"] for name in ("source", "target")})
-    conditions = training.Conditions(split, {}, jnp.float32(sizes.learning_rate))
+    conditions = training.TrainingConditions(split, {}, jnp.float32(sizes.learning_rate))
     start = training.begin(plan, {"params": params}, conditions)
 
     @partial(jax.jit, static_argnums=1)

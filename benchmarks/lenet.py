@@ -54,7 +54,7 @@ def build_encore(work: Work, inputs: Inputs) -> None:
     params = {name: {"kernel": data[name].T, "bias": jnp.zeros(m)} for name, (_, m) in LAYERS.items()}
     mask = {name: data[name + "_mask"].T for name in LAYERS}
     rate = jnp.float32(settings.optimizer.rate_of("dense"))
-    conditions = training.Conditions(Split(data["order"], jnp.arange(COMPARED)), mask, rate)
+    conditions = training.TrainingConditions(Split(data["order"], jnp.arange(COMPARED)), mask, rate)
     examples = training.Examples(*[{"x": data["images"], "y": data["labels"]}] * 2)
     step, lifter, key = partial(training.step, plan), Lifter(ReplicateAxis(1, "loop")), jax.random.key(0)
     block = lifter.lift("block", loops.scan_block(step, BLOCK, 1), 3, 2)

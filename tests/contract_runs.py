@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 
 from core import files
-from core.errors import Interrupted
+from core.errors import Unfinished
 from core.lab.keys import replicate_keys
 from core.lab.shape_lab import ShapeLab
 from core.launch import compose, jobs
@@ -256,7 +256,7 @@ def run_smoke(
                 compute(listener.worker, job, compiled)
                 blocks = listener.blocks
             else:
-                with pytest.raises(Interrupted):
+                with pytest.raises(Unfinished):
                     compute(listener.worker, job, compiled)
         kept = [path for path in job.run.folder.rglob("*") if path.is_file() and path.name != "done.json"]
         return SmokeRun(

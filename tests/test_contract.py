@@ -169,7 +169,7 @@ def assert_may_diverge(study: StudyForm, stages: set[str]) -> None:
 
 
 def assert_resumed(run: SmokeRun, results: Path) -> None:
-    """Interrupted twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
+    """Unfinished twice, in another results folder, it comes to the same bytes and leaves no checkpoint."""
     stops, lifted = (1, run.blocks // 2) if run.blocks > 3 else (), lifted_functions(run)
     again = run_smoke(run.job.launch.config.slug, run.job.study.name, results, stops, run.compiled)
     assert lifted_functions(again) == lifted, "functions that are not equal to themselves are compiled per replicate"
@@ -230,6 +230,17 @@ def test_a_control_that_shows_the_effect_does_not_pass(slug: str, claim: str) ->
     entry = judge.judge_claim(found, synthetic_measurements(found, "swapped"), first_scale(found))
     assert entry["control"]["verdict"] == judge.HOLDS and not entry["control"]["passes"]
     assert "the claim proves nothing" in entry["note"]
+
+
+@each_claim
+def test_a_claim_names_no_replicate(slug: str, claim: str) -> None:
+    """The same rows of replicates with other numbers, as `first_replicate=5000` has them, lead to the same verdict."""
+    found = parsed(slug, claim)
+    for effect in ("planted", "none"):
+        table = synthetic_measurements(found, effect)
+        moved = table.assign(replicate=table["replicate"] + 5000)
+        here, there = (judge.judge_claim(found, each, first_scale(found)) for each in (table, moved))
+        assert_alike(there, here, claim)
 
 
 # The published result

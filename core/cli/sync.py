@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     whole, codes = [], [0]
     for run in runs:
         try:
-            upload.refresh_mirror(run, arguments.rebuild)
+            upload.remake_stale_mirror(run, arguments.rebuild)
             whole.append(run)
         except EncoreError as error:
             codes.append(_told(error))

@@ -59,7 +59,7 @@ def _draw(form: FigureForm, metrics: Mapping[str, str], table: pd.DataFrame) -> 
     rows = selected_rows(form, table, form.y)
     form = form.model_copy(update={"order": tuple(_order(form, rows))})  # all panels have the same colours
     titles = list(dict.fromkeys(rows[form.panels])) if form.panels else [""]
-    figure, panels = panel_grid([f"{form.panels} {title}".strip() for title in map(str, titles)])
+    figure, panels = panel_grid([f"{form.panels} {_said(title)}".strip() for title in titles])
     for title, axes in zip(titles, panels.values(), strict=True):
         own = rows[rows[form.panels] == title] if form.panels else rows
         _KINDS[form.kind](axes, form, own, table)
@@ -168,6 +168,10 @@ def _order(form: FigureForm, rows: pd.DataFrame) -> Sequence[Any]:
 
 def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value
+
+
+def _said(value: Any) -> str:
+    return f"{value:,g}" if isinstance(value, float) else str(value)
 
 
 def _words(name: str) -> str:

@@ -108,7 +108,7 @@ def bootstrap_interval(
     return Interval(estimate, float(low), float(high), level, n, "bootstrap")
 
 
-def units_needed(interval: Interval, bound: float) -> int | None:
+def additional_units(interval: Interval, bound: float) -> int | None:
     """Roughly how many more units would put `bound` outside the interval, were estimate and spread to stay.
 
     None when nothing can be said: a single unit, infinite values, an estimate on the bound, or over a thousand.

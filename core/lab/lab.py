@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from core.errors import BadInput, Interrupted
+from core.errors import BadInput, Unfinished
 from core.lab import loops, timing
 from core.lab.replicas import Lifter, ReplicateAxis, function_key
 from core.lab.stages import SUFFIX, Checkpoint, StageStore, check_stage_name
@@ -269,7 +269,7 @@ class Lab:
                 checkpoint.save(mark, carried)
                 saved_at = time.monotonic()
             if stopping:
-                raise Interrupted("stopped")
+                raise Unfinished("stopped")
         progress, curves = carried
         result = progress.state if loop.finish is None else self._finish(loop, progress.state, each, shared)
         return {"result": result, "curves": _curves_last(curves, self.axis), "diverged_at": progress.diverged_at}

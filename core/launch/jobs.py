@@ -58,7 +58,7 @@ def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     names, tune = data_sets_of_settings(settings), study.form.tune
     readers = [identity.definition_of(catalogue.find_data_set(name).parse) for name in names]
     classes = [identity.definition_of(type(settings))]
-    code = identity.code_of_trial(experiment, study.name, settings=classes, also=readers)
+    code = identity.code_of_trial(experiment, study.name, settings_classes=classes, extra_definitions=readers)
     form = {"x64": study.form.x64}
     grid = {} if tune is None else {"tune": {"setting": tune.setting, "values": list(tune.values)}}
     libraries, flags = identity.library_versions(code.distributions), numeric_flags()
@@ -66,9 +66,7 @@ def make_job(launch: Launch, chosen: SelectedStudy) -> Job:
     ready = None
     if "prepare" in identity.study_parts(experiment)[study.name]:
         group = settings.prepared
-        own = identity.code_of_preparation(
-            experiment, study.name, settings=[identity.definition_of(type(group))], also=readers
-        )
+        own = identity.code_of_preparation(experiment, study.name, [identity.definition_of(type(group))], readers)
         given = {name: data[name] for name in data_sets_of_settings(group)}
         ready = identity.run_identity(
             launch.config.slug,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -40,7 +41,7 @@ class RowLab(ShapeLab):
 
 
 @dataclass(frozen=True)
-class Findings:
+class ShapeFindings:
     """What following a study by shapes says of it.
 
     Attributes:
@@ -58,7 +59,7 @@ def check_measurable(job: Job) -> None:
     Raises BadInput with one line. What was found is kept in the cache under the identities of run and verdicts, so that
     it is looked for once.
     """
-    found = findings(job)
+    found = cached_shape_findings(job)
     if found.fault:
         raise BadInput(found.fault)
     for name in job.chosen.overridden:
@@ -66,7 +67,7 @@ def check_measurable(job: Job) -> None:
             raise BadInput(f"settings.{name} changes nothing in {job.study.name}: its trial does not read it")
 
 
-def findings(job: Job) -> Findings:
+def cached_shape_findings(job: Job) -> ShapeFindings:
     """What following the job's study by shapes says, from the cache where it is there."""
     asking = files.sha256_file(Path(__file__))
     about = [job.identity.parts, verdict_identity(job.launch.config, job.study.name), job.launch.scale, asking]
@@ -74,7 +75,7 @@ def findings(job: Job) -> Findings:
     kept = paths.cache_folder() / "measurable" / f"{name}.json"
     try:
         written = files.read_json(kept)
-        return Findings(written["fault"], tuple(written["unread"]))
+        return ShapeFindings(written["fault"], tuple(written["unread"]))
     except (OSError, ValueError, KeyError, TypeError):
         found = follow_study(job)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
@@ -82,15 +83,14 @@ def findings(job: Job) -> Findings:
     return found
 
 
-def follow_study(job: Job) -> Findings:
+def follow_study(job: Job) -> ShapeFindings:
     """Follow the trial, and judge the claims by made-up values of what it measures."""
     read: set[str] = set()
     settings, lab = noting_settings(job.chosen.settings, read), RowLab(count_flops=False)
     trace_trial(job.launch.config.slug, job.study, settings, lab)
-    place, table = (
-        f"{job.launch.config.slug} {job.study.name}",
-        imagined_table(lab.rows, job.study.name, min(MOST_REPLICATES, job.study.replicates(job.launch.scale))),
-    )
+    count = min(MOST_REPLICATES, job.study.replicates(job.launch.scale))
+    numbers = range(job.numbers[0], job.numbers[0] + count)
+    place, table = f"{job.launch.config.slug} {job.study.name}", imagined_table(lab.rows, job.study.name, numbers)
     faults = [
         f"{place}: {fault}"
         for claim in job.launch.config.claims_of(job.study.name).values()
@@ -98,21 +98,21 @@ def follow_study(job: Job) -> Findings:
     ]
     unread = unread_settings(job.study.settings_class, read)
     # What a host solver reads, nobody sees from here.
-    return Findings(faults[0] if faults else "", () if lab.cost.uncounted else tuple(unread))
+    return ShapeFindings(faults[0] if faults else "", () if lab.cost.uncounted else tuple(unread))
 
 
 def _is_judged(claim: Claim, scale: str) -> bool:
     return scale not in claim.not_testable and (scale != "smoke" or claim.kind == "exact")
 
 
-def imagined_table(rows: list[dict[str, Any]], study: str, replicates: int = MOST_REPLICATES) -> "pd.DataFrame":
-    """A table of measurements with made-up values, for some replicates."""
+def imagined_table(rows: list[dict[str, Any]], study: str, replicates: Iterable[int]) -> "pd.DataFrame":
+    """A table of measurements with made-up values, for the replicates with these numbers."""
     import numpy as np
     import pandas as pd
 
     from core.runs.measurements import sort_columns
 
-    whole = [{**row, "replicate": number, "study": study} for number in range(replicates) for row in rows]
+    whole = [{**row, "replicate": number, "study": study} for number in replicates for row in rows]
     values = np.random.default_rng(0).random(len(whole)) + 0.1
     return sort_columns(pd.DataFrame(whole).assign(value=values))
 

@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.papers.config import PaperConfig
 from core.paths import experiment_file
 from core.report.claims import MARKS, Claim
-from core.report.results import InvalidResult, Result, published_folders, read_published_result, scale_sort_key
+from core.report.results import InvalidResult, Result, publishable_folders, read_published_result, scale_sort_key
 
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
 
@@ -47,11 +47,11 @@ def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:
 
 def _published_results(root: Path, slug: str) -> list[Result]:
     """What is published of a paper, the laptop scale first; a damaged folder is an error, not an empty cell."""
-    scales = [scale for paper, scale in published_folders(root) if paper == slug]
+    scales = [scale for paper, scale in publishable_folders(root) if paper == slug]
     try:
         return [read_published_result(root, slug, scale) for scale in sorted(scales, key=scale_sort_key)]
     except InvalidResult as error:
-        raise BadInput(f"results/{error}; restore it from git or publish it again") from None
+        raise BadInput(f"{error}; restore it from git or publish it again") from None
 
 
 def _verdicts(config: PaperConfig, results: list[Result]) -> str:

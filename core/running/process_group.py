@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import BadInput, Interrupted
+from core.errors import BadInput, Unfinished
 from core.launch.hosts import Hosts
 from core.running.worker_pool import WorkerPool
 
@@ -64,16 +64,17 @@ class ProcessGroup:
             if failed["code"] == BadInput.exit_code:
                 raise BadInput(failed["message"])
             where = f" at {self.hosts.coordinator}" if self.hosts.coordinator else ""
-            raise Interrupted(
+            raise Unfinished(
                 f"the {self.hosts.count} processes did not come together: process 0 must be reachable{where}, and all "
-                f"started within {JOINING * self.hosts.patience:.0f} s ({failed['message']})"
+                f"started within {JOINING * self.hosts.patience:.0f} s, {JOINING} times hosts.patience "
+                f"({failed['message']})"
             )
 
     def barrier(self, what: str) -> None:
         """Wait until every process is at this point; all must name it alike."""
         if self.hosts.several and (failed := self._barrier_failure(what)):
             self.raise_if_peer_lost()
-            raise Interrupted(failed["message"])
+            raise Unfinished(failed["message"])
 
     def _barrier_failure(self, what: str) -> dict[str, Any] | None:
         """Nothing, or what came between."""
@@ -115,7 +116,7 @@ class ProcessGroup:
     def raise_if_peer_lost(self) -> None:
         """Raise when another process is gone."""
         if self.is_peer_lost:
-            raise Interrupted(
+            raise Unfinished(
                 f"process {self.hosts.index} of {self.hosts.count} lost another one, which ended early or cannot be "
                 "reached; the same commands, or those of any other number of processes, go on from here"
             )

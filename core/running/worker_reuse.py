@@ -43,7 +43,7 @@ class ReusablePool:
             self.pool = None
 
 
-def cached_gflops() -> float:
+def recent_machine_gflops() -> float:
     """This machine's speed (`plan.calibrate`), measured at most once a minute by those who share workers."""
     pool_kept = _reused[-1] if _reused else ReusablePool(Path())
     if time.monotonic() - pool_kept.measured_at > CALIBRATED_SECONDS:

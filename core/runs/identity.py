@@ -85,25 +85,29 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-def code_of_trial(experiment: Path, study: str, settings: Iterable[str] = (), also: Iterable[str] = ()) -> Code:
+def code_of_trial(
+    experiment: Path, study: str, settings_classes: Iterable[str] = (), extra_definitions: Iterable[str] = ()
+) -> Code:
     """What the trial of a study reaches in the project, with the machinery that it runs in.
 
     Args:
       experiment: the experiment's module with the table STUDIES, or its folder.
       study: the study in that table; of the table, only this entry counts.
-      settings: classes of the settings that the trial is handed, as `module:Class` or by their names in the experiment.
-        What their methods and properties compute counts, the declarations of their fields do not.
-      also: definitions that work for the trial without being named by it, as `module:name`, such as the readers of its
-        data.
+      settings_classes: those of the settings that the trial is handed, as `module:Class` or by their names in the
+        experiment. What their methods and properties compute counts, the declarations of their fields do not.
+      extra_definitions: what works for the trial without being named by it, as `module:name`, such as the readers of
+        its data.
 
     Raises BadInput for a study or a module of the project that does not exist.
     """
-    return _code_of_study(experiment, study, "trial", settings, also)
+    return _code_of_study(experiment, study, "trial", settings_classes, extra_definitions)
 
 
-def code_of_preparation(experiment: Path, study: str, settings: Iterable[str] = (), also: Iterable[str] = ()) -> Code:
+def code_of_preparation(
+    experiment: Path, study: str, settings_classes: Iterable[str] = (), extra_definitions: Iterable[str] = ()
+) -> Code:
     """The same for what a study prepares for all of its replicates."""
-    return _code_of_study(experiment, study, "prepare", settings, also)
+    return _code_of_study(experiment, study, "prepare", settings_classes, extra_definitions)
 
 
 def study_parts(experiment: Path) -> dict[str, list[str]]:

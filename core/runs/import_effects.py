@@ -133,7 +133,7 @@ def statement_effects(statement: ast.stmt, around: Surroundings) -> Effects:
     return judge.effects
 
 
-def acts_when_used(node: ast.stmt, around: Surroundings) -> bool:
+def may_alter_when_called(node: ast.stmt, around: Surroundings) -> bool:
     """Whether calling a function, a method of a class, or a nameless function in a value may alter something else.
 
     What they refer to in the project is left to whoever can follow it.

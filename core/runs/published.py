@@ -91,10 +91,14 @@ def write_published(
 
     `order` lists the ids of the config's claims; others are dropped. `untestable_claims` are claims of no part. Raises
     BadInput, leaving the folder as it was, for content that must stay private. The caller holds the lock and has called
-    `settle`.
+    `recover_interrupted_write`.
     """
     new, old = _beside(folder)
-    _write(new, studies, order, untestable_claims)
+    try:
+        _write(new, studies, order, untestable_claims)
+    except BaseException:  # of a full disk, too, nothing is left that takes its room
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     if folder.exists():
         folder.rename(old)
     new.rename(folder)

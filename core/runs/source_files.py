@@ -177,7 +177,7 @@ class _Analysis:
             loads=tuple(sorted(found.loads)),
             acts=effects.certain or "*" in names,
             runs=tuple(sorted(effects.runs)),
-            acts_later=kind == "block" or import_effects.acts_when_used(node, self.around),
+            acts_later=kind == "block" or import_effects.may_alter_when_called(node, self.around),
         )
         if isinstance(node, ast.ClassDef):
             bases = self._uses(references.find_references(*node.bases))

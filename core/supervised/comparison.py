@@ -18,7 +18,7 @@ from core.supervised import training
 from core.supervised.batches import Split, random_split
 from core.supervised.settings import SupervisedSettings
 from core.supervised.tasks import Task
-from core.supervised.training import Conditions, Examples, Plan
+from core.supervised.training import Examples, Plan, TrainingConditions
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
@@ -144,7 +144,7 @@ class Comparison:
         alike = chosen.model_copy(update={"learning_rate": 1.0})  # arms that differ in it share a program
         plan = Plan(task or self.task, alike, self.iterations, self.scaling, self.keep_best, also, self.monitor)
         mask, examples, split = mask or {}, examples or self.examples, split or self.split
-        conditioned = Conditions(split, mask, self.rates(chosen, rate_of or arm))
+        conditioned = TrainingConditions(split, mask, self.rates(chosen, rate_of or arm))
         result, curves, steps = self.lab.iterate(
             arm + stage,
             partial(training.step, plan),

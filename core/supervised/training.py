@@ -40,7 +40,7 @@ class State(NamedTuple):
     best: Best | tuple[()]
 
 
-class Conditions(NamedTuple):
+class TrainingConditions(NamedTuple):
     """What one replicate trains under.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan(NamedTuple):
         return make_optimizer(self.optimizer, self.iterations, rate)
 
 
-def begin(plan: Plan, variables: dict[str, Tree], conditions: Conditions) -> State:
+def begin(plan: Plan, variables: dict[str, Tree], conditions: TrainingConditions) -> State:
     """m ∘ θ0 with a fresh optimizer."""
     variables = {**variables, "params": apply_mask(variables["params"], conditions.mask)}
     moments = plan.transformation(conditions.rate).init(variables["params"])
@@ -93,7 +93,9 @@ def begin(plan: Plan, variables: dict[str, Tree], conditions: Conditions) -> Sta
     return State(variables, moments, best)
 
 
-def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Conditions, examples: Examples) -> State:
+def step(
+    plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: TrainingConditions, examples: Examples
+) -> State:
     """One update on batch `i`; masked weights stay 0 whatever optimizer and weight decay do."""
     rows = jax.tree.map(lambda order: order[i], conditions.split.order)
     batch = plan.task.gather(examples.train, rows)
@@ -111,7 +113,7 @@ def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Con
 
 
 def evaluate(
-    plan: Plan, state: State, i: jax.Array, conditions: Conditions, examples: Examples
+    plan: Plan, state: State, i: jax.Array, conditions: TrainingConditions, examples: Examples
 ) -> tuple[State, dict[str, jax.Array]]:
     """Metrics of the held-out and of some training examples; the best network so far is carried along."""
     assert conditions.split.validation is not None
@@ -129,7 +131,7 @@ def evaluate(
     return state, seen
 
 
-def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples) -> dict[str, Tree]:
+def finish(plan: Plan, state: State, conditions: TrainingConditions, examples: Examples) -> dict[str, Tree]:
     """The trained network, and its metrics on the test examples: of the best network where it was kept, and at the end.
 
     With the best network: `test_…`, `early_stop_iteration` and `also` are its own, `final_test_…` those at the end.

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.data import loading
 from core.errors import Busy, EncoreError, Stopped
 from core.launch.jobs import Job
-from core.papers.settings import PerArm, Settings, data_sets_of_settings, settings_as_dict
+from core.papers.settings import PerArm, Settings, settings_as_dict
 from core.planning import forecasting
 from core.planning.machine import available_cores, use_accelerator
 from core.running import execute, process_group, worker_reuse
@@ -53,12 +52,12 @@ class VectorisedGroup:
         }
 
 
-def compute_groups(
+def compute_missing_groups(
     folder: Path, points: Sequence[SweepPoint], checker: PointChecker, leader: Leader, notify: Callable[[str], None]
 ) -> None:
     """Compute what is missing of all points that can share programs; the points' files are not touched."""
     jobs = {job.run.identity: job for point in points for job in checker.point_jobs(point.words) if job.missing}
-    for group in group_jobs(jobs.values()):
+    for group in find_shareable_groups(jobs.values()):
         first = group.jobs[0]
         title = f"{len(group.jobs)} points of {first.study.name}, different in {', '.join(group.varying_settings)}"
         if (reason := why_not_vectorisable(group)) is not None:
@@ -75,7 +74,7 @@ def compute_groups(
             notify(f"{title}: one by one, as together they failed ({error})")
 
 
-def group_jobs(jobs: Iterable[Job]) -> list[VectorisedGroup]:
+def find_shareable_groups(jobs: Iterable[Job]) -> list[VectorisedGroup]:
     """Runs of one study, code and data whose settings differ in nothing but numbers; groups of one are left out."""
     alike: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
@@ -142,8 +141,7 @@ def lock_runs(group: VectorisedGroup) -> Generator[VectorisedGroup]:
 
 def _compute(group: VectorisedGroup, folder: Path) -> None:
     entries, first, screen = group.missing_replicates(), group.jobs[0], RunDisplay()
-    for name in data_sets_of_settings(first.chosen.settings):
-        loading.fetch_data_set(name, screen.print_line)
+    execute.fetch_data([first], screen.print_line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
         execute.compute_prepared_work_here(first, accelerator, screen)

@@ -54,7 +54,7 @@ def curve_points(rows: Iterable[Row]) -> list[Row]:
     points: dict[int, Row] = defaultdict(dict)
     for row in rows:
         if row.get("step") is not None:
-            points[int(row["step"])][series_name(row)] = row["value"]
+            points[int(row["step"])][dashboard_series_name(row)] = row["value"]
     return [{"step": step} | points[step] for step in sorted(points)]
 
 
@@ -73,7 +73,7 @@ def final_means(rows: Iterable[Row]) -> dict[str, float]:
     for row in rows:
         if row.get("step") is None:
             shared = {name: value for name, value in row.items() if name not in ("replicate", "draw")}
-            groups[series_name(shared)].append(row["value"])
+            groups[dashboard_series_name(shared)].append(row["value"])
     return {name: statistics.fmean(values) for name, values in groups.items()}
 
 
@@ -94,7 +94,7 @@ def _claim_line(claim: Row, clause: Row) -> Row:
     )
 
 
-def series_name(row: Row) -> str:
+def dashboard_series_name(row: Row) -> str:
     """Such as `validation_loss/ticket, density 21.1, replicate 0`: dashboards group by what precedes the slash."""
     hidden = ("metric", "value", "step", "arm", "replicate")
     conditions = [f"{name} {row[name]}" for name in sorted(row) if name not in hidden and row[name] is not None]

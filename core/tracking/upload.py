@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.errors import BadInput, EncoreError, Interrupted
+from core.errors import BadInput, EncoreError, Unfinished
 from core.tracking.mirror import Mirror
 from core.tracking.run_info import RunInfo, VerdictFolder, newest_verdict_folder
 from core.tracking.trackers import load_tracker, wandb
@@ -72,8 +72,8 @@ def pending_uploads(
             yield run
 
 
-def refresh_mirror(run: PendingUpload, rebuild: bool) -> None:
-    """Make the mirror anew unless it holds the newest verdict; `Interrupted` while the run goes on."""
+def remake_stale_mirror(run: PendingUpload, rebuild: bool) -> None:
+    """Make the mirror anew unless it holds the newest verdict; `Unfinished` while the run goes on."""
     verdict = newest_verdict_folder(run.folder)
     assert verdict is not None
     if not rebuild and wandb.current_mirror_line(run.run_info, VerdictFolder(verdict)):
@@ -105,12 +105,13 @@ def upload_run(run: PendingUpload) -> str | None:
             cwd=run.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=PUSH_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Interrupted(f"{run.folder.name}: not uploaded within {PUSH_SECONDS:.0f} s") from None
+        raise Unfinished(f"{run.folder.name}: not uploaded within {PUSH_SECONDS:.0f} s") from None
     if not list(place.glob("*.wandb.synced")):
         words = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise EncoreError(f"{run.folder.name} was not uploaded; wandb says: {words[-1][:160] if words else 'nothing'}")
@@ -121,11 +122,11 @@ def upload_run(run: PendingUpload) -> str | None:
 
 
 def check_wandb_server() -> str:
-    """The address of the server; BadInput without a key for it, `Interrupted` when it gives no answer."""
+    """The address of the server; BadInput without a key for it, `Unfinished` when it gives no answer."""
     load_tracker("wandb")
     address, key = wandb.server_address_and_key()
     if not key:
         raise BadInput(f"no key for {address}: `wandb login` asks for one, or set WANDB_API_KEY")
     if wandb.why_unreachable(address):
-        raise Interrupted(f"{address} cannot be reached: nothing is lost, the same command uploads it later")
+        raise Unfinished(f"{address} cannot be reached: nothing is lost, the same command uploads it later")
     return address

@@ -65,7 +65,7 @@ def effects_of(mean, half_width, n=6, level=0.95):
 DECISIONS = [
     (3.0, 1.0, "holds", ""),
     (0.5, 0.4, "holds", "small: below what matters"),
-    (0.4, 0.5, "fails", ""),
+    (0.4, 0.5, "fails", "below what matters (1 points)"),
     (-3.0, 1.0, "fails", ""),
     (0.9, 1.0, "undecided", "about 1 more replicate"),
     (0.0, 0.0, "fails", ""),
@@ -126,7 +126,7 @@ def test_how_many_more(region, matters, estimate, low, high, cleared):
     [clause] = make_clauses({"metric": "m", "over": "replicate", "in": region, "matters": matters})
     interval = stats.Interval(estimate, low, high, 0.95, 6, "t")
     more = judge.more_units_needed(clause, interval)
-    assert more == stats.units_needed(interval, cleared) and more is not None
+    assert more == stats.additional_units(interval, cleared) and more is not None
 
 
 @pytest.mark.parametrize(

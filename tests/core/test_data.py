@@ -233,7 +233,7 @@ def test_the_repository_archive_gives_the_same_bytes_as_the_pack(jpegs, tmp_path
             entry = tarfile.TarInfo(f"CIFAR-10-images-d7d0561/{name}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    assert cifar.unpack_repository_archive(tmp_path / "a.tar.gz") == cifar.unpack_npz_bundle(tmp_path)
+    assert cifar.decode_jpegs_in_archive(tmp_path / "a.tar.gz") == cifar.unpack_npz_bundle(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["swapped", "altered", "missing"])

@@ -61,7 +61,7 @@ def test_bundle_and_archive_of_photographs_give_the_same_bytes(jpegs: dict[str, 
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     found = photographs.unpack_npz_bundle(tmp_path)
-    assert found == photographs.unpack_repository_archive(tmp_path / "a.tar.gz")
+    assert found == photographs.decode_jpegs_in_archive(tmp_path / "a.tar.gz")
     arrays = photographs.parse_photographs(found)
     assert arrays["train_photographs"].shape == arrays["test_photographs"].shape == (2, 8, 12, 3)
 

@@ -102,6 +102,24 @@ def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
     plt.close(figure)
 
 
+def test_a_declared_figure_has_a_panel_for_each_value_of_a_column_and_a_line_for_each_arm() -> None:
+    form = FigureForm(study="s", x="step", y="left", panels="width", order=("a", "b"), caption="What is left.")
+    rows = [
+        {"replicate": r, "arm": arm, "width": width, "step": step, "metric": "left", "value": 10.0 * step + r}
+        for r in (0, 1)
+        for arm in ("a", "b", "c")
+        for width in (100.0, 1000.0)
+        for step in (1, 2)
+    ]
+    [figure] = standard.standard_figures({"left": form}, {"left": "error"}, "s", pd.DataFrame(rows)).values()
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["width 100", "width 1,000"]
+    for axes in figure.axes:
+        assert [line.get_label() for line in axes.lines] == ["a", "b"]
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), [10.5, 20.5])  # means over replicates
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "left (error)")
+    plt.close(figure)
+
+
 def test_style_does_not_leak() -> None:
     before = plt.rcParams["axes.grid"]
     drawing.call_in_style(lambda: {"one": drawn()})

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.errors import BadInput, Interrupted
+from core.errors import BadInput, Unfinished
 from core.lab.keys import named_keys, replicate_keys
 from core.lab.lab import Lab, evaluation_steps
 from core.lab.loops import has_convolution
@@ -217,7 +217,7 @@ def test_interrupted_at_every_block_and_resumed_gives_the_same_bytes(tmp_path, h
         one = lab(tmp_path / "pieces", how=how, should_stop=lambda: True, lifter=one.lifter)
         try:
             everything(one)
-        except Interrupted:
+        except Unfinished:
             interrupted += 1
     assert interrupted == blocks
     assert left_by(one, tmp_path / "pieces") == expected
@@ -265,7 +265,7 @@ def test_every_evaluation_is_told_as_it_will_stand_in_the_curves(tmp_path, how):
 
 
 def test_a_checkpoint_of_other_replicates_is_not_taken(tmp_path):
-    with pytest.raises(Interrupted):
+    with pytest.raises(Unfinished):
         run(lab(tmp_path, [0, 2], "vmap", should_stop=lambda: True))
     found, expected = run(lab(tmp_path, [0, 3], "vmap")), run(lab(tmp_path / "fresh", [0, 3], "vmap"))
     assert np.array_equal(found.result["x"], expected.result["x"])

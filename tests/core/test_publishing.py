@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from core import files
-from core.errors import BadInput, Interrupted
+from core.errors import BadInput, Unfinished
 from core.papers.config import PaperConfig, Tuning
 from core.publishing.confirm import can_confirm, confirm_study
 from core.publishing.publish import (
@@ -296,7 +296,7 @@ def test_a_killed_publication_leaves_the_old_one_or_the_new_one(tmp_path, monkey
 def test_one_publication_at_a_time(tmp_path):
     run = candidate(tmp_path)
     lock = tmp_path / "runs" / ".demo-laptop.publishing"
-    with files.try_lock(lock, ""), pytest.raises(Interrupted, match="being published by another process"):
+    with files.try_lock(lock, ""), pytest.raises(Unfinished, match="being published by another process"):
         publish("demo", "laptop", [run], CONFIG, tmp_path, dirty=False)
 
 

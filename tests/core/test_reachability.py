@@ -454,10 +454,10 @@ def test_what_does_not_exist_is_named(project: Project) -> None:
 
 def test_the_machinery_and_what_is_named_besides_always_count(project: Project) -> None:
     small = project(shared=SHARED)
-    definitions = code_of_trial(small.experiment, "fit", also=["core.parts.shared:scale"]).definitions
+    definitions = code_of_trial(small.experiment, "fit", extra_definitions=["core.parts.shared:scale"]).definitions
     assert all(name in definitions[module] for module, name in (each.split(":") for each in MACHINERY))
     assert set(definitions["core.parts.shared"]) == {"FACTOR", "scale"}
-    whole = code_of_trial(small.experiment, "fit", also=["core.parts.shared:"])
+    whole = code_of_trial(small.experiment, "fit", extra_definitions=["core.parts.shared:"])
     assert "UNUSED" in whole.definitions["core.parts.shared"]
 
 

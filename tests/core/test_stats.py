@@ -162,7 +162,7 @@ def test_units_needed_for_a_mean_by_search():
     n = next(
         n for n in range(7, 200) if scipy_stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n) < values.mean()
     )
-    assert stats.units_needed(found, 0.0) == n - 6
+    assert stats.additional_units(found, 0.0) == n - 6
 
 
 def test_units_needed_for_a_share_by_search():
@@ -170,7 +170,7 @@ def test_units_needed_for_a_share_by_search():
     n = next(
         n for n in range(11, 200) if scipy_stats.binomtest(round(0.9 * n), n).proportion_ci(method="exact").low > 0.7
     )
-    assert stats.units_needed(stats.share_interval(hits), 0.7) == n - 10
+    assert stats.additional_units(stats.share_interval(hits), 0.7) == n - 10
 
 
 def test_units_needed_for_a_median_by_search():
@@ -181,13 +181,13 @@ def test_units_needed_for_a_median_by_search():
 
     n = next(n for n in range(7, 200) if stats.median_interval(sample(n)).low > 0)
     assert stats.median_interval(sample(8)).low < stats.median_interval(sample(6)).low < 0
-    assert stats.units_needed(stats.median_interval(sample(6)), 0.0) == n - 6
+    assert stats.additional_units(stats.median_interval(sample(6)), 0.0) == n - 6
 
 
 def test_units_needed_where_the_interval_is_unbounded():
-    assert stats.units_needed(stats.median_interval(np.arange(4.0)), 0.0) == 2
-    assert stats.units_needed(stats.median_interval(np.arange(6.0), 0.975), 0.0) == 1
-    assert stats.units_needed(stats.bootstrap_interval(np.ones((4, 1)), STATISTICS["sd"][0]), 0.0) == 6
-    assert stats.units_needed(stats.mean_interval(np.array([1.0])), 0.0) is None
-    assert stats.units_needed(stats.mean_interval(np.array([1.0, math.inf, 2.0])), 0.0) is None
-    assert stats.units_needed(stats.mean_interval(np.array([-1.0, 1.0, -2.0, 2.0])), 0.0) is None
+    assert stats.additional_units(stats.median_interval(np.arange(4.0)), 0.0) == 2
+    assert stats.additional_units(stats.median_interval(np.arange(6.0), 0.975), 0.0) == 1
+    assert stats.additional_units(stats.bootstrap_interval(np.ones((4, 1)), STATISTICS["sd"][0]), 0.0) == 6
+    assert stats.additional_units(stats.mean_interval(np.array([1.0])), 0.0) is None
+    assert stats.additional_units(stats.mean_interval(np.array([1.0, math.inf, 2.0])), 0.0) is None
+    assert stats.additional_units(stats.mean_interval(np.array([-1.0, 1.0, -2.0, 2.0])), 0.0) is None

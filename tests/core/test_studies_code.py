@@ -100,7 +100,7 @@ def test_a_study_that_a_function_makes_counts_with_all_it_is_given(several: Smal
 def test_of_settings_counts_what_they_compute(several: SmallProject) -> None:
     def code() -> str:
         return code_of_trial(
-            several.experiment, "plain", settings=["experiments.several.settings:FitSettings"]
+            several.experiment, "plain", settings_classes=["experiments.several.settings:FitSettings"]
         ).fingerprint
 
     def changes(name: str, old: str, new: str) -> bool:

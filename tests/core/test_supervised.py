@@ -31,7 +31,7 @@ from core.supervised.tasks import (
     regression_metrics,
     squared_errors,
 )
-from core.supervised.training import Conditions, Examples, Plan
+from core.supervised.training import Examples, Plan, TrainingConditions
 
 RANDOM = np.random.default_rng(0)
 X, Y = RANDOM.normal(size=(40, 3)).astype(np.float32), RANDOM.integers(0, 4, 40)
@@ -65,12 +65,12 @@ def plan(task: Task, optimizer: dict[str, Any] | None = None, **options: Any) ->
     return Plan(task, chosen, **given)
 
 
-def conditions(mask: dict | None = None, rate: float = 0.3, steps: int = 12) -> Conditions:
+def conditions(mask: dict | None = None, rate: float = 0.3, steps: int = 12) -> TrainingConditions:
     split = random_split((40, 30, 10, None), 6, steps, jax.random.key(1), jax.random.key(2))
-    return Conditions(split, mask or {}, jnp.float32(rate))
+    return TrainingConditions(split, mask or {}, jnp.float32(rate))
 
 
-def trained(chosen: Plan, given: Conditions, steps: int = 12) -> training.State:
+def trained(chosen: Plan, given: TrainingConditions, steps: int = 12) -> training.State:
     state = training.begin(chosen, chosen.task.initial(jax.random.key(3)), given)
     step = jax.jit(partial(training.step, chosen))
     for i in range(steps):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.errors import BadInput, Interrupted
+from core.errors import BadInput, Unfinished
 from core.lab.keys import named_keys, replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
@@ -149,7 +149,7 @@ def test_an_interrupted_grid_goes_on_where_it_was_stopped(tmp_path: Path) -> Non
     perform_trial(trial, SETTINGS, KEYS, whole, tuning(RATES), ARMS)
     blocks = []
     counting = lab_in(tmp_path / "cut", on_progress=blocks.append, should_stop=lambda: len(blocks) == 14)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Unfinished):
         perform_trial(trial, SETTINGS, KEYS, counting, tuning(RATES), ARMS)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "0" / "stages").rglob("*.msgpack")}
     assert len(kept) == 2, "both arms at the first value, three blocks for each of two replicates"

