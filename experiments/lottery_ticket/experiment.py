@@ -12,15 +12,7 @@ from flax.traverse_util import flatten_dict
 from core.data.catalogue import find_data_set
 from core.models.images import CifarResNet20, ConvNet, Vgg19, images_to_floats
 from core.papers.contract import Study
-from core.sparsity.masks import (
-    Density,
-    Mask,
-    full_mask,
-    kernels,
-    magnitude_mask,
-    pruning_densities,
-    random_like,
-)
+from core.sparsity.masks import Density, Mask, full_mask, kernels, magnitude_mask, pruning_densities, random_like
 from core.supervised.comparison import Comparison, Trained
 from core.supervised.tasks import Task, module_task
 from experiments.lottery_ticket.settings import DeepSettings, LadderSettings, TicketSettings
@@ -29,9 +21,6 @@ if TYPE_CHECKING:
     from core.lab.lab import Lab
 
 Tree = Any
-
-
-# --- the network and its prunable weights -----------------------------------------------------------------------------
 
 
 def network(settings: TicketSettings) -> nn.Module:
@@ -56,10 +45,9 @@ def classification(settings: TicketSettings) -> Task:
 
 def prunable(settings: TicketSettings, params: Tree) -> dict[str, jax.Array]:
     """All kernels; where the ranking is global, those of convolutions, without the 1 x 1 ones beside a residual."""
-    found = kernels(params)
     return {
         layer: kernel
-        for layer, kernel in found.items()
+        for layer, kernel in kernels(params).items()
         if settings.pruning.scope == "layer" or kernel.shape[:2] == (3, 3)
     }
 
@@ -84,7 +72,17 @@ def pruned(settings: TicketSettings, params: Tree, mask: Mask, keep: dict[str, j
     return magnitude_mask(prunable(settings, params), keep, mask)
 
 
-# --- the experiment ---------------------------------------------------------------------------------------------------
+def permute_kept(key: jax.Array, variables: Tree, mask: Mask) -> Tree:
+    """In every layer the weights that the mask keeps, exchanged among each other at random."""
+    params = dict(variables["params"])
+    for draw, (layer, kept) in zip(jax.random.split(key, len(mask)), mask.items(), strict=True):
+        values, kept = params[layer]["kernel"].ravel(), kept.ravel()
+        # both list the kept places first
+        by_position = jnp.argsort(~kept)
+        at_random = jnp.argsort(jnp.where(kept, jax.random.uniform(draw, kept.shape), 1))
+        kernel = values.at[by_position].set(values[at_random]).reshape(mask[layer].shape)
+        params[layer] = {**params[layer], "kernel": kernel}
+    return {**variables, "params": params}
 
 
 def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> tuple[Tree, Tree, Tree, Mask]:
@@ -118,16 +116,16 @@ def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> tuple[Tree, 
         # clear the fraction p of the surviving weights with the smallest |θJ|; reset the survivors to θ0
         mask = prune(trained, mask, number)
         trained = train("ticket", theta_0, mask, number, f"/{number}")
-        # the ticket's mask with fresh initial weights
-        for arm, rounds in (("reinit", settings.reinit), ("reinit_again", settings.reinit_again)):
-            for draw in range(rounds.count(number)):
-                fresh = comparison.initial(f"{arm}/{number}/{draw}")
-                train(arm, fresh, mask, number, f"/{number}/{draw}", draw=draw)
-        # random masks of the same layer densities over the ticket's initial weights
-        for arm, rounds in (("random", settings.random), ("random_again", settings.random_again)):
-            for draw in range(rounds.count(number)):
-                other = lab.map(random_like, comparison.key(f"{arm}/{number}/{draw}"), mask)
-                train(arm, theta_0, other, number, f"/{number}/{draw}", draw=draw)
+        for arm in ("reinit", "reinit_again", "shuffled", "random", "random_again"):
+            for draw in range(getattr(settings, arm).count(number)):
+                name, theta, other = f"{arm}/{number}/{draw}", theta_0, mask
+                if arm.startswith("reinit"):  # the ticket's mask with fresh initial weights
+                    theta = comparison.initial(name)
+                elif arm == "shuffled":  # its initial weights in another order
+                    theta = lab.map(permute_kept, comparison.key(name), theta_0, mask)
+                else:  # its initial weights under a random mask of the same layer densities
+                    other = lab.map(random_like, comparison.key(name), mask)
+                train(arm, theta, other, number, f"/{number}/{draw}", draw=draw)
     return dense.params, trained.params, theta_0["params"], mask
 
 

@@ -39,6 +39,7 @@ class TicketSettings(SupervisedSettings):
     pruning: PruningSettings = setting("how weights are pruned")
     reinit: tuple[PositiveInt, ...] = setting("rounds whose ticket is re-initialised; listed k times: k draws")
     reinit_again: tuple[PositiveInt, ...] = setting("the same, as a control", default=())
+    shuffled: tuple[PositiveInt, ...] = setting("rounds whose ticket's initial weights are exchanged", default=())
     one_shot: tuple[PositiveInt, ...] = setting("rounds whose density is also pruned to in one go", default=())
     one_shot_again: tuple[PositiveInt, ...] = setting("the same of another network, as a control", default=())
     random: tuple[PositiveInt, ...] = setting("rounds with a random mask of the same layer densities", default=())
@@ -47,7 +48,7 @@ class TicketSettings(SupervisedSettings):
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:
         """Every comparison belongs to a round, and every round leaves a weight in every layer."""
-        for name in ("reinit", "reinit_again", "one_shot", "one_shot_again", "random", "random_again"):
+        for name in ("reinit", "reinit_again", "shuffled", "one_shot", "one_shot_again", "random", "random_again"):
             if max(getattr(self, name), default=0) > self.pruning.rounds:
                 raise conflict(f"{{{name}}} goes beyond {{pruning.rounds}}", name, "pruning.rounds")
         for layer, (weights, fraction) in self.plain_layers().items():

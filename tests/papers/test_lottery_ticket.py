@@ -116,7 +116,7 @@ class Spy(Lab):
 def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[TicketSettings, Spy]:
     """The whole trial of two replicates in small."""
     length = {"iterations": 6, "evaluate_every": 3}
-    settings = settings_of("sparse", training=length, one_shot=(1, 3), reinit=(2, 2, 3))
+    settings = settings_of("sparse", training=length, one_shot=(1, 3), reinit=(2, 2, 3), shuffled=(2,))
     folder = tmp_path_factory.mktemp("compared")
     folders = [folder / "0", folder / "1"]
     lab = Spy(range(2), folders, folder / "checkpoints", loading.load_data_set, ReplicateAxis.choose(2))
@@ -132,7 +132,7 @@ def test_arms_of_a_replicate_share_split_and_order(compared: tuple) -> None:
     _, lab = compared
     assert set(lab.began) == {
         "dense", "one_shot/1", "one_shot/3", "dense_again", "one_shot_again/3", "ticket/1", "ticket/2", "ticket/3",
-        "reinit/2/0", "reinit/2/1", "reinit/3/0", "reinit_again/2/0", "random/2/0", "random_again/2/0",
+        "reinit/2/0", "reinit/2/1", "reinit/3/0", "reinit_again/2/0", "shuffled/2/0", "random/2/0", "random_again/2/0",
     }  # fmt: skip
     own, split = lab.began["dense"][0], lab.given["dense"].split
     assert (split.order[0] != split.order[1]).any() and (split.validation[0] != split.validation[1]).any()
@@ -173,6 +173,18 @@ def test_masks_are_pruned_from_what_was_trained(compared: tuple) -> None:
                 survivors = sorted(np.flatnonzero(alive), key=lambda i, w=weights: abs(w.flat[i]))
                 kept = survivors[len(survivors) - int(rungs[number_of(name)].keep[layer]) :]
                 assert np.flatnonzero(found[r]).tolist() == sorted(kept)
+
+
+def test_exchanged_weights_are_those_of_the_ticket(compared: tuple) -> None:
+    """In every layer the same values on the same mask, hardly any of them in its place; biases as they were."""
+    _, lab = compared
+    before, after = (lab.began[name][1].variables["params"] for name in ("ticket/2", "shuffled/2/0"))
+    for layer, mask in lab.given["ticket/2"].mask.items():
+        np.testing.assert_array_equal(lab.given["shuffled/2/0"].mask[layer], mask)
+        np.testing.assert_array_equal(after[layer]["bias"], before[layer]["bias"])
+        for kept, own, other in zip(mask, before[layer]["kernel"], after[layer]["kernel"], strict=True):
+            np.testing.assert_array_equal(np.sort(own[kept]), np.sort(other[kept]))
+            assert (own[kept] == other[kept]).mean() < 0.1 and (other[~kept] == 0).all()
 
 
 def test_redrawn_networks_keep_the_mask_and_nothing_of_the_values(compared: tuple) -> None:
@@ -227,7 +239,7 @@ def test_the_kept_arrays_give_the_networks_again(compared: tuple) -> None:
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
-ALONE = {"reinit": (), "reinit_again": ()}
+ALONE = {"reinit": (), "reinit_again": (), "shuffled": (), "random": ()}
 CONTRADICTIONS = [
     ({"reinit": (4,)}, r"reinit=\[4\] goes beyond settings.pruning.rounds=3"),
     ({"one_shot_again": (9,)}, r"one_shot_again=\[9\] goes beyond settings.pruning.rounds=3"),
