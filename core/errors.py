@@ -55,6 +55,8 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     name = name.lower() if name.lower() in map(str.lower, known) else name
     close = [parts[name]] if name in parts else difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
     close = close or [parts[part] for part in difflib.get_close_matches(name, parts, n=1, cutoff=CLOSE)]
+    groups = {choice.partition(".")[0] for choice in known if "." in choice}
+    close = close or difflib.get_close_matches(name, groups, n=1, cutoff=CLOSE)
     if close:
         return f"did you mean '{close[0]}'?"
     if not known:

@@ -1,5 +1,6 @@
 """Workers: tasks are handed out, failures are one line, a stop gives tasks back, and no worker outlives its parent."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from core.errors import BadInput
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
 from core.planning import machine
@@ -105,7 +107,7 @@ def test_a_worker_that_dies_is_one_clear_failure_and_the_others_go_on(pool):
             os.kill(pool.workers[0].process.pid, signal.SIGKILL)
     (failed,) = of_kind(events, "failed")
     assert failed["code"] == 75 and "by signal 9 (out of memory? try workers=1)" in failed["message"]
-    assert re.search(r"its log is in \w+/logs$", failed["message"]) and "\n" not in failed["message"]
+    assert re.search(r"its log is in \S+/logs$", failed["message"]) and "\n" not in failed["message"]
     assert len(asked.missing) == 1 and len(of_kind(events, "finished")) == 3
 
 
