@@ -223,7 +223,7 @@ def test_planning_computes_nothing_and_leaves_devices_alone(
     monkeypatch.delenv("JAX_PLATFORMS")
     shown = told(capsys, "plan", PAPER, "study=lenet", "scale=paper", "--on", "h100")
     assert "H100" in shown and "lenet" in shown
-    assert f"{5 * 50_000 * 15:,}" in shown, "steps of five replicates of the dense network, 9 tickets, 5 fresh networks"
+    assert f"{5 * 50_000 * 16:,}" in shown, "steps of five replicates of the dense network, 9 tickets, 6 controls"
     assert "JAX_PLATFORMS" not in os.environ
     assert not list(here.iterdir())
 
@@ -274,7 +274,7 @@ def test_the_commands_around_a_run(toy_root: Path, here: Path, capsys: pytest.Ca
     """A run with all that is done with it, each command with its exit code."""
     assert main(["run", "paper=toy", "tracking=none", "workers=1"]) == 0
     shown = capsys.readouterr().out
-    assert "C1 A higher rate gets further." in shown and shown.count("✓ holds") == 2
+    assert "A higher rate gets further." in shown and shown.count("✓ holds") == 2
     assert [path.name.rsplit("-", 1)[0] for path in run_folders(here)] == [
         "toy-fit-laptop",
         "toy-ready-laptop",

@@ -182,7 +182,7 @@ def test_a_budget_refuses_a_plan_or_picks_from_it(toy_root, capsys, monkeypatch)
     [
         (["--on", "h10"], "did you mean 'h100'?"),
         (["--count", "8"], "add --on, such as --on h100"),
-        (["--on", "h100", "--count", "0"], "--count 0 must be 1 or more"),
+        (["--on", "h100", "--count", "0"], "--count 0 must lie in [1, 1000000]"),
         (["--on", "h100", "--efficiency", "1.5"], "--efficiency 1.5 must lie in (0, 1]"),
         (["--within", "-1"], "--within -1 must be a positive number of minutes"),
         (["settings.rate=0.1,0.2"], "add -m to sweep over them"),

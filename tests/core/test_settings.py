@@ -27,7 +27,7 @@ from core.papers.settings import (
     settings_as_dict,
     unit_of,
 )
-from core.papers.validation import conflict
+from core.papers.validation import _shown, conflict
 
 
 class InnerSettings(Settings):
@@ -138,7 +138,7 @@ def test_an_optional_group_is_null_or_a_group() -> None:
 )
 def test_the_wrong_type_is_refused(name: str, value: Any, said: str) -> None:
     message = refusal(**{name: value})
-    assert message.startswith(f"settings.{name}={value!r} ") and said in message
+    assert message.startswith(f"settings.{name}={_shown(value)} ") and said in message
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_contradictions_name_the_values_and_blame_what_the_user_gave() -> None:
 
 def test_contradictions_reach_into_groups_and_name_defaults() -> None:
     deep = refusal(inner={"depth": 9}, loud=True)
-    assert deep == "settings.inner.depth=9 is not for settings.loud=True"
-    assert refusal(given=("loud",), inner={"depth": 9}, loud=True).startswith("settings.loud=True does not go with")
+    assert deep == "settings.inner.depth=9 is not for settings.loud=true"
+    assert refusal(given=("loud",), inner={"depth": 9}, loud=True).startswith("settings.loud=true does not go with")
     assert refusal(widths=[2.0, 3.0]) == "settings.chosen=1.0 is none of settings.widths=[2.0, 3.0]"
     inside = refusal(given=("inner.cuts",), inner={"depth": 1, "cuts": [3, 2]})
     assert inside == "settings.inner.cuts=[3, 2] must rise"
@@ -238,7 +238,7 @@ def test_an_optimizer_refuses_what_its_name_does_not_take() -> None:
         f"settings.optimizer.momentum=0.9 does not go with settings.optimizer.name='adam': {plain}"
     )
     inside = refused((), name="sgd", warmup=4, drop_at=[3, 8], schedule="piecewise")
-    assert inside == "settings.optimizer.drop_at=[3, 8] begins inside settings.optimizer.warmup=4"
+    assert inside == "settings.optimizer.drop_at=[3, 8] begins inside settings.optimizer.warmup=4: at most 3"
     unset = refused((), name="sgd", final=0.5)
     assert unset.endswith("not to settings.optimizer.schedule='constant'"), "the default is named"
     assert refused((), name="sgd", learning_rate={"a": -1.0}).startswith(

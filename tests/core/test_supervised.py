@@ -409,7 +409,7 @@ GOOD = {
         ({"data": {"name": "digits", "validation": 1437}}, [], "validation=1437 leaves too few of the 1437"),
         ({"data": {"name": "digits", "validation": 200, "examples": 1300}}, [], "at most 137"),
         ({"training": {"iterations": 30, "batch": 1300, "evaluate_every": 10}}, ["training.batch"],
-         "settings.training.batch=1300 is larger than the 1237 training examples"),
+         "settings.training.batch=1300 is larger than the training examples: at most 1237"),
         ({"training": {"iterations": 5, "batch": 32, "evaluate_every": 10}}, ["training.iterations"],
          "settings.training.iterations=5 does not go with settings.training.evaluate_every=10"),
         ({"data": {"name": "digts", "validation": 200}}, [], "did you mean 'digits'"),

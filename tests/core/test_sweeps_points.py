@@ -152,7 +152,7 @@ REFUSALS = {
     f"{RATES} sweeper=tpee": "did you mean 'tpe'?",
     f"{RATES} sweeper.trials=3": "add sweeper=tpe",
     f"{RATES} sweeper=tpe": "objective.metric",
-    f"{RATES} sweeper=tpe {BETTER} sweeper.trials=0": "from 1 on",
+    f"{RATES} sweeper=tpe {BETTER} sweeper.trials=0": "from 1 to 2000",
     f"{RATES} sweeper=tpe {BETTER} sweeper.trals=3": "did you mean 'sweeper.trials'?",
     f"sweeper=tpe {BETTER}": "something to vary",
     f"sweeper=tpe {BETTER} settings.rate=interval(0.1,20)": "settings.rate=20",
