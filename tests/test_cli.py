@@ -270,8 +270,11 @@ def test_a_sweep_runs_every_point_once(
     assert sys.argv[0] != "encore"
 
 
-def test_the_commands_around_a_run(toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_around_a_run(
+    toy_root: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run with all that is done with it, each command with its exit code."""
+    monkeypatch.setenv("COLUMNS", "150")
     assert main(["run", "paper=toy", "tracking=none", "workers=1"]) == 0
     shown = capsys.readouterr().out
     assert "A higher rate gets further." in shown and shown.count("✓ holds") == 2

@@ -220,7 +220,7 @@ BAD = [
     (["settings.rate=0"], "settings.rate=0 is out of range: it must lie in (0, 10]"),
     (["settings.rate=nan"], "settings.rate=nan must be a finite number"),
     (["settings.rate=fast"], "settings.rate='fast' must be a number"),
-    (["settings.rate=null"], "settings.rate=None must be a number"),
+    (["settings.rate=null"], "settings.rate=null must be a number"),
     (["settings.widths=3"], "settings.widths=3 must be a list, such as settings.widths=[…]"),
     (["settings.widths=[3,10]"], "settings.widths[1]=10 is out of range: it must lie in [1, 9]"),
     (["settings.every=31"], "settings.every=31 must not be larger than settings.steps=30: at most 30"),

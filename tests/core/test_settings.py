@@ -240,7 +240,7 @@ def test_an_optimizer_refuses_what_its_name_does_not_take() -> None:
     inside = refused((), name="sgd", warmup=4, drop_at=[3, 8], schedule="piecewise")
     assert inside == "settings.optimizer.drop_at=[3, 8] begins inside settings.optimizer.warmup=4: at most 3"
     unset = refused((), name="sgd", final=0.5)
-    assert unset.endswith("not to settings.optimizer.schedule='constant'"), "the default is named"
+    assert unset.endswith("goes with settings.optimizer.schedule='constant'"), "the default is named"
     assert refused((), name="sgd", learning_rate={"a": -1.0}).startswith(
         "settings.optimizer.learning_rate.a=-1.0 is out"
     )
