@@ -1,5 +1,6 @@
 """Workers: tasks are handed out, failures are one line, a stop gives tasks back, and no worker outlives its parent."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from core.errors import BadInput
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
 from core.planning import machine
