@@ -69,6 +69,8 @@ def validate(model: type[BaseModel], values: Any, where: str, given: Collection[
         return model.model_validate(as_tuples(values))
     except ValidationError as error:
         raise BadInput(describe_error(error, model, values, where, given)) from None
+    except BadInput as error:  # of a validator
+        raise BadInput(blame_given(str(error), values, where, given)) from None
 
 
 def as_tuples(values: Any) -> Any:
@@ -89,12 +91,16 @@ def describe_error(
     error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str] = ()
 ) -> str:
     """One line about the first fault, with what the user gave; unknown names come first, as they often cause others."""
-    line = _describe(error, model, values, where, given)
+    return blame_given(_describe(error, model, values, where, given), values, where, given)
+
+
+def blame_given(line: str, values: Any, where: str, given: Collection[str]) -> str:
+    """A refusal with what the user gave in front, unless it speaks of that already: without it all was well."""
     told = {name: _value(values, name, None) for name in given}
-    spelled = [f"{where}.{name}" for name, value in told.items() if not isinstance(value, Mapping)]
-    if not spelled or any(name in line for name in spelled):
+    spelled = {f"{where}.{name}": value for name, value in told.items() if not isinstance(value, Mapping)}
+    if not spelled or any(re.search(rf"{re.escape(name)}(?![\w.])", line) for name in spelled):
         return line
-    return f"with {', '.join(f'{name}={_shown(told[name.removeprefix(where)[1:]])}' for name in spelled[:3])}: {line}"
+    return f"with {', '.join(f'{name}={_shown(value)}' for name, value in list(spelled.items())[:3])}: {line}"
 
 
 def _describe(error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str]) -> str:
