@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+CLOSE = 0.6  # similarity of two names from which on one can be meant by the other
+
 
 class EncoreError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
@@ -14,6 +16,10 @@ class BadInput(EncoreError):
     """A name, value or combination that cannot be run; nothing has been written."""
 
     exit_code = 2
+
+
+class OutputLost(EncoreError):
+    """What was printed cannot be written: a full disk behind the output, a terminal that is gone."""
 
 
 class OverBudget(EncoreError):
@@ -45,7 +51,9 @@ class Stopped(Interrupted):
 def suggest(name: str, choices: Iterable[str]) -> str:
     """A hint that names the valid choice closest to `name`, or lists the choices when none is close."""
     known = sorted(set(choices))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    parts = {choice.rpartition(".")[2]: choice for choice in reversed(known)}  # of dotted names the last one alone, too
+    close = [parts[name]] if name in parts else difflib.get_close_matches(name, known, n=1, cutoff=CLOSE)
+    close = close or [parts[part] for part in difflib.get_close_matches(name, parts, n=1, cutoff=CLOSE)]
     if close:
         return f"did you mean '{close[0]}'?"
     if not known:

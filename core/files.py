@@ -31,6 +31,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def check_can_write(folder: Path) -> None:
+    """Raise OSError where nothing can be written into a folder, which need not exist; nothing is left behind."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    tempfile.TemporaryFile(dir=there).close()
+
+
 def write_text(path: Path, content: str) -> None:
     """Write text as UTF-8, atomically."""
     write_bytes(path, content.encode())

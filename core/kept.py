@@ -11,24 +11,34 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.paths import WINNERS, cache_folder, configs_folder, experiment_path, project_root, results_folder
+from core.paths import WINNERS, cache_folder, configs_folder, experiment_path, project_root, published_folder
+from core.processes import end_with_process
 
 FEW = 4  # answers to be found anew, below which no further process is started
 
 Entry = os.DirEntry[str] | Path
 
 
-def find_answers(name: str, stamps: dict[str, str], find: Callable[[str], Any], processes: int = 1) -> dict[str, Any]:
+def find_answers(
+    name: str,
+    stamps: dict[str, str],
+    find: Callable[[str], Any],
+    processes: int = 1,
+    check: Callable[[str], object] = lambda key: None,
+) -> dict[str, Any]:
     """The answer to every key: the kept one while its stamp stays, what `find(key)` gives otherwise.
 
     Args:
       name: of this kind of answer: its folder in the cache.
       stamps: by key, of all that the answer hangs on.
       find: gives plain data; with several `processes` a function of a module, so that it reaches them.
+      check: raises for a key without an answer; called with all that are to be found anew before any of them is.
     """
     kept = {key: _read(_file(name, key)) for key in stamps}
     answers = {key: kept[key].get("answer") for key in stamps if kept[key].get("stamp") == stamps[key]}
     missing = [key for key in stamps if key not in answers]
+    for key in missing:
+        check(key)
     for key, answer in zip(missing, _find_each(find, missing, processes), strict=True):
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
             files.write_json(_file(name, key), {"stamp": stamps[key], "answer": answer})
@@ -43,7 +53,8 @@ def _find_each(find: Callable[[str], Any], keys: Sequence[str], processes: int) 
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, end_with_process, (os.getpid(),)) as pool:
         yield from pool.map(find, keys)
 
 
@@ -93,7 +104,7 @@ def shared_config_files() -> Iterator[Entry]:
 def paper_files(slug: str) -> Iterator[Entry]:
     """What says how a paper is performed: its config, its experiment, the values that its tuning chose."""
     yield configs_folder() / f"{slug}.yaml"
-    yield results_folder() / slug / "laptop" / WINNERS
+    yield published_folder() / slug / "laptop" / WINNERS
     yield from files_below(experiment_path(slug).parent, ".py")
 
 

@@ -67,7 +67,7 @@ def test_which_process_of_how_many(given, environment, expected):
         (["hosts.count=2", "hosts.index=0", "hosts.coordinator='node1:99999'"], "must be the address of process 0"),
         (["hosts.count=2", "hosts.index=2"], "hosts.index=2 is out of range: 2 processes are numbered from 0 to 1"),
         (["hosts.count=two", "hosts.index=0"], "hosts.count='two' must be a whole number"),
-        (["hosts.patience=0"], "hosts.patience=0 is out of range: it must lie in [1, 86400]"),
+        (["hosts.patience=0"], "hosts.patience=0 is out of range: it must lie in [5, 3600]"),
         (["hosts.size=2"], "did you mean 'hosts."),
     ],
 )
@@ -172,7 +172,7 @@ def test_two_processes_of_a_slurm_step_measure_what_one_does(toy_root, tmp_path,
 
 
 def test_a_killed_process_ends_the_others_and_one_alone_goes_on(toy_root, tmp_path, monkeypatch):
-    long = (*FIT, "replicates=2", "workers=1", "settings.steps=60000", "settings.every=100", "hosts.patience=4")
+    long = (*FIT, "replicates=2", "workers=1", "settings.steps=60000", "settings.every=100", "hosts.patience=5")
     with started([long, long]) as processes:
         wait_for("results/runs/*/live/*.jsonl", tmp_path)
         processes[1].send_signal(signal.SIGKILL)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from core.data import loading
+from core.data import catalogue, loading
+from core.errors import DataMissing, unknown_name
 from core.papers.claims import SCALES
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
@@ -10,17 +11,35 @@ from core.papers.settings import data_sets_of_settings
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Fetch and verify the data sets of some papers."""
-    papers = all_slugs() if arguments.papers == ["all"] else arguments.papers
-    scales = SCALES if arguments.every_study else ("laptop",)
-    for slug in papers:
-        config = load_config(slug)
-        studies = config.select("all" if arguments.every_study else None)
-        values = [(study, study.values(scale)) for study in studies for scale in scales]
-        built = [study.build(each) for study, each in values if not study.waits_for_winners(each)]
-        wanted = {name for settings in built for name in data_sets_of_settings(settings)}
-        for name in sorted(wanted):
+    """Fetch and verify data sets, those of papers or those that are named; what cannot be had is said at last."""
+    wanted: dict[str, None] = {}
+    for name in all_slugs() if arguments.names == ["all"] else arguments.names:
+        wanted |= dict.fromkeys(_data_sets(name, arguments.every_study))
+    faults = []
+    for name in wanted:
+        try:
             loading.fetch_data_set(name)
-        if not wanted:
-            print(f"{slug}: needs no data")
+        except DataMissing as error:
+            faults.append(str(error))
+    if faults:
+        raise DataMissing("; ".join(faults))
     return 0
+
+
+def _data_sets(name: str, every_study: bool) -> list[str]:
+    """The data sets that a paper needs, or the one of that name. Raises BadInput for a name of neither."""
+    if name not in all_slugs():
+        if name not in catalogue.data_set_names():
+            raise unknown_name("paper or data set", name, [*all_slugs(), *catalogue.data_set_names(), "all"])
+        return [name]
+    config = load_config(name)
+    values = [
+        (study, study.values(scale))
+        for study in config.select("all" if every_study else None)
+        for scale in (SCALES if every_study else ("laptop",))
+    ]
+    built = [study.build(each) for study, each in values if not study.waits_for_winners(each)]
+    found = sorted({each for settings in built for each in data_sets_of_settings(settings)})
+    if not found:
+        print(f"{name}: needs no data")
+    return found

@@ -1,6 +1,7 @@
 """`encore plan`: what runs would do and cost, from shapes and earlier runs; nothing of their size is allocated."""
 
 import argparse
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -16,7 +17,9 @@ from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.planning.estimate import StudyEstimate
 from core.sweeps import sweep_command
-from core.terminal import console, format_duration
+from core.terminal import console, format_duration, print_table, short_path
+
+MOST_ACCELERATORS = 1_000_000
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -26,6 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
         return _check(screen)
     if arguments.document:
         return _document(screen)
+    if arguments.within is not None and not 0 < arguments.within < math.inf:
+        raise BadInput(f"--within {arguments.within:g} must be a positive number of minutes, such as --within 30")
     fleet = _fleet(arguments)
     found = estimate.estimate_launches(commands(arguments.overrides, arguments.multirun), fleet)
     _show(screen, found, fleet)
@@ -39,8 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _fleet(arguments: argparse.Namespace) -> Fleet | None:
     if not 0 < arguments.efficiency <= 1:
         raise BadInput(f"--efficiency {arguments.efficiency:g} must lie in (0, 1]: it is a share of the peak")
-    if arguments.count < 1:
-        raise BadInput(f"--count {arguments.count} must be 1 or more")
+    if not 1 <= arguments.count <= MOST_ACCELERATORS:
+        raise BadInput(f"--count {arguments.count} must lie in [1, {MOST_ACCELERATORS}]")
     if not arguments.on:
         if arguments.count > 1:
             raise BadInput("--count says how many accelerators: add --on, such as --on h100")
@@ -62,7 +67,7 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         where = f"{fleet.count} x {fleet.accelerator.title}" if fleet.count > 1 else fleet.accelerator.title
     title = found[0].slug if len(papers) == 1 else f"{len(papers)} papers"
     screen.print(f"{title} · {found[0].scale} scale · on {where}", style="bold")
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
@@ -110,8 +115,6 @@ def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
 
 def _pick(screen: Console, found: Sequence[StudyEstimate], minutes: float) -> None:
     """The runs that decide the most claims in the time given."""
-    if not minutes > 0:
-        raise BadInput(f"--within {minutes:g} must be a positive number of minutes")
     offers = [budget.RunOption(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
     picked = budget.choose_runs(offers, minutes)
     if not picked:
@@ -142,7 +145,7 @@ def _check(screen: Console) -> int:
         table.add_row(
             line.identity, format_duration(line.forecast), format_duration(line.minutes), f"{factor:.2f}", line.source
         )
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     factors = [factor for _, factor in found]
     screen.print(f" median factor {statistics.median(factors):.2f}, largest {max(factors):.2f}, {len(factors)} runs")
     return 0
@@ -154,7 +157,7 @@ def _document(screen: Console) -> int:
 
     path = project_root() / cost_table.COST_FILE
     files.write_text(path, cost_table.render_cost_table())
-    screen.print(cost_table.COST_FILE)
+    screen.print(short_path(path))
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from core.errors import BadInput
 from core.launch import hydra_queries
 from core.launch.compose import compose_launch
+from core.running import surroundings
 
 WITHOUT_PAPER = ("plugins",)  # what Hydra can say of no run in particular
 SWEEP_WORDS = ("launcher", "sweeper", "objective", "points", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
@@ -32,6 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.cfg:
         print(hydra_queries.printed_config(launch, arguments.cfg, arguments.package, arguments.resolve), end="")
     else:
+        surroundings.check_surroundings(launch)
         from core.running.execute import run_launch
 
         return run_launch(launch)

@@ -155,8 +155,8 @@ def _no_source_message(data: DataSet, tried: list[str]) -> str:
     line += f" and no source delivered it: {'; '.join(tried)}." if tried else "."
     line += f" Place {_placeable(data)} in the folder {data.name}/ below $ENCORE_DATA by hand"
     if data.alternatives:
-        others = " or ".join(f"settings.dataset={other}" for other in data.alternatives)
-        line += f", or choose {others}, a deviation that the verdict will carry"
+        others = " or ".join(data.alternatives)
+        line += f", or choose {others} in its place in the settings, a deviation that the verdict will carry"
     return line
 
 

@@ -33,6 +33,7 @@ from core.tracking.mirror import check_tracking_settings
 
 MAIN = "run"  # the config that Hydra begins with
 NOT_OPTIONS = ("studies", "settings", "hydra")
+TOP_KEYS = (*RunOptions.model_fields, *NOT_OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _compose(words: tuple[str, ...], overrides: Sequence[Override]) -> Compositi
     The studies' values depend on the scale, which a preset may say: it is composed once to learn it, and once more.
     """
     slug, given = _paper(overrides), {override.key_or_group: override for override in overrides}
+    _check_bare_settings(slug, overrides)
     scale = str(given["scale"].value()) if "scale" in given else "laptop"
     job = _compose_at(scale, words)
     if (said := job.get("scale")) in SCALES and said != scale:
@@ -199,6 +201,16 @@ def _paper(overrides: Sequence[Override]) -> str:
     if slug not in all_slugs():
         raise unknown_name("paper", slug, all_slugs())
     return slug
+
+
+def _check_bare_settings(slug: str, overrides: Sequence[Override]) -> None:
+    """Refuse keys that are settings of the paper, without the word in front that says so."""
+    bare = [each for each in overrides if not each.is_add() and each.key_or_group.partition(".")[0] not in TOP_KEYS]
+    for override in bare:
+        key = override.key_or_group
+        names = {name for study in load_config(slug).studies.values() for name in study.setting_names()}
+        if found := sorted(name for name in names if name == key or name.endswith(f".{key}")):
+            raise BadInput(f"unknown key '{key}': did you mean 'settings.{found[0]}'?")
 
 
 def _check_added(job: DictConfig, overrides: Sequence[Override]) -> None:

@@ -41,8 +41,6 @@ def parse_hosts(given: Mapping[str, Any], environment: Mapping[str, str] = os.en
     """Hosts from `hosts.…` of a command line, else from Slurm where `srun` started several tasks, else one alone."""
     count, index, coordinator = (given[name] for name in ("count", "index", "coordinator"))
     patience = given["patience"]
-    if isinstance(patience, bool) or not isinstance(patience, int | float) or not patience >= 1:
-        raise BadInput(f"hosts.patience={patience!r} must be a number of seconds from 1 on")
     if (count, index, coordinator) == (None, None, None):
         tasks, rank = environment.get("SLURM_STEP_NUM_TASKS", "1"), environment.get("SLURM_PROCID", "0")
         if not (tasks.isdecimal() and rank.isdecimal() and int(rank) < int(tasks)):

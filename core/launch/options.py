@@ -30,7 +30,7 @@ class HostOptions(Options):
     coordinator: str | None = Field(None, description="address of process 0, such as node1:8476")
     count: int | None = Field(None, ge=1, le=100_000, description="how many processes")
     index: int | None = Field(None, ge=0, le=100_000, description="which one this is, from 0")
-    patience: float = Field(20, ge=1, le=86_400, description="seconds after which a silent process counts as lost")
+    patience: float = Field(20, ge=5, le=3_600, description="seconds after which a silent process counts as lost")
 
 
 class TrackingOptions(Options):

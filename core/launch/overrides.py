@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 
 from core.errors import BadInput, suggest, unknown_name
 from core.papers.config import PaperConfig, StudyConfig
+from core.papers.config_files import all_slugs
 from core.papers.groups import flatten_groups
 from core.papers.settings import find_setting
 
@@ -111,7 +112,8 @@ def parse_overrides(words: Sequence[str]) -> list[Override]:
         except HydraException:
             override = None
         if override is None or not override.key_or_group:
-            raise BadInput(f"'{word}' is not an override: write key=value, such as settings.learning_rate=3e-4")
+            example = f"paper={word}" if word in all_slugs() else "settings.optimizer.learning_rate=3e-4"
+            raise BadInput(f"'{word}' is not an override: write key=value, such as {example}")
         overrides.append(override)
     return overrides
 

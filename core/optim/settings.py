@@ -73,15 +73,21 @@ class OptimizerSettings(Settings):
             if getattr(self, name) is not None and name not in OPTAX_ARGUMENTS[self.name]:
                 takers = ", ".join(taker for taker, arguments in OPTAX_ARGUMENTS.items() if name in arguments)
                 raise conflict(f"{{name}} takes no {name}; it belongs to {takers}", "name", name)
-        if bool(self.drop_at) != (self.schedule == "piecewise"):
-            raise conflict("{drop_at} and {schedule} do not fit: piecewise drops, and nothing else does", "drop_at",
+        if self.schedule == "piecewise" and not self.drop_at:
+            raise conflict(
+                "{schedule} needs drop_at, where the learning rate drops, such as drop_at=[1000]", "schedule"
+            )
+        if self.drop_at and self.schedule != "piecewise":
+            raise conflict("{drop_at} belongs to schedule=piecewise: drop_at=[] goes with {schedule}", "drop_at",
                            "schedule")  # fmt: skip
         if self.drop_at and self.drop_at[0] < self.warmup:
-            raise conflict("{drop_at} begins inside {warmup}", "drop_at", "warmup")
+            raise conflict(f"{{drop_at}} begins inside {{warmup}}: at most {self.drop_at[0]}", "warmup", "drop_at")
         if self.final and self.schedule not in ENDING:
-            raise conflict(f"{{final}} belongs to {', '.join(ENDING)}, not to {{schedule}}", "final", "schedule")
+            raise conflict(f"{{final}} belongs to {', '.join(ENDING)}: final=0 goes with {{schedule}}", "final",
+                           "schedule")  # fmt: skip
         if self.schedule == "exponential" and not self.final:
-            raise conflict("{schedule} needs final, the share of the learning rate at the end", "schedule")
+            raise conflict("{schedule} needs final, the share of the learning rate at the end, such as final=0.01",
+                           "schedule")  # fmt: skip
         if bool(self.growth) != (self.schedule == "inverse"):
             raise conflict("{growth} and {schedule} do not fit: inverse needs it, and nothing else does", "growth",
                            "schedule")  # fmt: skip

@@ -31,7 +31,7 @@ from core.papers.settings import (
     setting_names,
 )
 from core.papers.validation import as_lists, validate
-from core.paths import WINNERS, configs_folder, results_folder
+from core.paths import WINNERS, configs_folder, published_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
@@ -483,4 +483,4 @@ def published_winners(slug: str) -> dict[str, Any]:
 
 
 def _winners_file(slug: str) -> Path:
-    return results_folder() / slug / "laptop" / WINNERS
+    return published_folder() / slug / "laptop" / WINNERS

@@ -21,13 +21,15 @@ from pydantic import PositiveInt as PositiveInt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from core.errors import suggest
+from core.errors import BadInput, suggest
 from core.papers.validation import conflict, group_of, kinds_of, range_words, validate
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 """A number inside (0, 1)."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 """A number in [0, 1)."""
+
+LARGEST = 2**31 - 1  # whole number of a setting
 
 Item = TypeVar("Item")
 
@@ -144,7 +146,16 @@ def _check_at_most(settings: Settings, name: str, value: Any, bound: str) -> Non
 
 def build_settings(cls: type[Settings], values: Mapping[str, Any], given: Collection[str] = ()) -> Any:
     """Settings of class `cls` from plain values. Raises BadInput with one line; the user gave the names in `given`."""
+    for name, value in flatten_settings(values):
+        _check_size(name, value)
     return validate(cls, values, "settings", given)
+
+
+def _check_size(name: str, value: Any) -> None:
+    """Refuse whole numbers that no index of the numerical libraries can have, before any is counted out."""
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, int) and abs(number) > LARGEST:
+            raise BadInput(f"settings.{name}={value!r} is out of range: whole numbers are at most {LARGEST}")
 
 
 def settings_as_dict(settings: Settings) -> dict[str, Any]:

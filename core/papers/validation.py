@@ -88,7 +88,16 @@ def as_lists(values: Any) -> Any:
 def describe_error(
     error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str] = ()
 ) -> str:
-    """One line about the first fault; unknown names come first, since they often cause the others."""
+    """One line about the first fault, with what the user gave; unknown names come first, as they often cause others."""
+    line = _describe(error, model, values, where, given)
+    told = {name: _value(values, name, None) for name in given}
+    spelled = [f"{where}.{name}" for name, value in told.items() if not isinstance(value, Mapping)]
+    if not spelled or any(name in line for name in spelled):
+        return line
+    return f"with {', '.join(f'{name}={_plain(told[name.removeprefix(where)[1:]])!r}' for name in spelled[:3])}: {line}"
+
+
+def _describe(error: ValidationError, model: type[BaseModel], values: Any, where: str, given: Collection[str]) -> str:
     faults = [_fault(each, values) for each in error.errors(include_url=False)]
     fault = next((each for each in faults if each.kind == "extra_forbidden"), None) or _innermost(faults)
     place, field = _spelled(where, fault.path), field_at(model, fault.path)
@@ -234,7 +243,7 @@ def _contradiction(fault: Fault, model: type[BaseModel], where: str, given: Coll
 def _value(values: Any, name: str, field: FieldInfo | None) -> Any:
     """The value under a dotted name, or its field's default."""
     for step in name.split("."):
-        if step not in values:
+        if not isinstance(values, Mapping) or step not in values:
             return field.get_default(call_default_factory=True) if field is not None else None
         values = values[step]
     return values

@@ -1,10 +1,15 @@
 """This machine: cores, free memory, speed, and whether an accelerator is used."""
 
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 
+from core.errors import BadInput
+
 CALIBRATION_SECONDS = 0.3
+ACCELERATOR_FILES = ("/dev/nvidia0", "/dev/accel0", "/dev/kfd", "/dev/vfio/0")
 
 
 def measure_gflops() -> float:
@@ -27,18 +32,35 @@ def free_memory_gib() -> float:
     path = Path("/proc/meminfo")
     if not path.exists():
         return float("inf")
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
     return int(fields["MemAvailable"].split()[0]) / 2**20
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held at a time, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def use_accelerator(device: str) -> bool:
     """Whether workers should look for an accelerator; decided without loading any driver."""
-    if device != "auto":
-        return device == "accelerator"
+    return device == "accelerator" if device != "auto" else has_accelerator()
+
+
+def has_accelerator() -> bool:
+    """Whether this machine shows an accelerator, or JAX_PLATFORMS names one first."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms.split(",")[0] != "cpu"
-    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/accel0", "/dev/kfd"))
+    return any(Path(path).exists() for path in ACCELERATOR_FILES)
+
+
+def check_device(device: str) -> None:
+    """Raise BadInput where an accelerator is asked for that this machine does not show."""
+    if device == "accelerator" and not has_accelerator():
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        why = f"JAX_PLATFORMS={platforms} leaves none" if platforms else f"none of {', '.join(ACCELERATOR_FILES)}"
+        raise BadInput(f"device=accelerator: this machine shows none ({why}): device=cpu, or name it in JAX_PLATFORMS")
 
 
 def available_cores() -> list[int]:

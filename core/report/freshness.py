@@ -7,6 +7,7 @@
 import dataclasses
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, load_config
 from core.papers.config_files import all_slugs
+from core.processes import end_with_process
 from core.publishing import publish
 from core.report.freshness_process import CURRENT, EDITED, STALE, UNKNOWN, Freshness
 
@@ -58,5 +60,6 @@ def _describe(status: publish.PublishedState) -> Freshness:
 
 
 if __name__ == "__main__":
+    end_with_process(os.getppid())
     answers = all_freshness(Path(sys.argv[1]))
     print(json.dumps({slug: [dataclasses.astuple(each) for each in found] for slug, found in answers.items()}))

@@ -5,7 +5,6 @@ measurements is made anew in seconds.
 """
 
 import contextlib
-import errno
 import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 from core import files, terminal
 from core.data import loading
-from core.errors import BadInput, EncoreError, Interrupted, OverBudget, Stopped
+from core.errors import BadInput, DataMissing, EncoreError, OverBudget, Stopped
 from core.launch.compose import Launch
 from core.launch.hosts import spreads_batches
 from core.launch.hydra_queries import hydra_folder
@@ -24,7 +23,7 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
-from core.running import conclude, display, prepared, worker_reuse
+from core.running import conclude, display, prepared, surroundings, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
 from core.runs.folder import RunFolder
@@ -33,7 +32,7 @@ from core.tracking.mirror import Mirror
 
 CHECKPOINT_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}
+EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*EncoreError.__subclasses__(), EncoreError)}
 
 
 def run_launch(launch: Launch) -> int:
@@ -43,6 +42,7 @@ def run_launch(launch: Launch) -> int:
 
 
 def _execute(launch: Launch) -> int:
+    surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
     screen = display.RunDisplay()
     gflops = worker_reuse.cached_gflops()
@@ -51,6 +51,7 @@ def _execute(launch: Launch) -> int:
     screen.print_header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
     check_measurable(job for job in jobs if job.missing)
+    fetch_data([job for job in jobs if job.missing], screen.print_line)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
@@ -72,9 +73,22 @@ def check_measurable(jobs: Iterable[Job]) -> None:
 def compute_own_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:
     """Compute this process's part of the missing replicates; process 0 does the rest of `run_job`."""
     if missing := job.missing:
-        for name in data_sets_of_settings(job.chosen.settings):
-            loading.fetch_data_set(name, screen.print_line)
         compute_replicates(job, missing, forecast, screen)
+
+
+def fetch_data(jobs: Sequence[Job], notify: Callable[[str], object]) -> None:
+    """Fetch and verify the data of all jobs. Raises one DataMissing about everything that is not to be had."""
+    names = {name: None for job in jobs for name in data_sets_of_settings(job.chosen.settings)}
+    faults = []
+    for name in names:
+        try:
+            loading.fetch_data_set(name, notify)
+        except DataMissing as error:
+            faults.append(str(error))
+    if faults:
+        planned = all(job.study.default and job.launch.scale == "laptop" for job in jobs)
+        command = f"encore fetch {jobs[0].launch.config.slug}{'' if planned else ' --every-study'}"
+        raise DataMissing(f"{'; '.join(faults)}. `{command}` fetches beforehand, for example where there is a network")
 
 
 def check_budget(launch: Launch, forecasts: Sequence[forecasting.Forecast]) -> None:
@@ -102,10 +116,7 @@ def run_job(job: Job, forecast: forecasting.Forecast, gflops: float, screen: "di
             write_settings(job)
             return compute_and_judge(job, forecast, gflops, screen)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise Interrupted("the disk is full: free some space and give the same command again") from None
-        where = terminal.short_path(job.run.folder.parent)
-        raise BadInput(f"cannot write results to {where}: {error.strerror or error}") from None
+        raise surroundings.results_error(error) from None
 
 
 def compute_and_judge(
@@ -116,8 +127,6 @@ def compute_and_judge(
     mirror = Mirror.start(job.run.folder, job.launch.tracking, computing=bool(missing))
     try:
         if missing:
-            for name in data_sets_of_settings(job.chosen.settings):
-                loading.fetch_data_set(name, screen.print_line)
             devices = compute_replicates(job, missing, forecast, screen)
             cost_ledger.append_entry(job, missing, forecast, (time.perf_counter() - started) / 60, gflops)
         effort = conclude.RunEffort(
@@ -253,6 +262,8 @@ def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any
             match event["event"]:
                 case "steps":
                     progress.advance(event["count"])
+                case "note":
+                    progress.print_once(event["line"])
                 case "failed":
                     failures.append(event)
     group.raise_if_peer_lost()

@@ -66,7 +66,8 @@ class ProcessGroup:
             where = f" at {self.hosts.coordinator}" if self.hosts.coordinator else ""
             raise Interrupted(
                 f"the {self.hosts.count} processes did not come together: process 0 must be reachable{where}, and all "
-                f"started within {JOINING * self.hosts.patience:.0f} s ({failed['message']})"
+                f"started within {JOINING * self.hosts.patience:.0f} s, {JOINING} times hosts.patience "
+                f"({failed['message']})"
             )
 
     def barrier(self, what: str) -> None:

@@ -62,6 +62,6 @@ class SupervisedSettings(Settings):
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
         if self.training.batch > self.data.train:
-            message = f"{{training.batch}} is larger than the {self.data.train} training examples"
+            message = f"{{training.batch}} is larger than the training examples: at most {self.data.train}"
             raise conflict(message, "training.batch", "data.validation", "data.name")
         return self

@@ -19,8 +19,8 @@ from core import files
 from core.errors import BadInput, EncoreError, Interrupted
 from core.launch.jobs import Job
 from core.paths import project_root, runs_folder
-from core.planning.machine import available_cores
-from core.running import execute, worker_reuse
+from core.planning.machine import available_cores, check_device
+from core.running import execute, surroundings, worker_reuse
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
 from core.sweeps import objective, search, sweep_command
@@ -37,6 +37,7 @@ BUSY_SECONDS = 2.0
 FRESH_REPLICATE_OFFSET = 1000  # the winner is run again on replicates this much further on
 LOCATION_VARIABLES = ("ENCORE_ROOT", "ENCORE_RESULTS", "ENCORE_CACHE", "ENCORE_DATA")
 IN_PROCESS_LAUNCHERS = ("local", "vectorised")
+LAUNCHERS_HERE = (*IN_PROCESS_LAUNCHERS, "joblib", "slurm_local")  # on this machine alone
 
 
 def run_sweep(words: Sequence[str]) -> int:
@@ -45,11 +46,14 @@ def run_sweep(words: Sequence[str]) -> int:
     for name in LOCATION_VARIABLES:  # the processes of a launcher may stand in other working directories
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).absolute())
+    surroundings.check_results_folder()
+    if command.choices["launcher"] in LAUNCHERS_HERE:
+        check_device(command.shared_value("device", "auto"))
     driver = make_driver(command)
     try:
         return driver.run()
     except OSError as error:
-        raise BadInput(f"cannot write results to {runs_folder()}: {error.strerror or error}") from None
+        raise surroundings.results_error(error) from None
 
 
 def make_driver(command: SweepCommand) -> "SweepDriver":
@@ -62,6 +66,7 @@ def make_driver(command: SweepCommand) -> "SweepDriver":
     values = {"workers": workers, "jobs": jobs, "folder": "none", "point": "0"}
     hydra_words = sweep_command.hydra_words(command, values)
     options = sweep_command.compose_sweep([*hydra_words, *sweep_command.override_words(values)])
+    sweep_command.check_launcher_ranges(options["hydra"]["launcher"])
     if command.choices["launcher"] in IN_PROCESS_LAUNCHERS:
         checker = PointChecker(command.fixed)
     else:
@@ -118,6 +123,8 @@ class SweepDriver:
             with self._in_this_process(), SweepProgress(self.folder) as progress, self._stoppable(progress.print_line):
                 while not self.leader.stop_requested() and (numbers := self._next()):
                     self._work_on(numbers, progress)
+                if self.command.only_points is None and (line := self.source.end_line(self.folder)):
+                    progress.print_line(line)
                 if self.objective is not None and not self.leader.stop_requested():
                     self._confirm(progress)
         finally:
@@ -301,13 +308,15 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
     import hydra
 
     own = {"folder": _quote(folder), "leader": _quote(leader.stop_file), "point": ",".join(map(str, numbers))}
+    if "launcher=slurm" not in words:  # a cluster's jobs are its queue's: they go on, and the next start finds them
+        own["parent"] = str(os.getpid())
     quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
     words = [*words, *sweep_command.override_words(own), *quiet]
     folder.mkdir(parents=True, exist_ok=True)
     log_file = folder / "launcher.log"
     run = hydra.main(config_path=str(project_root() / "configs"), config_name="sweep", version_base="1.3")(run_point)
     sys.stdout.flush()
-    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _redirect_output(log):
+    with _argv(["encore", "-m", *words]), log_file.open("a", encoding="utf-8") as log, _redirect_output(log):
         try:
             run()
         except SystemExit:

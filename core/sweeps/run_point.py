@@ -12,12 +12,13 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-from core import files
+from core import files, processes
 from core.errors import Busy, EncoreError, Interrupted, Stopped
 from core.launch import compose
 from core.launch.compose import Launch
 from core.launch.jobs import make_job
 from core.running import execute, worker_reuse
+from core.running.worker_pool import STOP_SECONDS
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
 from core.sweeps import core_reservation
@@ -34,10 +35,30 @@ def run_point(config: Mapping[str, Any]) -> None:
         compute_point_if_free(folder, number, leader)
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leader hears Ctrl-C and tells its points
-    with core_reservation.reserve_cores(int(config["workers"]), leader.stop_requested) as cores:
+    if config["parent"] is not None and leader.is_here:
+        end_with_leader(int(config["parent"]))
+    with _at_work, core_reservation.reserve_cores(int(config["workers"]), leader.stop_requested) as cores:
         if cores:
             worker_reuse.reuse_workers_until_exit(folder / "logs" / f"{socket.gethostname()}-{os.getpid()}")
             compute_point_if_free(folder, number, leader)
+
+
+_leader_ended = threading.Event()  # in a process that a launcher started here
+_at_work = threading.Lock()  # held while such a process has a point
+_followed: set[int] = set()
+
+
+def end_with_leader(pid: int) -> None:
+    """Have this process end when the leader has: its point keeps a checkpoint first, as at any stop."""
+
+    def end() -> None:
+        _leader_ended.set()  # which stops the point
+        _at_work.acquire(timeout=STOP_SECONDS)
+        os._exit(Interrupted.exit_code)
+
+    if pid not in _followed:
+        _followed.add(pid)
+        processes.when_process_ends(pid, end)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +77,18 @@ class Leader:
         """Whether this process is the leader."""
         return self == Leader.this_process(self.stop_file.parent)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine."""
+        return self.stop_file.name.startswith(f"stop-{socket.gethostname()}-")
+
     def request_stop(self) -> None:
         """Ask the points to keep a checkpoint and end."""
         self.stop_file.touch()
 
     def stop_requested(self) -> bool:
-        """Whether the points are asked to stop."""
-        return self.stop_file.exists()
+        """Whether the points are asked to stop, or the leader is gone."""
+        return _leader_ended.is_set() or self.stop_file.exists()
 
 
 def compute_point_if_free(folder: Path, number: int, leader: Leader) -> None:
@@ -146,5 +172,5 @@ def stop_with_leader(leader: Leader) -> Generator[None]:
 def redirect_output(path: Path) -> Generator[None]:
     """Send what a run prints to a file: its header, verdicts, and traceback if it comes to that."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with path.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         yield

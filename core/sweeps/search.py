@@ -4,6 +4,7 @@ A search keeps no state of its own. Before every choice Optuna's study is made a
 folder, so that a search that was killed, or is shared by several terminals, goes on from what is known.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from core.sweeps.sweep_command import PointChecker, SweepCommand
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+ATTEMPTS = 10  # at a point that is not among those there are, before the next unused one is taken
+ATTEMPT_SEEDS = 1_000_003  # between the seeds of two attempts
+
 
 class PointSource(Protocol):
     """Where the points of a sweep come from."""
@@ -37,6 +41,10 @@ class PointSource(Protocol):
 
     def add_points(self, folder: Path) -> list[SweepPoint]:
         """Choose and record further points; none when there are enough."""
+        ...
+
+    def end_line(self, folder: Path) -> str:
+        """Why there are fewer points than were asked for; empty where there are not."""
         ...
 
 
@@ -57,6 +65,10 @@ class GridSource:
     def add_points(self, folder: Path) -> list[SweepPoint]:
         """There are no others."""
         return []
+
+    def end_line(self, folder: Path) -> str:
+        """There are all."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,36 @@ class TpeSource:
         """Choose the next points by the objectives of those that are finished."""
         with files.wait_for_lock(folder / "search.lock", lambda: None):
             known = sweep_folder.read_sweep(folder).points
-            found = []
+            found: list[SweepPoint] = []
             for number in range(len(known), min(self.trials, len(known) + self.batch_size)):
-                point = self._check_point(number, self._ask([*known, *found]))
+                values = self._choose([*known, *found])
+                if values is None:
+                    break
+                point = self._check_point(number, values)
                 sweep_folder.write_point(folder, point)
                 found.append(point)
         return found
+
+    def end_line(self, folder: Path) -> str:
+        """That the space is used up, where it is before the number of trials is reached."""
+        count = len(sweep_folder.read_sweep(folder).points)
+        if count >= self.trials or self._unused(_tried(sweep_folder.read_sweep(folder).points)) is not None:
+            return ""
+        return f"the search ends with {count} points of {self.trials}: there are no others in its ranges"
+
+    def _choose(self, known: Sequence[SweepPoint]) -> dict[str, str] | None:
+        """Values that no point has yet; None where every combination has been tried."""
+        tried = _tried(known)
+        for attempt in range(ATTEMPTS):
+            values = self._ask(known, attempt)
+            if frozenset(values.items()) not in tried:
+                return values
+        return self._unused(tried)
+
+    def _unused(self, tried: set[frozenset[tuple[str, str]]]) -> dict[str, str] | None:
+        """The first combination that was not tried; of a long range, the first values, more than a search can try."""
+        axes = [[(key, value) for value in axis_beginning(override)] for key, override in self.command.axes.items()]
+        return next((dict(each) for each in itertools.product(*axes) if frozenset(each) not in tried), None)
 
     def _check_point(self, number: int, values: Mapping[str, str]) -> SweepPoint:
         """A point; one whose values contradict each other is a failed one."""
@@ -103,12 +139,13 @@ class TpeSource:
             words = (*self.command.fixed, *(f"{key}={value}" for key, value in values.items()))
             return SweepPoint(number, values, words, (), (0, 0), "failed", str(error), None, error.exit_code)
 
-    def _ask(self, known: Sequence[SweepPoint]) -> dict[str, str]:
+    def _ask(self, known: Sequence[SweepPoint], attempt: int) -> dict[str, str]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # A seed of its own for every choice: the same history always gives the same next point.
-        sampler = optuna.samplers.TPESampler(seed=self.seed + len(known), n_startup_trials=self.startup_trials)
+        seed = (self.seed + len(known) + ATTEMPT_SEEDS * attempt) % 2**32
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.startup_trials)
         direction = "maximize" if self.objective.direction == "max" else "minimize"
         study = optuna.create_study(sampler=sampler, direction=direction)
         space = {key: _distribution(override) for key, override in self.command.axes.items()}
@@ -116,6 +153,11 @@ class TpeSource:
             study.add_trial(_trial(point, space))
         chosen = study.ask(space).params
         return {key: _text(_round(value, space[key])) for key, value in chosen.items()}
+
+
+def _tried(points: Sequence[SweepPoint]) -> set[frozenset[tuple[str, str]]]:
+    """The combinations of values that points have."""
+    return {frozenset(point.overrides.items()) for point in points}
 
 
 def _trial(point: SweepPoint, space: Mapping[str, "BaseDistribution"]) -> Any:
@@ -166,6 +208,18 @@ def _distribution(override: Override) -> "BaseDistribution":
     return CategoricalDistribution(sweep_command.axis_values(override))
 
 
+def axis_beginning(override: Override) -> list[str]:
+    """The values that an axis can have, as a search spells them; of a long range, more than a search has points."""
+    value, most = override.value(), sweep_command.MOST_POINTS
+    if not isinstance(value, IntervalSweep):
+        return sweep_command.axis_values(override)
+    low, high = value.start, value.end
+    if isinstance(low, int) and isinstance(high, int):
+        return [str(each) for each in range(low, min(high, low + most) + 1)]
+    first, last = float(low or 0), float(high or 0)
+    return [_text(first + (last - first) * step / most) for step in range(most + 1)]
+
+
 def axis_description(override: Override) -> list[str] | str:
     """An axis as `sweep.json` shows it: its values, or the words of a continuous range."""
     return (
@@ -197,14 +251,14 @@ def make_source(
         raise BadInput("a search needs to know what is better: objective.metric=… objective.direction=min|max")
     if not command.axes:
         raise BadInput("a search needs something to vary, such as settings.rate='interval(0.1,1)'")
-    trials, startup, seed = (
-        _whole(key, sweeper[key], least) for key, least in (("trials", 1), ("startup", 1), ("seed", 0))
-    )
-    batch_size = _whole("at_once", sweeper["at_once"] or options["at_once"] or 1, 1)
+    most = {"trials": sweep_command.MOST_POINTS, "startup": sweep_command.MOST_POINTS, "seed": 2**31 - 1}
+    trials, startup, seed = (_whole(key, sweeper[key], int(key != "seed"), most[key]) for key in most)
+    at_once = options["at_once"] if sweeper["at_once"] is None else sweeper["at_once"]
+    batch_size = _whole("at_once", at_once, 1, sweep_command.MOST_JOBS)
     return TpeSource(command, checker, objective, trials, startup, batch_size, seed)
 
 
-def _whole(key: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInput(f"sweeper.{key}={value!r} must be a whole number from {least} on")
+def _whole(key: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise BadInput(f"sweeper.{key}={value!r} must be a whole number from {least} to {most}")
     return value

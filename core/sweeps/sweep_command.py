@@ -2,11 +2,12 @@
 
 import importlib.util
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
 from core.errors import BadInput, suggest, unknown_name
@@ -29,6 +30,10 @@ REQUIRED_EXTRAS = {
     "tpe": ("optuna", "search"),
 }
 SEARCH_PATH = "hydra.searchpath"  # where presets are
+MOST_POINTS = 2_000  # of a sweep: all of them are checked, and listed, before the first one runs
+MOST_JOBS = 1024  # points side by side
+# Whole numbers of launchers, each with its range; what they may be beside is theirs to say.
+LAUNCHER_RANGES = {"n_jobs": (1, MOST_JOBS), "array_parallelism": (1, MOST_JOBS), "timeout_min": (1, 1_000_000)}
 # Words that say how points are run and not what they compute: no part of a sweep's identity.
 EXECUTION_KEYS = ("device", "workers", "axis", "tracking", "budget", "budget.minutes", SEARCH_PATH)
 
@@ -91,7 +96,37 @@ def parse_command(words: Sequence[str]) -> SweepCommand:
             fixed.append(line)
     if manner := [key for key in axes if key in EXECUTION_KEYS or key.startswith("tracking.")]:
         raise BadInput(f"'{axes[manner[0]].input_line}': {manner[0]} is one for the whole sweep")
+    _check_axes(axes, is_grid=names["sweeper"] == "grid")
     return SweepCommand(tuple(words), axes, tuple(fixed), tuple(launcher), names, objective, only)
+
+
+def _check_axes(axes: Mapping[str, Override], is_grid: bool) -> None:
+    """Refuse axes without a value, and more points than a sweep may have; nothing is counted out."""
+    counts = {key: axis_length(override) for key, override in axes.items()}
+    for key, count in counts.items():
+        line = str(axes[key].input_line)
+        if count < 1:
+            raise BadInput(f"'{line}' has no value: a range leaves its end out, range(3,5) is 3 and 4")
+        if count > MOST_POINTS:
+            raise BadInput(f"'{line}' has {count:,} values: at most {MOST_POINTS:,}, or interval(a,b) in a search")
+    if is_grid and (points := math.prod(counts.values())) > MOST_POINTS:
+        words = " ".join(str(override.input_line) for override in axes.values())
+        raise BadInput(f"'{words}' are {points:,} points: at most {MOST_POINTS:,}; sweeper=tpe tries some of them")
+
+
+def axis_length(override: Override) -> int:
+    """How many values an axis names; a continuous range counts as one."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return 1
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if not isinstance(value, RangeSweep):
+        raise BadInput(f"'{override.input_line}': name the values, as a,b,c or range(a,b,step)")
+    start, stop, step = float(value.start or 0), float(value.stop or 0), float(value.step)
+    if not step or not all(map(math.isfinite, (start, stop, step))):
+        raise BadInput(f"'{override.input_line}': a range has finite ends and a step that is not 0: range(1,9,2)")
+    return max(0, math.ceil((stop - start) / step))
 
 
 def _choice(key: str, value: Any) -> str:
@@ -119,8 +154,8 @@ def _note(objective: dict[str, Any], key: str, value: Any) -> None:
 
 def _numbers(value: Any) -> tuple[int, ...]:
     numbers = value if isinstance(value, list) else [value]
-    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
-        raise BadInput(f"points={value!r} must be numbers of points, such as points=[0,3]")
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < MOST_POINTS for n in numbers):
+        raise BadInput(f"points={value!r} must be numbers of points, from 0 on, such as points=[0,3]")
     return tuple(numbers)
 
 
@@ -137,8 +172,8 @@ def expand_grid(command: SweepCommand) -> list[dict[str, str]]:
 
 
 def axis_values(override: Override) -> list[str]:
-    """The values of a discrete axis as words."""
-    return [str(value) for value in override.sweep_string_iterator()]
+    """The values of a discrete axis as words, each once."""
+    return list(dict.fromkeys(str(value) for value in override.sweep_string_iterator()))
 
 
 def grid_identity(command: SweepCommand) -> str:
@@ -194,6 +229,14 @@ def hydra_words(command: SweepCommand, values: Mapping[str, Any]) -> list[str]:
     chosen = [f"{key}={name}" for key, name in command.choices.items()]
     bare = compose_sweep([*chosen, *override_words(values)])
     return [_check_launcher_word(word, command, bare) for word in command.launcher]
+
+
+def check_launcher_ranges(launcher: Mapping[str, Any]) -> None:
+    """Refuse numbers of a launcher's options that are out of their range."""
+    for name, (least, most) in LAUNCHER_RANGES.items():
+        value = launcher.get(name)
+        if isinstance(value, int) and not least <= value <= most:
+            raise BadInput(f"launcher.{name}={value} is out of range: it must lie in [{least}, {most}]")
 
 
 def compose_sweep(words: Sequence[str]) -> dict[str, Any]:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.data import loading
 from core.errors import Busy, EncoreError, Stopped
 from core.launch.jobs import Job
-from core.papers.settings import PerArm, Settings, data_sets_of_settings, settings_as_dict
+from core.papers.settings import PerArm, Settings, settings_as_dict
 from core.planning import forecasting
 from core.planning.machine import available_cores, use_accelerator
 from core.running import execute, process_group, worker_reuse
@@ -142,8 +141,7 @@ def lock_runs(group: VectorisedGroup) -> Generator[VectorisedGroup]:
 
 def _compute(group: VectorisedGroup, folder: Path) -> None:
     entries, first, screen = group.missing_replicates(), group.jobs[0], RunDisplay()
-    for name in data_sets_of_settings(first.chosen.settings):
-        loading.fetch_data_set(name, screen.print_line)
+    execute.fetch_data([first], screen.print_line)
     accelerator = use_accelerator(first.launch.device)
     if first.prepared is not None:
         execute.compute_prepared_work_here(first, accelerator, screen)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
+from core.runs.sweep_folder import is_locked
 from core.tracking.mirror_process import TrackerUpdater
 from core.tracking.run_info import RunInfo, VerdictFolder, newest_verdict_folder
 from core.tracking.trackers import load_tracker, trackio
@@ -30,6 +31,7 @@ class BoardUpdater:
         self.runs, self.papers = runs, tuple(papers)
         self.left_out: set[str] = set()
         self._followed: dict[Path, TrackerUpdater] = {}
+        self._running: dict[Path, bool] = {}
         self._verdicts: dict[Path, float] = {}
 
     def update(self) -> int:
@@ -55,9 +57,12 @@ class BoardUpdater:
         paper = about.metadata["paper"]
         if self.papers and paper not in self.papers:
             return
-        if folder not in self._followed:
-            tracker = trackio.TrackioTracker(about)
+        running = is_locked(folder / "lock")
+        if folder not in self._followed or self._running[folder] != running:  # what is unfinished gets another name
+            tracker = trackio.TrackioTracker(about, running)
+            tracker.forget_live_rows()
             self._followed[folder] = TrackerUpdater(about, tracker, tracker.logged_replicates())
+            self._running[folder] = running
         self._followed[folder].update()
         verdict = newest_verdict_folder(folder)
         changed = (verdict / "claims.json").stat().st_mtime if verdict else 0.0

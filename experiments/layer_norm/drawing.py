@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +30,24 @@ def binarise(examples: Mapping[str, jax.Array], rows: jax.Array) -> dict[str, ja
     return {"x": bits.reshape(len(rows), -1).astype(jnp.float32), "row": rows}
 
 
-def pixels(settings: "DrawSettings") -> int:
-    """Pixels of an image."""
-    return int(np.prod(find_data_set(settings.data.name).array_shapes["train_images"][0][1:]))
+class Sizes(NamedTuple):
+    """What the network depends on, and nothing else: programs are shared by all learning rates."""
+
+    pixels: int
+    width: int
+    latent: int
+    glimpses: int
 
 
-def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
+def sizes_of(settings: "DrawSettings") -> Sizes:
+    """Those of a study."""
+    pixels = int(np.prod(find_data_set(settings.data.name).array_shapes["train_images"][0][1:]))
+    return Sizes(pixels, settings.width, settings.latent, settings.glimpses)
+
+
+def initial(sizes: Sizes, key: jax.Array) -> dict[str, Tree]:
     """Fresh parameters: kernels of variance 1 / inputs, biases 0 but those of the forget gates 1, gains 1."""
-    n, width, latent = pixels(settings), settings.width, settings.latent
+    n, width, latent, _ = sizes
     shapes = {
         "encoder_image": (2 * n, 4 * width),
         "encoder_hidden": (2 * width, 4 * width),
@@ -72,13 +82,12 @@ def step(
     return h, c
 
 
-def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key: jax.Array) -> jax.Array:
+def bound(sizes: Sizes, norm: bool, params: Tree, x: jax.Array, key: jax.Array) -> jax.Array:
     """The bound on -log p(x) of bits x (n, pixels), with one draw of z, in nats: (n,).
 
     -log p(x) ≤ E[-log p(x|z)] + Σ_t KL(q(z_t|x, z_<t) ‖ N(0, I))
     """
-    n, width = len(x), settings.width
-    split = pixels(settings)
+    n, width, split = len(x), sizes.width, sizes.pixels
     from_image = x @ params["encoder_image"][:split]  # the same at every glimpse
 
     def glimpse(carried: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
@@ -98,22 +107,22 @@ def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key:
 
     canvas = jnp.broadcast_to(params["first_canvas"][None], x.shape)
     nothing = (jnp.zeros((n, width)), jnp.zeros((n, width)))
-    carried, divergences = jax.lax.scan(glimpse, (canvas, nothing, nothing), jax.random.split(key, settings.glimpses))
+    carried, divergences = jax.lax.scan(glimpse, (canvas, nothing, nothing), jax.random.split(key, sizes.glimpses))
     return optax.sigmoid_binary_cross_entropy(carried[0], x).sum(-1) + divergences.sum(0)
 
 
 def draw_loss(
-    settings: "DrawSettings", norm: bool, variables: Tree, batch: Batch, key: jax.Array, i: jax.Array
+    sizes: Sizes, norm: bool, variables: Tree, batch: Batch, key: jax.Array, i: jax.Array
 ) -> tuple[jax.Array, Tree]:
     """Mean bound of a batch, in nats."""
-    return bound(settings, norm, variables["params"], batch["x"], key).mean(), {}
+    return bound(sizes, norm, variables["params"], batch["x"], key).mean(), {}
 
 
-def draw_metrics(settings: "DrawSettings", norm: bool, variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+def draw_metrics(sizes: Sizes, norm: bool, variables: Tree, batch: Batch) -> dict[str, jax.Array]:
     """The bound of every image, in nats, with the same latent noise at every evaluation."""
 
     def one(x: jax.Array, row: jax.Array) -> jax.Array:
-        return bound(settings, norm, variables["params"], x[None], jax.random.fold_in(jax.random.key(1), row))[0]
+        return bound(sizes, norm, variables["params"], x[None], jax.random.fold_in(jax.random.key(1), row))[0]
 
     return {"loss": jax.vmap(one)(batch["x"], batch["row"])}
 
@@ -126,6 +135,6 @@ def draw_examples(data: Mapping[str, jax.Array]) -> Examples:
 
 def draw_task(settings: "DrawSettings", arm: str) -> Task:
     """A model of binarised images, with or without layer norm."""
-    norm = network_of(arm) == "layer_norm"
-    loss, metrics = partial(draw_loss, settings, norm), partial(draw_metrics, settings, norm)
-    return Task(partial(initial, settings), loss, metrics, gather=binarise, at_once=250)
+    sizes, norm = sizes_of(settings), network_of(arm) == "layer_norm"
+    loss, metrics = partial(draw_loss, sizes, norm), partial(draw_metrics, sizes, norm)
+    return Task(partial(initial, sizes), loss, metrics, gather=binarise, at_once=250)

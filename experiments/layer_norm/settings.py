@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from core.data.catalogue import find_data_set
 from core.optim.settings import OptimizerSettings
-from core.papers.settings import (  # fmt: skip
+from core.papers.settings import (
     DataSetName,
     NonNegativeFloat,
     NonNegativeInt,

@@ -15,7 +15,7 @@ from core.papers import yaml_reader
 from core.papers.config import check_settings, load_config, parse_config
 from core.papers.config_files import all_slugs, read_config
 from core.papers.groups import merge_values
-from core.paths import configs_folder, results_folder
+from core.paths import configs_folder, published_folder
 
 FILE = "configs/paper/toy.yaml: "
 DEVIATION = {"what": "length", "paper": 300, "laptop": 30, "bears_on": ["C1"], "why": "time"}
@@ -336,7 +336,7 @@ def tuned(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish_winners(**winners: Any) -> None:
-    files.write_json(results_folder() / "toy" / "laptop" / "winners.json", winners)
+    files.write_json(published_folder() / "toy" / "laptop" / "winners.json", winners)
 
 
 def test_a_study_waits_for_the_winners_of_its_tuning(tuned):

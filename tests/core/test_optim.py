@@ -146,8 +146,8 @@ def test_a_schedule_to_the_end_needs_the_length():
     [
         ({"warmup": 4, "drop_at": (3, 8), "schedule": "piecewise"}, "begins inside"),
         ({"drop_at": (8, 3), "schedule": "piecewise"}, "must rise"),
-        ({"drop_at": (3,)}, "do not fit: piecewise drops"),
-        ({"schedule": "piecewise"}, "do not fit: piecewise drops"),
+        ({"drop_at": (3,)}, "belongs to schedule=piecewise"),
+        ({"schedule": "piecewise"}, "needs drop_at"),
         ({"final": 0.1}, "belongs to linear, cosine, exponential"),
         ({"schedule": "exponential"}, "needs final"),
         ({"schedule": "inverse"}, "inverse needs it"),

@@ -89,6 +89,19 @@ def test_what_cannot_be_scored_is_refused(call, line):
         call()
 
 
+def test_the_jackknife_spreads_as_the_bootstrap_over_tables() -> None:
+    random = np.random.default_rng(0)
+    p = [random.beta(2, 2, 300) for _ in range(20)]
+    hits = [random.uniform(size=300) < np.clip(each + random.normal(0, 0.15), 0, 1) for each in p]
+    values = scores.pooled_calibration_values(p, hits, 20)
+    drawn = random.integers(0, 20, (300, 20))
+    resampled = [
+        scores.expected_calibration_error(*(np.concatenate([part[t] for t in row]) for part in (p, hits)), 20)
+        for row in drawn
+    ]
+    assert values.std(ddof=1) / np.sqrt(20) == pytest.approx(np.std(resampled), rel=0.35)
+
+
 def test_the_probability_of_being_better_by_integration_and_over_all_outcomes() -> None:
     """By numerical integration of the posterior, and by going through every outcome of the tasks."""
     right, rival = np.array([1] * 9 + [0] * 4 + [1] * 5, bool), np.array([0] * 9 + [1] * 4 + [1] * 5, bool)

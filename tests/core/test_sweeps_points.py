@@ -71,7 +71,7 @@ def test_several_papers_are_checked_one_by_one(toy_root: Path, capsys: pytest.Ca
     ]
     assert [point.runs[0].split("-")[0] for point in found] == ["toy", "other"] and len(checker.compositions) == 2
     assert main(["run", "-m", "paper=toy,other", "study=fit", "settings.rate=0.1,0.2"]) == 2
-    assert "unknown setting 'rate': did you mean 'pace'?" in capsys.readouterr().err
+    assert "unknown setting 'rate': choose from every" in capsys.readouterr().err
 
 
 def test_presets_and_further_arms_can_be_axes(here: Path) -> None:

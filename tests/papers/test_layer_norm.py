@@ -216,9 +216,9 @@ def draw_by_hand(settings: Any, norm: bool, params: Any, x: np.ndarray, key: jax
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_bound_of_draw_is_that_of_its_equations(norm: bool) -> None:
     settings = settings_of("draw", glimpses=3)
-    params = perturbed(drawing.initial(settings, jax.random.key(0)))["params"]
+    params = perturbed(drawing.initial(drawing.sizes_of(settings), jax.random.key(0)))["params"]
     x = np.random.default_rng(0).integers(0, 2, (5, 64)).astype(np.float32)
-    found = jax.jit(partial(drawing.bound, settings, norm))(params, jnp.asarray(x), jax.random.key(2))
+    found = jax.jit(partial(drawing.bound, drawing.sizes_of(settings), norm))(params, jnp.asarray(x), jax.random.key(2))
     np.testing.assert_allclose(found, draw_by_hand(settings, norm, params, x, jax.random.key(2)), rtol=2e-4)
 
 

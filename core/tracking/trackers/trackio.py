@@ -28,14 +28,19 @@ FOREIGN_VARIABLES = ("TRACKIO_", "GRADIO_", "HF_", "SPACE_", "SYSTEM")  # variab
 class TrackioTracker:
     """The Trackio runs of one run."""
 
-    def __init__(self, run: RunInfo) -> None:
-        self.run = run
+    def __init__(self, run: RunInfo, is_running: bool = True) -> None:
+        self.run, self.is_running = run, is_running
         self._begun = datetime.now(UTC).isoformat()
 
     def log_live_rows(self, rows: list[Row]) -> None:
-        """Curves of running replicates, named by their stage."""
+        """Curves of unfinished replicates, named by their stage."""
+        state = "running" if self.is_running else "stopped"
         for (replicate, arm), own in group_by_arm(rows).items():
-            self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} running".strip(), replicate, arm, own)
+            self._log(f"live/{replicate:06d}/{arm}", f"{arm} r{replicate} {state}".strip(), replicate, arm, own)
+
+    def forget_live_rows(self) -> None:
+        """Remove the curves of unfinished replicates."""
+        self._forget("live/")
 
     def log_replicate(self, replicate: int, rows: list[Row]) -> None:
         """Curves and final values per metric and conditions."""
