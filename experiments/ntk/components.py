@@ -1,4 +1,4 @@
-"""Convergence along kernel principal components (section 6.3 of the paper; claims C5, C6, M1 and M2).
+"""Convergence along kernel principal components (section 6.3 of the paper; claims C5, C5b, C5c, C6, M1 and M2).
 
 For a target f* = f_0 + a f^(i) the linear equation keeps the network on the line from f_0 to f*, with a exp(-λ_i t)
 left to learn: the larger the eigenvalue, the faster, which is what early stopping rests on.

@@ -16,7 +16,7 @@ from core.models.ntk import NTKNetwork
 from core.papers.contract import Study
 from experiments.ntk import networks
 from experiments.ntk.components import component_trial
-from experiments.ntk.networks import MeanFieldNetwork, circle, limit, network, tangent, value
+from experiments.ntk.networks import circle, limit, network, tangent, value
 from experiments.ntk.settings import InitialSettings, LawSettings, SphereSettings, TrainingSettings
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def initial_trial(settings: InitialSettings, keys: jax.Array, lab: "Lab") -> Non
             lab.measure({"kernel_error": error}, along={"draw": range(settings.draws)}, arm=arm, width=width)
 
 
-# --- C2 and C4: the kernel in training, and the linear equation -----------------------------------------------------
+# --- C2, C2b and C4: the kernel in training, and the linear equation ------------------------------------------------
 
 
 def task(settings: TrainingSettings, key: jax.Array) -> dict[str, jax.Array]:
@@ -83,6 +83,17 @@ def task(settings: TrainingSettings, key: jax.Array) -> dict[str, jax.Array]:
     x = jax.random.normal(key, (settings.points, 2))
     points = jnp.concatenate([x, circle(settings.grid)])
     return {"x": x, "y": product(x), "limit": limit(settings, x), "points": points}
+
+
+def inflation(old: jax.Array, new: jax.Array) -> jax.Array:
+    """By how much the mean of a kernel has grown, relative to what it was."""
+    return jnp.mean(new) / jnp.mean(old) - 1
+
+
+def redraw(net: NTKNetwork, grid: int, key: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The inflation from a network's kernel at its start to that of another untrained network on the circle."""
+    x = circle(grid)
+    return inflation(kernel[-grid:, -grid:], tangent(net, net.init(key, x), x))
 
 
 def evaluate(
@@ -94,7 +105,7 @@ def evaluate(
     apart = value(net, state["params"], grid) - state["linear"][n:]
     return state, {
         "kernel_change": frobenius(new - old) / frobenius(old),
-        "inflation": jnp.mean(new - old) / jnp.mean(old),
+        "inflation": inflation(old, new),
         "linear_error": jnp.sqrt(jnp.mean(apart**2)),
     }
 
@@ -108,13 +119,15 @@ def rows(
 
 
 def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> None:
-    """Every width in the NTK parametrisation, and divided by √n at n times the learning rate."""
+    """Every width n in the NTK parametrisation, and divided by √(n/n_0) at n/n_0 times the learning rate."""
     data = lab.map(partial(task, settings), named_keys(lab, keys, "task"))
     networks.check_rate(settings.learning_rate, data["limit"])
     lab.keep("limit", np.tile(limit(settings, circle(settings.grid))[0], (*keys.shape, 1)))
     for width in settings.widths:
-        for arm, kind, factor in (("ntk", NTKNetwork, 1), ("mean_field", MeanFieldNetwork, width)):
-            net, rate = network(settings, width, kind), factor * settings.learning_rate
+        base = settings.widths[0]
+        divided = network(settings, width, base)
+        for arm, net, factor in (("ntk", network(settings, width), 1), ("mean_field", divided, width / base)):
+            rate = factor * settings.learning_rate
             state, kernel = lab.map(
                 partial(networks.begin, net), named_keys(lab, keys, f"init/{width}"), data["points"]
             )
@@ -132,6 +145,9 @@ def training_trial(settings: TrainingSettings, keys: jax.Array, lab: "Lab") -> N
             lab.measure(run.curves, along={"step": run.steps}, arm=arm, width=width)
             if arm == "ntk":
                 lab.keep(f"rows_{width}", run.result["rows"])
+                drawn = named_keys(lab, keys, f"redrawn/{width}")
+                found = lab.map(partial(redraw, net, settings.grid), drawn, kernel)
+                lab.measure({"inflation": found}, arm="redrawn", width=width, step=settings.iterations)
 
 
 # --- C3: the law of trained networks --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Networks in the NTK parametrisation, their tangent kernels, and descent on the square error."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,16 +20,20 @@ Tree = Any
 
 
 class MeanFieldNetwork(NTKNetwork):
-    """The network divided by √n. At n times the learning rate it moves as fast, but its hidden layers learn, too."""
+    """The network divided by √(n/n_0). At n/n_0 times the rate it moves as fast, and its hidden layers learn."""
+
+    base: int = 1  # the width n_0 at which it is the network itself
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Outputs (batch, outputs) of inputs (batch, features)."""
-        return NTKNetwork.__call__(self, x) / self.hidden[-1] ** 0.5
+        return NTKNetwork.__call__(self, x) / (self.hidden[-1] / self.base) ** 0.5
 
 
-def network(settings: "NetworkSettings", width: int, kind: type[NTKNetwork] = NTKNetwork) -> NTKNetwork:
-    """f(x; θ) with L affine maps, hidden layers of one width and one output."""
-    return kind((width,) * (settings.depth - 1), bias_std=settings.bias)
+def network(settings: "NetworkSettings", width: int, base: int = 0) -> NTKNetwork:
+    """f(x; θ) with L affine maps, hidden layers of one width and one output; where a `base` is given, divided."""
+    hidden = (width,) * (settings.depth - 1)
+    divided = partial(MeanFieldNetwork, base=base)
+    return (divided if base else NTKNetwork)(hidden, bias_std=settings.bias)
 
 
 def tangent(net: NTKNetwork, params: Tree, x: jax.Array) -> jax.Array:
