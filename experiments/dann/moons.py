@@ -34,13 +34,15 @@ def draw_domains(settings: "MoonSettings", key: jax.Array) -> Tree:
 
 
 def draw_maps(network: adversarial.Network, variables: Tree, examples: Examples) -> Tree:
-    """How often the domains are told apart, decisions (GRID, GRID) on labels and domains, and the plane of features."""
+    """How often the domains are told apart and source points mislabelled, in percent; decisions (GRID, GRID) on labels
+    and domains, and the plane of features."""
     of = partial(adversarial.outputs, network, variables, mean=examples.train["mean"])
     across, up = (jnp.linspace(-reach, reach, GRID) for reach in REACH)
     grid = of(jnp.stack(jnp.meshgrid(across, up), -1).reshape(-1, 2))
     source, target = of(examples.train["source"]), of(examples.train["target"])
     return {
         "domain_accuracy": adversarial.domain_accuracy(source, target),
+        "source_error": 100 * (source.labels.argmax(-1) != examples.train["labels"]).mean(),
         "label_map": grid.labels.argmax(-1).astype(jnp.uint8).reshape(GRID, GRID),
         "domain_map": (grid.domains >= 0).astype(jnp.uint8).reshape(GRID, GRID),
         "plane": project_to_plane(source.features, target.features),
@@ -57,7 +59,7 @@ def trial(settings: "MoonSettings", keys: jax.Array, lab: "Lab") -> None:
     for name, (reversal, shuffle) in ARMS.items():
         examples = adversarial.arm_examples(data, keys, reversal, settings.weight, shuffle)
         trained = comparison.train(name, start, examples=examples, also=partial(draw_maps, network))
-        lab.measure({"domain_accuracy": trained.also["domain_accuracy"]}, arm=name)
+        lab.measure({metric: trained.also[metric] for metric in ("domain_accuracy", "source_error")}, arm=name)
         if name != "shuffled":
             for kind in ("label_map", "domain_map", "plane"):
                 lab.keep(f"{kind}_{name}", trained.also[kind])
