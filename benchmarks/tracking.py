@@ -20,7 +20,7 @@ from benchmarks.timing import ratios, take_turns, time_command
 
 NETWORKS = [
     "pruning.rounds=2",
-    *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "one_shot", "random", "random_again")),
+    *(f"{arm}=[2]" for arm in ("reinit", "reinit_again", "shuffled", "random", "one_shot")),
 ]
 TRACKERS = {
     "none": ["tracking=none"],

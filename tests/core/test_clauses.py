@@ -282,7 +282,7 @@ WRONG = [
     ({"in": [0, 1, 2]}, "all[0].in=[0, 1, 2] must have at most 2 items"),
     ({"in": [0]}, "all[0].in is too short: it lacks its item 2"),
     ({"in": [0, "wide"]}, "all[0].in[1]='wide' must be a number"),
-    ({"in": [0, True]}, "all[0].in[1]=True must be a number"),
+    ({"in": [0, True]}, "all[0].in[1]=true must be a number"),
     ({"in": [0, math.nan]}, "region [0, nan] must run upwards"),
     ({"in": [2, 1]}, "region [2, 1] must run upwards"),
     ({"in": ["-inf", "inf"]}, "region [-inf, inf] must run upwards and leave something out"),

@@ -112,12 +112,13 @@ def test_missing_parts_are_named(data, place):
 )
 @pytest.mark.parametrize("value", [None, "words", ["a"]])
 def test_parts_that_are_no_groups_are_named(data, place, value):
-    assert refusal(changed(data, place, value)) == f"{place.replace('/', '.')}={value!r} must be a group of keys"
+    shown = "null" if value is None else repr(value)
+    assert refusal(changed(data, place, value)) == f"{place.replace('/', '.')}={shown} must be a group of keys"
 
 
 VALUES = [
     ("studies/fit/replicates", "many", "studies.fit.replicates='many' must be a whole number or a group of keys"),
-    ("studies/fit/replicates", True, "studies.fit.replicates=True must be a whole number or a group of keys"),
+    ("studies/fit/replicates", True, "studies.fit.replicates=true must be a whole number or a group of keys"),
     ("studies/fit/replicates", 0, "studies.fit.replicates=0 is out of range: it must lie in [1, inf)"),
     ("studies/fit/replicates", {"laptop": 0}, "studies.fit.replicates.laptop=0 is out of range"),
     ("studies/fit/replicates", {"laptop": 2.5}, "studies.fit.replicates.laptop=2.5 must be a whole number"),

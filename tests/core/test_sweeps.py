@@ -292,7 +292,8 @@ def test_a_search_of_two_points_ends_with_them_and_says_so(here: Path, capfd: py
 # Listing sweeps
 
 
-def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
     assert main(["sweeps"]) == 0 and "no sweep yet" in capsys.readouterr().out
     example(runs_of(here))
     assert main(["sweeps"]) == 0
