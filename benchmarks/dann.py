@@ -37,24 +37,47 @@ def draw_replicate(sizes: SimpleNamespace, number: int = 1000) -> Inputs:
 
     from core.data.loading import load_data_set
     from core.lab.keys import key_for, replicate_keys
-    from core.papers.settings import settings_as_dict
+    from core.supervised.batches import stream_split
     from experiments.dann import adversarial, images
 
     settings = compose_settings(sizes.words)
-    vars(sizes).update(settings_as_dict(settings))
+    vars(sizes).update(flat_settings(settings))
     key = replicate_keys("dann", "mnist_m", [number])[0]
-    sets = {name: jax.tree.map(jnp.asarray, load_data_set(getattr(settings, name))) for name in ("source", "target")}
-    photographs = load_data_set(settings.backgrounds)
-    data = images.drawn(settings, key_for(key, "images"), sets["source"], sets["target"])
-    parts = [jnp.asarray(photographs[f"{part}_photographs"]) for part in ("train", "test")]
-    data = images.finished(images.blend_target(key_for(key, "backgrounds"), data, *parts))
-    orders = images.ordered(settings, (len(data["source"]), len(data["target"])), key_for(key, "order"))
-    shape = (settings.size, settings.size, 3)
-    start = adversarial.initial(images.training_of(settings), shape, key_for(key, "init")).params
-    kept = {name: data[name] for name in ("source", "target", "labels", "target_test", "target_test_labels", "mean")}
-    kept |= {f"order_{name}": order for name, order in orders.items()}
+    arrays = {name: jax.tree.map(jnp.asarray, load_data_set(getattr(settings.data, name))) for name in
+              ("source", "target", "backgrounds")}  # fmt: skip
+    data = images.draw_images(settings.data, key_for(key, "images"), arrays["source"], arrays["target"])
+    parts = [arrays["backgrounds"][f"{part}_photographs"] for part in ("train", "test")]
+    data = images.add_mean(images.blend_target(settings.data.binary, key_for(key, "backgrounds"), data, *parts))
+    counts, order_key = {name: len(x) for name, x in data.items()}, key_for(key, "order")
+    order = stream_split(adversarial.DEEP, counts, (1, 1), sizes.batch, sizes.steps, order_key).order
+    start = task_of(sizes).initial(key_for(key, "init"))["params"]
+    kept = {name: data[name] for name in ("source", "target", "labels", "test", "true", "mean")}
+    kept |= {f"order_{name}": rows for name, rows in order.items()}
     kept |= {f"{leaf}_{name}": value for name, pair in start.items() for leaf, value in pair.items()}
     return {name: np.asarray(array) for name, array in kept.items()}
+
+
+def flat_settings(settings: Any) -> dict[str, Any]:
+    """What both sides need of the settings, by one word each."""
+    found = settings.network.model_dump()
+    found |= {name: getattr(settings, name) for name in ("domain_weight", "reversal_gain")}
+    found |= {"batch": settings.training.batch, "steps": settings.training.iterations, "size": settings.data.size}
+    found |= {name: getattr(settings.optimizer, name) for name in ("learning_rate", "momentum", "growth", "power")}
+    return {**found, "optimizer": settings.optimizer.model_dump(mode="json")}
+
+
+def network_of(sizes: SimpleNamespace) -> Any:
+    """The network of figure 4a."""
+    from experiments.dann.adversarial import Network
+
+    return Network(tuple(sizes.channels), 0, tuple(sizes.hidden), tuple(sizes.domain_hidden), 10)
+
+
+def task_of(sizes: SimpleNamespace) -> Any:
+    """Its adversarial training."""
+    from experiments.dann.adversarial import adversarial_task
+
+    return adversarial_task(network_of(sizes), (sizes.size, sizes.size, 3), sizes.steps, sizes.reversal_gain)
 
 
 # --- ours ----------------------------------------------------------------------------------------------------------
@@ -66,36 +89,42 @@ def train_with_jax(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, An
     import jax
     import jax.numpy as jnp
 
+    from core.optim.settings import OptimizerSettings
+    from core.papers.settings import build_settings
+    from core.scaling.settings import ScalingSettings
+    from core.supervised import training
+    from core.supervised.batches import Split
     from experiments.dann import adversarial
 
-    network = adversarial.Network(tuple(sizes.channels), 0, tuple(sizes.hidden), tuple(sizes.domain_hidden), 10)
-    schedules = (sizes.steps, sizes.learning_rate, sizes.momentum, sizes.decay, sizes.reversal_gain)
-    training = adversarial.Training(network, *schedules)
+    optimizer = build_settings(OptimizerSettings, sizes.optimizer)
+    plan = training.Plan(task_of(sizes), optimizer, sizes.steps, ScalingSettings(), keep_best=False)
     arrays = {name: jnp.asarray(array) for name, array in inputs.items()}
     names = [name.removeprefix("kernel_") for name in inputs if name.startswith("kernel_")]
     params = {name: {leaf: arrays[f"{leaf}_{name}"] for leaf in ("kernel", "bias")} for name in names}
-    data = {name: arrays[name] for name in ("source", "target", "labels", "mean")}
-    orders = {name: arrays[f"order_{name}"] for name in ("source", "target")}
-    start = adversarial.begin(training, params)
+    given = {name: arrays[name] for name in ("source", "target", "labels", "mean", "test", "true")}
+    given |= {"held": given["test"], "held_labels": given["true"]}
+    split = Split({name: arrays[f"order_{name}"] for name in ("source", "target")})
+    conditions = training.Conditions(split, {}, jnp.float32(sizes.learning_rate))
+    start = training.begin(plan, {"params": params}, conditions)
 
     @partial(jax.jit, static_argnums=1)
-    def run(state: Any, steps: int, *given: Any) -> Any:
+    def run(state: Any, steps: int, examples: Any) -> Any:
         def one(state: Any, i: jax.Array) -> tuple[Any, None]:
-            return adversarial.step(training, state, jax.random.key(0), i, *given), None
+            return training.step(plan, state, jax.random.key(0), i, conditions, examples), None
 
         return jax.lax.scan(one, state, jnp.arange(steps))[0]
 
     def train(reversal: float, steps: int) -> Any:
-        arm = jax.tree.map(jnp.asarray, adversarial.arm((), reversal, sizes.domain_weight))
-        return jax.block_until_ready(run(start, steps, arm, orders, data)).params
+        examples = adversarial.arm_examples(given, jax.random.key(0), reversal, sizes.domain_weight)
+        return jax.block_until_ready(run(start, steps, examples)).variables
 
-    def change(params: Any) -> np.ndarray:
-        kernel = params["features_0"]["kernel"] - start.params["features_0"]["kernel"]
+    def change(variables: Any) -> np.ndarray:
+        kernel = variables["params"]["features_0"]["kernel"] - params["features_0"]["kernel"]
         return np.asarray(kernel).transpose(3, 2, 0, 1)
 
-    def accuracy(params: Any) -> float:
-        labels = adversarial.outputs(training, params, arrays["target_test"], data["mean"]).labels
-        return float(adversarial.accuracy(labels, arrays["target_test_labels"]))
+    def accuracy(variables: Any) -> float:
+        labels = adversarial.outputs(network_of(sizes), variables, given["test"], given["mean"]).labels
+        return 100 * float((labels.argmax(-1) == given["true"]).mean())
 
     return train, change, accuracy
 
@@ -161,7 +190,7 @@ def train_with_torch(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, 
         for i in range(steps):
             progress = i / sizes.steps
             for group in sgd.param_groups:
-                group["lr"] = sizes.learning_rate / (1 + sizes.decay * progress) ** 0.75
+                group["lr"] = sizes.learning_rate / (1 + sizes.growth * progress) ** sizes.power
             weight = reversal * (2 / (1 + np.exp(-sizes.reversal_gain * progress)) - 1)
             sgd.zero_grad(set_to_none=True)
             loss(p, orders["source"][i], orders["target"][i], weight).backward()
@@ -173,8 +202,8 @@ def train_with_torch(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, 
 
     def accuracy(p: dict[str, Any]) -> float:
         with torch.no_grad():
-            parts = [head(p, "label", sizes.hidden, features(p, as_input(x))) for x in arrays["target_test"].split(500)]
-        return 100 * float((torch.cat(parts).argmax(1) == arrays["target_test_labels"]).float().mean())
+            parts = [head(p, "label", sizes.hidden, features(p, as_input(x))) for x in arrays["test"].split(500)]
+        return 100 * float((torch.cat(parts).argmax(1) == arrays["true"]).float().mean())
 
     return train, change, accuracy
 
@@ -225,17 +254,25 @@ ACCURACY_PEERS = (
     Peer("torch", partial(build, "torch", whole=True), ("torch",), foreign=True),
 )
 FIGURE_4A = [
-    "settings.size=28",
-    "settings.channels=[32,48]",
-    "settings.hidden=[100,100]",
-    "settings.domain_hidden=[100]",
+    "settings.data.size=28",
+    "settings.network.channels=[32,48]",
+    "settings.network.hidden=[100,100]",
+    "settings.network.domain_hidden=[100]",
 ]
 BENCHMARKS = (
     Comparison(
         name="dann_steps",
         question="How fast is a full adversarial step of DANN, beside PyTorch?",
         work="figure 4a, 32 and 48 channels, 64 + 64 images, 20 steps a run",
-        sizes={"words": ["scale=smoke", *FIGURE_4A, "settings.batch=64", "settings.steps=20"]},
+        sizes={
+            "words": [
+                "scale=smoke",
+                *FIGURE_4A,
+                "settings.training.batch=64",
+                "settings.training.iterations=20",
+                "settings.training.evaluate_every=20",
+            ]
+        },
         quick={"words": ["scale=smoke"]},
         unit="images",
         peers=(

@@ -8,7 +8,6 @@ width: NNGP and NTK with 784 inputs, where the bound is the product of the input
 kernels. Diagonals are compared apart: a point's correlation with itself, rounded, has an angle of 1e-3 in float32.
 """
 
-import resource
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -19,6 +18,7 @@ import numpy as np
 from benchmarks.harness import Comparison, Outcome
 from benchmarks.peers import Inputs, Peer, Work, ready
 from benchmarks.timing import fit_exponent, ratios
+from core.planning.machine import peak_memory_gib
 
 BIAS, EXACT, WHOLE, MILLION, GIB = 0.1, "float64", "kernels", 1e6, 2.0**30
 
@@ -213,11 +213,6 @@ def build_tangents_infinite(work: Work, _: Inputs) -> None:
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-def peak_gib() -> float:
-    """Greatest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
 def build_wide(work: Work, _: Inputs) -> None:
     """The kernel of a network too wide for its Jacobian."""
     import jax
@@ -228,10 +223,10 @@ def build_wide(work: Work, _: Inputs) -> None:
     network = NTKNetwork((work.sizes.width,) * 3, bias_std=BIAS)
     x = jax.random.normal(jax.random.key(0), (work.sizes.points, work.sizes.features))
     params = jax.block_until_ready(jax.jit(network.init)(jax.random.key(1), x))
-    before, size = peak_gib(), sum(leaf.size for leaf in jax.tree.leaves(params))
+    before, size = peak_memory_gib(), sum(leaf.size for leaf in jax.tree.leaves(params))
     work.add("kernel", ready(empirical_ntk, network.apply, params, x), unit=WHOLE)
     work.facts["gib"] = {
-        "peak": peak_gib(),
+        "peak": peak_memory_gib(),
         "peak before": before,
         "estimated": estimate_cost(network.apply, params, x).costs["layers"].gib,
         "parameters": 4 * size / GIB,

@@ -89,7 +89,7 @@ def prepare_training(size: SimpleNamespace, borders: np.ndarray) -> tuple[Any, C
 
     network = TransformerEncoder(size.features, size.width, size.layers, size.heads, size.hidden, size.bars)
     recipe = TrainingSpec(network, prior, bar_distribution.log_density, size.points, size.batch, tuple(size.contexts))
-    about = {"plan": learning_rate_plan(0, size.steps, 1, RATE, False), "prior": {}, "shows_context": jnp.float32(1)}
+    about = {"plan": learning_rate_plan(0, size.steps, 1, RATE, False), "prior": {}}
 
     @jax.jit
     def train(key: jax.Array) -> Any:

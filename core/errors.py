@@ -18,6 +18,10 @@ class BadInput(EncoreError):
     exit_code = 2
 
 
+class OutputLost(EncoreError):
+    """What was printed cannot be written: a full disk behind the output, a terminal that is gone."""
+
+
 class OverBudget(EncoreError):
     """The forecast exceeds the budget; nothing has been computed."""
 

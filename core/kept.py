@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core import files
-from core.paths import WINNERS, cache_folder, configs_folder, experiment_path, project_root, results_folder
+from core.paths import WINNERS, cache_folder, configs_folder, experiment_path, project_root, published_folder
 from core.processes import end_with_process
 
 FEW = 4  # answers to be found anew, below which no further process is started
@@ -104,7 +104,7 @@ def shared_config_files() -> Iterator[Entry]:
 def paper_files(slug: str) -> Iterator[Entry]:
     """What says how a paper is performed: its config, its experiment, the values that its tuning chose."""
     yield configs_folder() / f"{slug}.yaml"
-    yield results_folder() / slug / "laptop" / WINNERS
+    yield published_folder() / slug / "laptop" / WINNERS
     yield from files_below(experiment_path(slug).parent, ".py")
 
 

@@ -29,14 +29,32 @@ def experiment_file(slug: str) -> str:
     return experiment_path(slug).relative_to(project_root()).as_posix()
 
 
+def published_folder() -> Path:
+    """Published results, which are part of the checkout."""
+    return project_root() / "results"
+
+
 def results_folder() -> Path:
-    """Published results, with local runs below `runs/` (`ENCORE_RESULTS`)."""
-    return Path(os.environ.get("ENCORE_RESULTS") or project_root() / "results")
+    """What this machine makes: local runs and the report (`ENCORE_RESULTS`, by default beside published results)."""
+    return Path(os.environ.get("ENCORE_RESULTS") or published_folder())
 
 
 def runs_folder() -> Path:
     """Local runs, one folder per identity; ignored by git."""
     return results_folder() / "runs"
+
+
+def report_folder() -> Path:
+    """The pages of `encore report`; ignored by git."""
+    return results_folder() / "report"
+
+
+def result_name(path: Path) -> str:
+    """A place among the results as every reader knows it, whatever this machine calls their folder."""
+    for name, folder in (("results", published_folder()), ("$ENCORE_RESULTS", results_folder())):
+        if path.is_relative_to(folder):
+            return f"{name}/{path.relative_to(folder).as_posix()}"
+    return path.as_posix()
 
 
 def cache_folder() -> Path:
@@ -46,7 +64,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def temporary_results_folder() -> Generator[Path]:
-    """Send results to a temporary folder for a while, away from all runs."""
+    """Send what is computed to a temporary folder for a while, away from all runs."""
     before = os.environ.get("ENCORE_RESULTS")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ENCORE_RESULTS"] = folder

@@ -1,15 +1,22 @@
 """What every command prints through: the console, lengths of time, short paths, progress with the time left."""
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
 
-QUIET_SECONDS = 20.0
+QUIET_SECONDS, PIPE_COLUMNS = 20.0, 120
+
+_printed: set[str] = set()
 
 
 def format_duration(minutes: float) -> str:
@@ -30,9 +37,47 @@ class Terminal(Console):
 
 
 def console(file: TextIO | None = None) -> Console:
-    """The terminal, or 120 columns where the output goes elsewhere; `file` instead of whatever is standard output."""
+    """The terminal, or `PIPE_COLUMNS` where the output goes elsewhere and `COLUMNS` is not set.
+
+    `file` stands in the place of standard output.
+    """
     plain = Terminal(file=file, highlight=False, soft_wrap=True, markup=False)
-    return plain if plain.is_terminal else Terminal(file=file, highlight=False, soft_wrap=True, markup=False, width=120)
+    if plain.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return plain
+    return Terminal(file=file, highlight=False, soft_wrap=True, markup=False, width=PIPE_COLUMNS)
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """A table, or its rows below each other, a line for each cell, where the console is too narrow for whole words."""
+    if _fit_columns(screen, table):
+        screen.print(table, soft_wrap=False)
+        return
+    columns = [(str(column.header), list(column.cells)) for column in table.columns]
+    for row in range(table.row_count):
+        for place, (header, cells) in enumerate(columns):
+            if str(cells[row]).strip():
+                line = Text(f"{header}: {cells[row]}" if place else f"{cells[row]}")
+                screen.print(Padding(line, (0, 0, 0, 2 if place else 0)), soft_wrap=False)
+        screen.print()
+
+
+def _fit_columns(screen: Console, table: Table) -> bool:
+    """Give every column room for its longest word and a share of the rest by what it lacks; False where that fails."""
+    anywhere = screen.options.update(max_width=sys.maxsize)
+    measured = [
+        [Measurement.get(screen, anywhere, text) for text in (column.header, *column.cells)] for column in table.columns
+    ]
+    most = [max(text.maximum for text in texts) for texts in measured]
+    least = [
+        full if column.no_wrap else max(text.minimum for text in texts)
+        for column, texts, full in zip(table.columns, measured, most, strict=True)
+    ]
+    room = screen.width - 2 * (len(most) - 1)  # two blanks between columns
+    if sum(most) <= room or sum(least) > room:
+        return sum(most) <= room
+    for column, low, high in zip(table.columns, least, most, strict=True):
+        column.width = low + (room - sum(least)) * (high - low) // (sum(most) - sum(least))
+    return True
 
 
 class ProgressBar:
@@ -67,6 +112,12 @@ class ProgressBar:
         elif time.monotonic() - self._said > QUIET_SECONDS and self._done:
             self._said = time.monotonic()
             self._console.print(self._line())
+
+    def print_once(self, line: str) -> None:
+        """A line that this process prints the first time only."""
+        if line not in _printed:
+            _printed.add(line)
+            self._console.print(f" {line}")
 
     def _line(self) -> str:
         elapsed = (time.monotonic() - self._started) / 60

@@ -122,6 +122,7 @@ class NotingLab(ShapeLab):
         super().measure(metrics, along=along, **conditions)
         labels = {name: np.asarray(each).tolist() for name, each in (along or {}).items()}
         conditions = {**self._scope.conditions, **conditions}
+        conditions = {**self._scope.conditions, **conditions}
         self.calls.append((list(metrics), labels, {name: np.asarray(each).item() for name, each in conditions.items()}))
 
 

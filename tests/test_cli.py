@@ -47,7 +47,8 @@ LIST_MODULES = """
 import sys, time
 from core.cli.main import COMMANDS, main
 spent = {}
-for words in [["--help"], ["list"], ["show", "lottery_ticket"], *([command, "--help"] for command in COMMANDS)]:
+LISTS = [["--help"], ["list"], ["show", "lottery_ticket"], ["claims", "lottery_ticket"]]
+for words in [*LISTS, *([command, "--help"] for command in COMMANDS)]:
     started = time.process_time()
     try:
         code = main(words)

@@ -232,6 +232,17 @@ def test_a_control_that_shows_the_effect_does_not_pass(slug: str, claim: str) ->
     assert "the claim proves nothing" in entry["note"]
 
 
+@each_claim
+def test_a_claim_names_no_replicate(slug: str, claim: str) -> None:
+    """The same rows of replicates with other numbers, as `first_replicate=5000` has them, lead to the same verdict."""
+    found = parsed(slug, claim)
+    for effect in ("planted", "none"):
+        table = synthetic_measurements(found, effect)
+        moved = table.assign(replicate=table["replicate"] + 5000)
+        here, there = (judge.judge_claim(found, each, first_scale(found)) for each in (table, moved))
+        assert_alike(there, here, claim)
+
+
 # The published result
 
 
@@ -324,7 +335,7 @@ def test_a_new_paper_keeps_the_contract_at_once(
     options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row of this file, and its own test, in a root where the new paper is the only one."""
-    root, slug = build_root(tmp_path / "root"), "my_paper"
+    root, slug = build_root(tmp_path / "root"), "_".join(["my_paper", *(word.strip("-") for word in options)])
     use_root(root, monkeypatch)
     assert main(["new", slug, *options]) == 0
     shutil.copy(ROOT / "pyproject.toml", root)

@@ -1,5 +1,6 @@
 """Amortised Bayesian inference: networks trained on data sets drawn from a prior, whose outputs are posteriors.
 
-`encoder` is the network, `bars` and `heads` turn its outputs into densities, `priors` draw data sets on the device,
-`training` is one step of the loop, `weights` and `estimators` let a trained network be saved, loaded and used.
+`encoder` is the network, `bar_distribution` and `heads` turn its outputs into densities, `priors` draw data sets on the
+device, `training` is one step and `fitting` whole trainings within a trial, by `settings`; `weights` and `estimators`
+let a trained network be saved, loaded and used.
 """

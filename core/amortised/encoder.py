@@ -10,6 +10,9 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from core.errors import BadInput
 
 MASKED_LOGIT = -1e30  # a logit that gets no attention; finite, so that no row turns into NaN
 
@@ -138,3 +141,16 @@ def init_params(network: TransformerEncoder, key: jax.Array) -> dict:
         return jnp.full(leaf.shape, 1.0 if part == "scale" else 0.0)
 
     return jax.tree_util.tree_map_with_path(one, shapes)
+
+
+def flatten_params(params: dict) -> jax.Array:
+    """All parameters in one row, (parameters,)."""
+    return ravel_pytree(params)[0]
+
+
+def unflatten_params(network: TransformerEncoder, row: jax.Array) -> dict:
+    """The parameters of a network from one row; `BadInput` where their number is another."""
+    flat, unravel = ravel_pytree(init_params(network, jax.random.key(0)))
+    if row.shape != flat.shape:
+        raise BadInput(f"the network has {flat.size} parameters, not {row.size}")
+    return unravel(row)

@@ -4,9 +4,10 @@
     model = load_estimator("weights.safetensors").fit(X, y)
     mean, spread = model.predict(X_new, return_std=True)
 
-What is refused, by a `ValueError` of one line: no context, NaN, more features or more points than the network was
-trained for, more than two classes. What is answered: fewer features (the others are 0), constant targets (their scale
-is taken as 1), targets beyond the outermost bars (the tails have full support), inputs that are given twice.
+What is refused, by a `ValueError` of one line: no context, NaN, more features, fewer points or more than the network
+was trained for, more than two classes, targets whose spread is beyond double precision. What is answered: fewer
+features (the others are 0), constant targets (their scale is taken as 1), targets beyond the outermost bars (the tails
+have full support), inputs that are given twice.
 """
 
 from functools import partial
@@ -83,9 +84,11 @@ class _AmortisedEstimator(BaseEstimator):
             raise OutsideTrainingRange(
                 f"X has {x.shape[1]} features, the network was trained for {trained.network.features}"
             )
-        if len(x) > trained.max_context_size:
+        if not trained.min_context_size <= len(x) <= trained.max_context_size:
+            counted = f"{len(x)} sample{'s' * (len(x) > 1)}" if len(x) < 2 else f"{len(x)} points"
             raise OutsideTrainingRange(
-                f"the context has {len(x)} points, the network was trained for {trained.max_context_size}"
+                f"the context has {counted}, the network was trained for {trained.min_context_size} to "
+                f"{trained.max_context_size}"
             )
         self.trained_ = trained
         self._shift, self._scale = self._shift_and_scale(x)
@@ -133,9 +136,15 @@ class AmortisedRegressor(RegressorMixin, _AmortisedEstimator):
     def fit(self, X: Any, y: Any) -> Self:
         """Take (n, features) and (n,) as the context."""
         x, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        spread = float(np.std(y))
-        self._mean = float(np.mean(y)) if self.rescale else 0.0
-        self._spread = spread if self.rescale and spread > 1e-12 * max(1.0, abs(self._mean)) else 1.0
+        y = np.asarray(y, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, spread = float(np.mean(y)), float(np.std(y))
+        if not np.isfinite([mean, spread]).all():
+            raise OutsideTrainingRange(
+                f"targets reach from {y.min():.4g} to {y.max():.4g}: too far for double precision"
+            )
+        self._mean = mean if self.rescale else 0.0
+        self._spread = spread if self.rescale and spread > 1e-12 * abs(mean) else 1.0
         self._store_context(x, (y - self._mean) / self._spread)
         return self
 
@@ -164,7 +173,7 @@ class AmortisedRegressor(RegressorMixin, _AmortisedEstimator):
 
     def log_density(self, X: Any, y: Any) -> np.ndarray:
         """log p of new targets, (n,), finite for every finite target."""
-        scaled = (np.asarray(y, float) - self._mean) / self._spread
+        scaled = np.clip((np.asarray(y, float) - self._mean) / self._spread, -1e15, 1e15)  # squares stay finite
         found = bar_distribution.log_density(
             jnp.asarray(self.trained_.borders), self._predict_outputs(X), jnp.asarray(scaled, jnp.float32)
         )
@@ -194,11 +203,11 @@ class AmortisedClassifier(ClassifierMixin, _AmortisedEstimator):
         return self
 
     def _shift_and_scale(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        share = x.shape[1] / self._load_network().network.features  # as in the prior, features in use are scaled up
         if not self.rescale:
-            return np.zeros(x.shape[1]), np.full(x.shape[1], share)
-        spread = x.std(0)
-        return x.mean(0), np.where(spread > 0, spread, 1.0) * share
+            return np.zeros(x.shape[1]), np.ones(x.shape[1])
+        mean, spread = x.mean(0), x.std(0)
+        varies = spread > 1e-12 * np.maximum(1.0, np.abs(mean))  # a column that is constant up to rounding stays small
+        return mean, np.where(varies, spread, 1.0)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, classes)."""

@@ -3,15 +3,18 @@
 Every prior is a function of a key, the shape (B, N, F) and its hyper-parameters, which may be traced.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from core.amortised.settings import NetworkTableSettings
 from core.bayes.gaussian_process import Hyperparameters, Kernel
 from core.bayes.hyperparameters import HyperparameterPrior
 from core.bayes.two_layer_classifier import TwoLayerClassifier, sample_data_set
+from core.errors import BadInput
 
 Shape = tuple[int, int, int]
 
@@ -24,7 +27,7 @@ class DataSetBatch(NamedTuple):
 
 
 def sample_gaussian_process(
-    key: jax.Array, shape: Shape, kernel: Kernel, hyperparameters: Hyperparameters
+    key: jax.Array, shape: Shape, kernel: Kernel, hyperparameters: Hyperparameters, used: jax.Array | None = None
 ) -> DataSetBatch:
     """A Gaussian process at inputs uniform in the unit cube, with noise in its targets.
 
@@ -34,9 +37,12 @@ def sample_gaussian_process(
       kernel: of `core.bayes.gaussian_process`.
       hyperparameters: scalars, or (B,) for values of every data set; a noise below about 1e-5 of the outputscale is
         lost in float32.
+      used: (B,), how many features of every data set are in use; the others are 0. By default all.
     """
     inputs, normal = jax.random.split(key)
     x = jax.random.uniform(inputs, shape)
+    if used is not None:
+        x = x * (jnp.arange(shape[2])[None] < used[:, None])[:, None]
     each = Hyperparameters(*(jnp.broadcast_to(value, shape[:1]) for value in hyperparameters))
     # y ~ N(0, K + σ² I)
     covariance = jax.vmap(lambda points, one: kernel(points, points, one))(x, each)
@@ -46,12 +52,12 @@ def sample_gaussian_process(
 
 
 def sample_hierarchical_gaussian_process(
-    key: jax.Array, shape: Shape, kernel: Kernel, prior: HyperparameterPrior
+    key: jax.Array, shape: Shape, kernel: Kernel, prior: HyperparameterPrior, used: jax.Array | None = None
 ) -> DataSetBatch:
-    """A Gaussian process whose hyper-parameters are drawn anew for every data set."""
+    """`sample_gaussian_process` with hyper-parameters that are drawn anew for every data set."""
     own, data = jax.random.split(key)
     logs = jax.vmap(prior.sample)(jax.random.split(own, shape[0]))
-    return sample_gaussian_process(data, shape, kernel, prior.hyperparameters_from_logs(logs))
+    return sample_gaussian_process(data, shape, kernel, prior.hyperparameters_from_logs(logs), used)
 
 
 def sample_linear_classifiers(key: jax.Array, shape: Shape, layers: TwoLayerClassifier) -> DataSetBatch:
@@ -60,61 +66,51 @@ def sample_linear_classifiers(key: jax.Array, shape: Shape, layers: TwoLayerClas
     return DataSetBatch(x, y.astype(jnp.float32))
 
 
-class ArchitectureRanges(NamedTuple):
-    """Ranges of the architecture prior: widest layer, deepest network, most features in use (all static)."""
+def sample_network_tables(key: jax.Array, shape: Shape, law: NetworkTableSettings) -> DataSetBatch:
+    """Binary tables made by random tanh networks, as in the code released with Müller et al. (2022).
 
-    max_width: int
-    max_depth: int
-    max_features: int
-
-
-def sample_network_tables(key: jax.Array, shape: Shape, ranges: ArchitectureRanges) -> DataSetBatch:
-    """Binary tables made by random networks of random architecture.
-
-    Of every data set are drawn: how many of the F features are in use (1 to `ranges.max_features`, the others are 0 and
-      those in use scaled by F over their number), how many layers (1 to depth) and units (2 to width), the scale of the
-      weights and the share of them that is 0, the activation (identity, tanh, ReLU, absolute value), and how much noise
-      the outcome has. Features are N(0, 1); the label is 1 where the outcome lies above its median over the data set.
+    Features are N(0, 1) and standardised over the data set, those not in use 0. The label says whether the outcome lies
+    above its median; rows take turns between the classes, so that every even context has both alike.
     """
-    return DataSetBatch(
-        *jax.vmap(lambda k: sample_network_table(k, shape[1:], ranges))(jax.random.split(key, shape[0]))
-    )
+    sets, points, features = shape
+    if sets % law.shared or points % 2:
+        raise BadInput(f"{sets} data sets, {law.shared} by each network, of {points} points: must divide and be even")
+    x, y = jax.vmap(lambda k: _tables_of_network(k, (points, features), law))(jax.random.split(key, sets // law.shared))
+    return DataSetBatch(x.reshape(shape), y.reshape(shape[:2]))
 
 
-def sample_network_table(
-    key: jax.Array, shape: tuple[int, int], ranges: ArchitectureRanges
+def _tables_of_network(
+    key: jax.Array, shape: tuple[int, int], law: NetworkTableSettings
 ) -> tuple[jax.Array, jax.Array]:
-    """One data set, (N, F) and (N,), from three draws (one for each number would take far longer to compile)."""
-    (points, features), width = shape, ranges.max_width
-    sizes = (points * features, features * width, *[width * width] * (ranges.max_depth - 1), width, points)
-    keys = jax.random.split(key, 3)
-    u = jax.random.uniform(keys[0], (7,))
-    normal = jnp.split(jax.random.normal(keys[1], (sum(sizes),)), np.cumsum(sizes)[:-1])
-    chance = jnp.split(jax.random.uniform(keys[2], (sum(sizes[1:-2]),)), np.cumsum(sizes[1:-2])[:-1])
-    used = 1 + jnp.floor(u[0] * ranges.max_features)
-    depth, units, kind = 1 + jnp.floor(u[1] * ranges.max_depth), 2 + jnp.floor(u[2] * (width - 1)), jnp.floor(u[3] * 4)
-    kept = 0.3 + 0.7 * u[4]
-    scale, noise = log_uniform(0.5, 3.0, u[5]), log_uniform(0.01, 0.5, u[6])
-    x = normal[0].reshape(shape) * (jnp.arange(features) < used)[None]
-    h, inputs = x, used
-    for layer, (drawn, zero) in enumerate(zip(normal[1:-2], chance, strict=True)):
-        # h ← a(s W h / √(inputs · share of weights kept)), on the units in use, as long as there are layers
-        weights = (drawn * (zero < kept)).reshape(-1, width)
-        after = (
-            apply_activation(kind, scale * (h @ weights) / jnp.sqrt(inputs * kept)) * (jnp.arange(width) < units)[None]
-        )
-        h = after if layer == 0 else jnp.where(layer < depth, after, h)
-        inputs = units
-    raw = h @ normal[-2]
-    raw = (raw - raw.mean()) / (raw.std() + 1e-6) + noise * normal[-1]
-    return x * (features / used), (raw > jnp.median(raw)).astype(jnp.float32)
+    """The data sets of one network, (shared, N, F) and (shared, N)."""
+    features, width = shape[1], law.max_width
+    sizes = (features, *[width] * (law.layers - 1), 1)
+    keys = jax.random.split(key, 4)
+    (a_f, b_f), (a_w, b_w) = law.features, law.width
+    share = jax.random.beta(keys[0], jnp.array([a_f, a_w]), jnp.array([b_f, b_w]))
+    # 2 + round(β (most - 1) - 1/2), most being the largest number there can be
+    used, units = 2 + jnp.round(share * (jnp.array([features, width]) - 1) - 0.5)
+    (shape_w, scale_w), (shape_n, scale_n) = law.weights, law.noise
+    deviation, noise = jax.random.gamma(keys[1], jnp.array([shape_w, shape_n])) * jnp.array([scale_w, scale_n])
+    drawn = jax.random.normal(keys[2], (sum(after * (before + 1) for before, after in pairwise(sizes)),))
+    maps, start = [], 0
+    for before, after in pairwise(sizes):
+        maps.append(deviation * drawn[start : start + after * (before + 1)].reshape(before + 1, after))
+        start += after * (before + 1)
 
+    def table(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        draws = jax.random.normal(key, (shape[0], features + sum(sizes[2:])))
+        x, noises = draws[:, :features], jnp.split(draws[:, features:], np.cumsum(sizes[2:-1]), 1)
+        x = x * (jnp.arange(features) < used)[None]
+        h = x @ maps[0][1:] + maps[0][:1]
+        for weights, normal in zip(maps[1:], noises, strict=True):
+            # h ← W tanh(h) + b + σ ε, on the units in use
+            h = jnp.tanh(h) * (jnp.arange(width) < units)[None]
+            h = h @ weights[1:] + weights[:1] + noise * normal
+        outcome = h[:, 0]
+        x = (x - x.mean(0, keepdims=True)) / (x.std(0, keepdims=True) + 1e-6)
+        y = outcome > jnp.median(outcome)
+        order = jnp.argsort(y).reshape(2, -1).T.reshape(-1)
+        return x[order], y[order].astype(jnp.float32)
 
-def log_uniform(low: float, high: float, u: jax.Array) -> jax.Array:
-    """Log-uniform from a uniform number."""
-    return low * (high / low) ** u
-
-
-def apply_activation(index: jax.Array, h: jax.Array) -> jax.Array:
-    """One of four activations."""
-    return jnp.select([index == 0, index == 1, index == 2], [h, jnp.tanh(h), jax.nn.relu(h)], jnp.abs(h))
+    return jax.vmap(table)(jax.random.split(keys[3], law.shared))

@@ -8,7 +8,6 @@ data sets, and the gradient by the program compiled for the smallest size that h
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -23,10 +22,26 @@ Tree = Any
 ADAM = optax.scale_by_adam()
 
 
-def context_size_probabilities(points: int) -> np.ndarray:
-    """P(n) of context sizes 0 to N - 1, (N,): weight 1/(N - n), so that all n see about equally many query losses."""
-    weights = 1 / (points - np.arange(points))
+def context_size_probabilities(points: int, smallest: int = 0) -> np.ndarray:
+    """P(n) of context sizes 0 to N - 1, (N,): weight 1/(N - n), so that all n see about equally many query losses.
+
+    Sizes below `smallest` are never drawn.
+    """
+    sizes = np.arange(points)
+    weights = np.where(sizes < smallest, 0, 1 / (points - sizes))
     return weights / weights.sum()
+
+
+def standardise_targets(y: jax.Array, context_size: jax.Array | int) -> jax.Array:
+    """Targets (B, N) in units of the mean and standard deviation of the first `context_size`, which may be traced.
+
+    A context without spread counts as one of spread 1, as in `core.amortised.estimators`.
+    """
+    inside = jnp.arange(y.shape[1]) < context_size
+    count = jnp.maximum(jnp.sum(inside), 1)
+    mean = jnp.sum(jnp.where(inside[None], y, 0), 1, keepdims=True) / count
+    variance = jnp.sum(jnp.where(inside[None], (y - mean) ** 2, 0), 1, keepdims=True) / count
+    return (y - mean) / jnp.where(variance > 0, jnp.sqrt(variance), 1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class TrainingSpec:
       batch_size: data sets in a step.
       compiled_context_sizes: growing compiled context sizes; the largest one bounds n.
       fixed_context_size: one context size for all steps instead of a random one.
+      smallest_context_size: of random ones.
+      standardise: whether targets are in units of their context's own mean and standard deviation.
     """
 
     network: TransformerEncoder
@@ -50,6 +67,8 @@ class TrainingSpec:
     batch_size: int
     compiled_context_sizes: tuple[int, ...]
     fixed_context_size: int | None = None
+    smallest_context_size: int = 0
+    standardise: bool = False
 
     def __post_init__(self) -> None:
         """Sizes grow, and hold every context size that is drawn."""
@@ -59,6 +78,17 @@ class TrainingSpec:
             raise BadInput(f"compiled context sizes {list(sizes)} must be 0 or more, and grow")
         if sizes[-1] != largest or largest >= self.points:
             raise BadInput(f"the last compiled context size is {sizes[-1]}, the largest context {largest}")
+
+    def draw(self, key: jax.Array, prior: Tree) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """A context size and a batch of data sets, x (B, N, F) and y (B, N), targets as the network sees them."""
+        for_size, for_data = jax.random.split(key)
+        x, y = self.prior(for_data, self.input_shape, **prior)
+        if self.fixed_context_size is None:
+            law = jnp.asarray(context_size_probabilities(self.points, self.smallest_context_size))
+            context = jax.random.choice(for_size, self.points, p=law)
+        else:
+            context = jnp.int32(self.fixed_context_size)
+        return context, x, standardise_targets(y, context) if self.standardise else y
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -115,11 +145,11 @@ def query_log_densities(
 
 def query_loss(
     params: Tree, spec: TrainingSpec, bounds: tuple[int, int], borders: jax.Array, x: jax.Array, y: jax.Array,
-    context_size: jax.Array, shown_size: jax.Array,
+    context_size: jax.Array,
 ) -> jax.Array:  # fmt: skip
-    """Mean negative log density of a batch's queries; of the context only `shown_size` points are shown (a control)."""
+    """Mean negative log density of a batch's queries."""
     first, size = bounds
-    found = query_log_densities(spec, params, borders, x, y, shown_size, max_context_size=size, first_query=first)
+    found = query_log_densities(spec, params, borders, x, y, context_size, max_context_size=size, first_query=first)
     asked = jnp.arange(first, spec.points) >= context_size
     return -jnp.sum(jnp.where(asked[None], found, 0.0)) / (spec.batch_size * (spec.points - context_size))
 
@@ -148,18 +178,11 @@ def training_step(
       key: of this step.
       i: steps done in this loop.
       borders: of the bars, (bars + 1,).
-      arguments: `plan` of `learning_rate_plan`, `prior` (arguments by name), and `shows_context`: 1, or 0 for a network
-        that is shown none.
+      arguments: `plan` of `learning_rate_plan`, and `prior`, arguments by name.
     """
-    for_size, for_data = jax.random.split(key)
-    x, y = spec.prior(for_data, spec.input_shape, **arguments["prior"])
-    if spec.fixed_context_size is None:
-        context = jax.random.choice(for_size, spec.points, p=jnp.asarray(context_size_probabilities(spec.points)))
-    else:
-        context = jnp.int32(spec.fixed_context_size)
+    context, x, y = spec.draw(key, arguments["prior"])
     chosen = jnp.searchsorted(jnp.array(spec.compiled_context_sizes), context)
-    rest = (borders, x, y, context, context * arguments["shows_context"].astype(context.dtype))
-    _, gradient = jax.lax.switch(chosen, gradient_branches(spec), state["params"], *rest)
+    _, gradient = jax.lax.switch(chosen, gradient_branches(spec), state["params"], borders, x, y, context)
     # Adam on the gradient clipped to norm 1
     size = jnp.maximum(1, optax.tree.norm(gradient))
     clipped = jax.tree.map(lambda g: g / size, gradient)
@@ -177,5 +200,4 @@ def params_only(state: Tree, borders: jax.Array, arguments: Tree) -> Tree:
 def sample_prior_targets(spec: TrainingSpec, sets: int, key: jax.Array, prior: Tree) -> jax.Array:
     """Targets of many data sets, for the borders of bars: (sets × N,)."""
     batches = -(-sets // spec.batch_size)
-    draw = partial(spec.prior, shape=spec.input_shape, **prior)
-    return jax.lax.map(lambda k: draw(k).y, jax.random.split(key, batches)).reshape(-1)
+    return jax.lax.map(lambda k: spec.draw(k, prior)[2], jax.random.split(key, batches)).reshape(-1)

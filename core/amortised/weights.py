@@ -31,6 +31,7 @@ class TrainedNetwork:
       task: "regression", whose outputs are bars, or "classification", whose output is the logit of class 1 of 2.
       max_context_size: the largest context that it was trained for.
       borders: of the bars, (outputs + 1,); None for classification.
+      min_context_size: the smallest one.
     """
 
     network: TransformerEncoder
@@ -38,6 +39,7 @@ class TrainedNetwork:
     task: str
     max_context_size: int
     borders: np.ndarray | None = None
+    min_context_size: int = 1
 
     def __post_init__(self) -> None:
         """Refuse borders that do not fit the task and the outputs."""
@@ -54,7 +56,7 @@ def save_weights(path: str | Path, trained: TrainedNetwork) -> None:
     if trained.borders is not None:
         tensors["borders"] = np.asarray(trained.borders, np.float32)
     about = {name: getattr(trained.network, name) for name in ARCHITECTURE}
-    about |= {"kind": trained.task, "points": trained.max_context_size}
+    about |= {"kind": trained.task, "points": trained.max_context_size, "fewest": trained.min_context_size}
     files.write_bytes(Path(path), save(tensors, {METADATA_KEY: json.dumps(about, sort_keys=True)}))
 
 
@@ -65,7 +67,7 @@ def load_weights(path: str | Path) -> TrainedNetwork:
         tensors = load(content)
         length = int.from_bytes(content[:8], "little")
         about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][METADATA_KEY])
-        task, points = str(about.pop("kind")), int(about.pop("points"))
+        task, points, fewest = str(about.pop("kind")), int(about.pop("points")), int(about.pop("fewest"))
         network = TransformerEncoder(**about)
     except OSError as error:
         raise BadInput(f"no weights at {path}: {error.strerror}") from None
@@ -73,4 +75,4 @@ def load_weights(path: str | Path) -> TrainedNetwork:
         raise BadInput(f"{path} does not hold a trained network: {error}") from None
     borders = tensors.pop("borders", None)
     params = unflatten_dict({name: jnp.asarray(value) for name, value in tensors.items()}, sep="/")
-    return TrainedNetwork(network, params, task, points, borders)
+    return TrainedNetwork(network, params, task, points, borders, fewest)

@@ -92,3 +92,19 @@ def effective_sample_size(values: jax.Array) -> jax.Array:
 def potential_scale_reduction(values: jax.Array) -> jax.Array:
     """Potential scale reduction R̂ of several chains (Gelman and Rubin 1992), from values (chains, draws)."""
     return blackjax.diagnostics.potential_scale_reduction(values)
+
+
+def pool_chains(log_densities: jax.Array) -> dict[str, jax.Array]:
+    """What several chains say together, from log densities (chains, draws, queries) of their draws.
+
+    Returns:
+      `log_density` (queries,) of the mixture over all draws, and of the mean over queries, as a function of the draw,
+      `effective_draws` and `scale_reduction`. Chains that all stand still have none, and infinity.
+    """
+    followed = log_densities.mean(-1)
+    effective, reduction = effective_sample_size(followed), potential_scale_reduction(followed)
+    return {
+        "log_density": log_mean_exp(log_densities.reshape(-1, log_densities.shape[-1])),
+        "effective_draws": jnp.where(jnp.isfinite(effective), effective, 0.0),
+        "scale_reduction": jnp.where(jnp.isfinite(reduction), reduction, jnp.inf),
+    }

@@ -14,7 +14,7 @@ from core.kept import code_files, files_below, find_answers, library_stamp, pape
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, load_config
 from core.papers.config_files import all_slugs
-from core.paths import project_root, results_folder
+from core.paths import project_root, published_folder
 from core.planning.machine import available_cores
 from core.publishing import confirm, publish
 from core.runs import provenance, published
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
 def published_states(slugs: Iterable[str]) -> dict[str, list[publish.PublishedState]]:
     """The state of every published study by paper, found anew where something that it hangs on was written since."""
     common = f"{stamp(code_files())}{stamp(shared_config_files())}{library_stamp()}"
-    own = {slug: (*paper_files(slug), *files_below(results_folder() / slug)) for slug in slugs}
+    own = {slug: (*paper_files(slug), *files_below(published_folder() / slug)) for slug in slugs}
     stamps = {slug: f"{common}{stamp(found)}" for slug, found in own.items()}
     states = find_answers("states", stamps, _find_states, processes=len(available_cores()))
     return {slug: [publish.PublishedState(**state) for state in found] for slug, found in states.items()}
@@ -52,7 +52,7 @@ def published_states(slugs: Iterable[str]) -> dict[str, list[publish.PublishedSt
 def _find_states(slug: str) -> list[dict[str, str]]:
     config = load_config(slug)
     current = functools.cache(lambda scale: _current_studies(config, scale))
-    found = publish.published_states(results_folder(), slug, lambda scale, study: current(scale).get(study))
+    found = publish.published_states(published_folder(), slug, lambda scale, study: current(scale).get(study))
     return [state._asdict() for state in found]
 
 
@@ -70,10 +70,10 @@ def now(config: PaperConfig, scale: str, study: str) -> publish.CurrentIdentitie
 def _remake(config: PaperConfig) -> None:
     from core.judging import verdicts
 
-    for folder in sorted(path for path in (results_folder() / config.slug).glob("[!.]*") if path.is_dir()):
+    for folder in sorted(path for path in (published_folder() / config.slug).glob("[!.]*") if path.is_dir()):
         scale = folder.name
         again = publish.remake_verdicts(
-            results_folder(),
+            published_folder(),
             config.slug,
             scale,
             config,
@@ -97,7 +97,7 @@ def _drawn(config: PaperConfig, study: str, table: Any, arrays: Any) -> dict[str
 
 def _spot(config: PaperConfig) -> bool:
     """Compute the first replicate of the cheapest published study with data again, away from all runs, and compare."""
-    folder = results_folder() / config.slug / "laptop"
+    folder = published_folder() / config.slug / "laptop"
     studies = publish.files.read_json(folder / publish.PROVENANCE)["studies"]
     study = min(
         (name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None
@@ -115,7 +115,7 @@ def _confirm(config: PaperConfig) -> bool:
     if dirty is not False:
         raise BadInput(f"{config.slug}: commit your changes first; only committed code can be confirmed")
     different = False
-    for folder in sorted(path for path in (results_folder() / config.slug).glob("[!.]*") if path.is_dir()):
+    for folder in sorted(path for path in (published_folder() / config.slug).glob("[!.]*") if path.is_dir()):
         for study, recorded in published.read_provenance(folder).items():
             standing_now = now(config, folder.name, study)
             if standing_now is None or not confirm.can_confirm(recorded, standing_now):
@@ -126,7 +126,7 @@ def _confirm(config: PaperConfig) -> bool:
             job, table = _first_replicate(config, study, folder.name)
             about = {"commit": commit, "date": provenance.today()}
             found = confirm.confirm_study(
-                results_folder(), config.slug, folder.name, config, study, standing_now, table, about
+                published_folder(), config.slug, folder.name, config, study, standing_now, table, about
             )
             different |= _differences(config.slug, study, job, table, found)
     return different

@@ -42,7 +42,7 @@ def candidates(line: str) -> list[str]:
         return _starting(last, COMMANDS)
     if last.startswith("-"):
         return _starting(last, [option for action in commands()[words[1]]._actions for option in action.option_strings])
-    if words[1] in ("show", "publish", "check", "fetch", "board", "sync"):
+    if words[1] in ("show", "claims", "publish", "check", "fetch", "board", "sync"):
         return _starting(last, all_slugs())
     return _starting(last, _run_words(words)) if words[1] in ("run", "plan") else []
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from core import files, paths
 from core.errors import unknown_name
 from core.papers.overview import PaperOverview, paper_overviews
-from core.terminal import console
+from core.terminal import console, print_table
 
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "not testable": "–"}
 
@@ -23,13 +23,15 @@ def main(arguments: argparse.Namespace) -> int:
         if not arguments.field or arguments.field in about.fields:
             verdicts, minutes = _published(slug, about)
             table.add_row(slug, about.title, ", ".join(about.fields), str(about.claims), verdicts, minutes)
-    console().print(table, soft_wrap=False)
-    print("\n✓ holds   ✗ fails   ? undecided   – not testable at laptop scale")
+    screen = console()
+    print_table(screen, table)
+    screen.print("\n✓ holds   ✗ fails   ? undecided   – not testable at laptop scale")
+    screen.print("minutes: what the default studies took when they were published")
     return 0
 
 
 def _published(slug: str, about: PaperOverview) -> tuple[str, str]:
-    folder = paths.results_folder() / slug / "laptop"
+    folder = paths.published_folder() / slug / "laptop"
     if not (folder / "claims.json").exists():
         return "not published", ""
     verdicts = " ".join(f"{claim['id']}{MARKS[claim['verdict']]}" for claim in files.read_json(folder / "claims.json"))

@@ -2,16 +2,15 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from core import paths
+from core import output, paths
 from core.errors import BadInput, EncoreError, Interrupted, suggest
 
 COMMANDS = (
-    "run", "sweeps", "list", "show", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
+    "run", "sweeps", "list", "show", "claims", "plan", "fetch", "report", "board", "sync", "publish", "check", "new",
     "completion",
 )  # fmt: skip
 
@@ -30,7 +29,8 @@ ABOUT = """\
 Published experiments, performed again. Each run ends in a verdict on the paper's own claims.
 
   encore list                               every paper with its verdicts
-  encore show lottery_ticket                what a paper claims and which settings it has
+  encore claims lottery_ticket              what it claims, what was measured, and the verdicts
+  encore show lottery_ticket                its reference, claims, studies and settings
   encore run paper=lottery_ticket           perform it at laptop scale
 """
 
@@ -38,7 +38,7 @@ RUN = """\
 Perform the experiments of a paper and judge its claims.
 
   encore run paper=lottery_ticket                          the config's default studies at laptop scale
-  encore run paper=lottery_ticket scale=smoke              seconds instead of minutes; decides nothing
+  encore run paper=lottery_ticket scale=smoke              small, in a minute or a few; decides nothing
   encore run paper=lottery_ticket study=conv               one study; study=[lenet,conv] several; study=all every one
   encore run paper=lottery_ticket settings.iterations=2000 another value for a setting (encore show lists them)
   encore run paper=lottery_ticket first_replicate=1000     the same on fresh random replicates
@@ -126,6 +126,10 @@ class Parser(argparse.ArgumentParser):
         """Turn argparse's complaint into `BadInput`."""
         raise BadInput(f"{message}; `{self.prog} --help` explains")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; a failure to do so is no secret, as it is with argparse."""
+        print(self.format_help(), end="", file=file)
+
 
 def parser() -> Parser:
     """The parser of the bare command, which knows the sub-commands for its help."""
@@ -165,6 +169,10 @@ def commands() -> dict[str, Parser]:
     show = command("show", "a paper's reference, idea, claims and studies; a study's settings, arms and deviations")
     show.add_argument("paper")
     show.add_argument("study", nargs="?", help="the settings, arms and deviations of this study")
+
+    claims = command("claims", "a paper's claims, what it prints, what was published here, and the verdicts")
+    claims.add_argument("paper")
+    claims.add_argument("--scale", default="laptop", choices=["laptop", "paper"], help="by default laptop")
 
     plan = command("plan", "what runs would do and cost, computing nothing", PLAN)
     plan.add_argument("overrides", nargs="*", metavar="key=value")
@@ -215,8 +223,10 @@ def commands() -> dict[str, Parser]:
 
 
 def _add_dashboards(command: Callable[..., Parser]) -> None:
-    report = command("report", "build the static site of all results: results/report/index.html")
-    report.add_argument("--out", metavar="FOLDER", help="write it there, for example where the checkout is read-only")
+    report = command("report", "build the static site of all results, by default results/report/index.html")
+    report.add_argument(
+        "--out", metavar="FOLDER", help="write it there instead of results/report or $ENCORE_RESULTS/report"
+    )
     report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
 
     board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
@@ -249,23 +259,37 @@ def _command_hint(word: str) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; every expected error is one line on stderr and an exit code."""
-    words = list(sys.argv[1:] if words is None else words)
+    output.prepare_output()
     try:
-        if not words or words[0].startswith("-"):
-            parser().parse_args(words)
-            parser().print_help()
-            return 0
-        if words[0] not in COMMANDS:
-            raise BadInput(f"unknown command '{words[0]}': {_command_hint(words[0])}")
-        parsed = commands()[words[0]].parse_intermixed_args(words[1:])
-        _check_root()
-        return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
+        try:
+            return _perform(list(sys.argv[1:] if words is None else words))
+        finally:
+            output.flush_output()
     except EncoreError as error:
-        print(f"encore: {error}", file=sys.stderr)
-        return error.exit_code
+        return _tell(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("encore: stopped", file=sys.stderr)
-        return Interrupted.exit_code
+        return _tell("stopped", Interrupted.exit_code)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.discard_output()
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return _tell(f"{place}{error.strerror or error}", EncoreError.exit_code)
+
+
+def _perform(words: Sequence[str]) -> int:
+    if not words or words[0].startswith("-"):
+        parser().parse_args(words)
+        parser().print_help()
+        return 0
+    if words[0] not in COMMANDS:
+        raise BadInput(f"unknown command '{words[0]}': {_command_hint(words[0])}")
+    parsed = commands()[words[0]].parse_intermixed_args(words[1:])
+    _check_root()
+    return importlib.import_module(f"core.cli.{words[0]}").main(parsed)
+
+
+def _tell(line: str, code: int) -> int:
+    """Say why a command ends, where anybody listens, and return its exit code."""
+    output.print_error(f"encore: {line}")
+    return code

@@ -10,7 +10,8 @@ from core import files
 from core.errors import BadInput
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
-from core.paths import configs_folder, experiment_path, project_root, results_folder
+from core.paths import configs_folder, experiment_path, project_root, published_folder
+from core.terminal import short_path
 
 TAKEN = ("all", "core", "configs", "experiments", "tests", "benchmarks", "results", "docs", "test")
 VALUES = ("null", "none", "true", "false", "yes", "no", "on", "off", "inf", "nan")  # no words where a paper is named
@@ -38,19 +39,19 @@ def main(arguments: argparse.Namespace) -> int:
     }
     for target in (*targets.values(), project_root() / "tests" / f"test_{slug}.py"):
         if target.exists():
-            raise BadInput(f"{target.relative_to(project_root())} exists already: choose another name")
+            raise BadInput(f"{short_path(target)} exists already: choose another name")
     for target in targets.values():
         try:
             files.check_can_write(target.parent)
         except OSError as error:
             raise BadInput(
-                f"cannot write {target}: {error.strerror or error}; ENCORE_ROOT names the checkout"
+                f"cannot write {short_path(target)}: {error.strerror or error}; ENCORE_ROOT names the checkout"
             ) from None
     kind = "supervised" if arguments.supervised else "plain"
     for template, target in targets.items():
         text = (resources("core.cli") / "templates" / kind / f"{template}.txt").read_text(encoding="utf-8")
         files.write_text(target, text.replace("SLUG", slug))
-        print(target.relative_to(project_root()))
+        print(short_path(target))
     update_readme_table()
     print(f"try it: encore run paper={slug} scale=smoke; docs/paper.md says how to go on")
     return 0
@@ -62,5 +63,5 @@ def update_readme_table() -> None:
 
     readme = project_root() / "README.md"
     configs = [load_config(slug) for slug in all_slugs()]
-    if readme.is_file() and readme_table.update_readme(readme, configs, results_folder()):
-        print("README.md: the table of papers was renewed")
+    if readme.is_file() and readme_table.update_readme(readme, configs, published_folder()):
+        print(f"{short_path(readme)}: the table of papers was renewed")

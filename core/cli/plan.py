@@ -17,7 +17,7 @@ from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
 from core.planning.estimate import StudyEstimate
 from core.sweeps import sweep_command
-from core.terminal import console, format_duration
+from core.terminal import console, format_duration, print_table, short_path
 
 MOST_ACCELERATORS = 1_000_000
 
@@ -67,7 +67,7 @@ def _show(screen: Console, found: Sequence[StudyEstimate], fleet: Fleet | None) 
         where = f"{fleet.count} x {fleet.accelerator.title}" if fleet.count > 1 else fleet.accelerator.title
     title = found[0].slug if len(papers) == 1 else f"{len(papers)} papers"
     screen.print(f"{title} · {found[0].scale} scale · on {where}", style="bold")
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     if len(found) > 1:
         total, flops = sum(line.minutes for line in found), sum(line.replicates * line.flops for line in found)
         screen.print(f" together {format_duration(total)}, one after the other; {flops / 1e9:,.0f} GFLOP")
@@ -145,7 +145,7 @@ def _check(screen: Console) -> int:
         table.add_row(
             line.identity, format_duration(line.forecast), format_duration(line.minutes), f"{factor:.2f}", line.source
         )
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     factors = [factor for _, factor in found]
     screen.print(f" median factor {statistics.median(factors):.2f}, largest {max(factors):.2f}, {len(factors)} runs")
     return 0
@@ -157,7 +157,7 @@ def _document(screen: Console) -> int:
 
     path = project_root() / cost_table.COST_FILE
     files.write_text(path, cost_table.render_cost_table())
-    screen.print(cost_table.COST_FILE)
+    screen.print(short_path(path))
     return 0
 
 

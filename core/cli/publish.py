@@ -6,10 +6,11 @@ from core.cli.new import update_readme_table
 from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import load_config
-from core.paths import project_root, results_folder
+from core.paths import project_root, published_folder
 from core.publishing import publish
 from core.runs import provenance
 from core.runs.folder import RunFolder
+from core.terminal import short_path
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -22,8 +23,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not found:
         raise BadInput(f"{config.slug} has no finished run at {arguments.scale} scale: encore run paper={config.slug}")
     _, dirty = provenance.git_state(project_root())
-    folder = publish.publish(config.slug, arguments.scale, found, config, results_folder(), dirty)
-    print(f"published {', '.join(each.study for each in found)} to {folder}; commit it")
+    folder = publish.publish(config.slug, arguments.scale, found, config, published_folder(), dirty)
+    print(f"published {', '.join(each.study for each in found)} to {short_path(folder)}; commit it")
     update_readme_table()
     return 0
 

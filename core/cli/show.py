@@ -12,7 +12,7 @@ from core.papers.claims import SCALES
 from core.papers.config import PaperConfig, StudyConfig, load_config
 from core.papers.settings import PerArm, Settings, flatten_settings, range_of, unit_of
 from core.papers.validation import group_of
-from core.terminal import console
+from core.terminal import console, print_table
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -76,7 +76,7 @@ def _study(screen: Console, study: StudyConfig) -> None:
         table.add_row(name, *shown, about, (field.description or "") if field else "")
     replicates = [str(study.replicates(scale)) for scale in SCALES]
     table.add_row("replicates", *replicates, "", "independent repetitions")
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     for deviation in study.form.deviations:
         screen.print(
             f"  deviation: {deviation.what}: {deviation.laptop} instead of {deviation.paper} "

@@ -108,7 +108,7 @@ def plot_mean_with_band(
     by: str,
     *,
     unit: str = "replicate",
-    order: Sequence[str] | None = None,
+    order: Sequence[Any] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> None:
     """For each value of the column `by`, the mean line of `y` over `x` with its 95 % t interval as a band.

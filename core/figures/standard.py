@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from core.errors import BadInput
 from core.figures.drawing import (
@@ -22,6 +23,7 @@ from core.figures.drawing import (
 from core.papers.claims import values_match
 from core.papers.config import FigureForm
 
+MANY_DECADES = 1e3
 FIXED = ("study", "metric", "value")
 
 
@@ -55,17 +57,29 @@ def selected_rows(form: FigureForm, table: pd.DataFrame, metric: str) -> pd.Data
 
 def _draw(form: FigureForm, metrics: Mapping[str, str], table: pd.DataFrame) -> Figure:
     rows = selected_rows(form, table, form.y)
+    form = form.model_copy(update={"order": tuple(_order(form, rows))})  # all panels have the same colours
     titles = list(dict.fromkeys(rows[form.panels])) if form.panels else [""]
-    figure, panels = panel_grid([f"{form.panels} {title}".strip() for title in map(str, titles)])
+    figure, panels = panel_grid([f"{form.panels} {_said(title)}".strip() for title in titles])
     for title, axes in zip(titles, panels.values(), strict=True):
         own = rows[rows[form.panels] == title] if form.panels else rows
         _KINDS[form.kind](axes, form, own, table)
         for side in form.log:
-            axes.set_xscale("log") if side == "x" else axes.set_yscale("log")
+            _set_log_scale(axes, side)
         label_axes(axes, *_labels(form, metrics))
     add_shared_legend(figure)
     set_caption(figure, form.caption)
     return figure
+
+
+def _set_log_scale(axes: Axes, side: str) -> None:
+    """Make one axis logarithmic; where it spans few decades, with plain numbers at 1, 2 and 5 of each of them."""
+    axes.set_xscale("log") if side == "x" else axes.set_yscale("log")
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    low, high = axes.get_xlim() if side == "x" else axes.get_ylim()
+    if high / low < MANY_DECADES:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _labels(form: FigureForm, metrics: Mapping[str, str]) -> tuple[str, str, str | None, str | None]:
@@ -83,7 +97,7 @@ def _labels(form: FigureForm, metrics: Mapping[str, str]) -> tuple[str, str, str
 
 def _curves(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFrame) -> None:
     """The mean over units against a condition, with its 95 % interval as a band, a line for each value of `by`."""
-    plot_mean_with_band(axes, rows, form.x, "value", form.by, unit=form.unit, order=_order(form, rows))
+    plot_mean_with_band(axes, rows, form.x, "value", form.by, unit=form.unit, order=form.order)
 
 
 def _differences(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -117,8 +131,10 @@ def _scatter(axes: Axes, form: FigureForm, rows: pd.DataFrame, table: pd.DataFra
     pairs = across.merge(rows, on=shared, suffixes=("_x", "_y"))
     if pairs.empty:
         raise BadInput(f"{form.x} and {form.y} are not measured together")
-    for place, name in enumerate(_order(form, rows)):
+    for place, name in enumerate(form.order):
         own = pairs[[values_match(_plain(value), name) for value in pairs[form.by]]]
+        if own.empty:
+            continue
         marker, color = MARKERS[place % len(MARKERS)], PALETTE[place % len(PALETTE)]
         axes.plot(own["value_x"], own["value_y"], linestyle="none", marker=marker, color=color, label=str(name))
     low, high = pairs[["value_x", "value_y"]].to_numpy().min(), pairs[["value_x", "value_y"]].to_numpy().max()
@@ -152,6 +168,10 @@ def _order(form: FigureForm, rows: pd.DataFrame) -> Sequence[Any]:
 
 def _plain(value: Any) -> Any:
     return None if pd.isna(value) else value
+
+
+def _said(value: Any) -> str:
+    return f"{value:,g}" if isinstance(value, float) else str(value)
 
 
 def _words(name: str) -> str:

@@ -153,6 +153,10 @@ def _note(
         parts.append("the control does not hold, but its effect cannot be told from the claim's")
     if verdict == HOLDS and any(one.small for one in judged if one.verdict == HOLDS):
         parts.append("small: below what matters")
+    for one in judged if verdict == FAILS else ():
+        if one.verdict == FAILS and _is_too_small(one):
+            least = f"{abs(one.clause.matters or 0):g} {one.clause.unit}".strip()
+            parts.append(f"below what matters ({least})")
     if verdict == UNDECIDED:
         parts.append(_advice(judged))
         if claim.extension and any(one.interval.n < claim.extension for one in judged):
@@ -167,6 +171,13 @@ def _note(
     if diverged := rows.loc[rows["metric"] == "diverged", "replicate"].nunique():
         parts.append(f"{diverged} of {rows['replicate'].nunique()} replicates diverged")
     return "; ".join([*parts, *([claim.note] if claim.note else [])])
+
+
+def _is_too_small(one: JudgedClause) -> bool:
+    """Whether a clause fails by what matters alone: its interval reaches into the region."""
+    if one.clause.matters is None:
+        return False
+    return one.interval.low < 0 if one.clause.region[0] == -math.inf else one.interval.high > 0
 
 
 def _advice(judged: Sequence[JudgedClause]) -> str:

@@ -125,10 +125,20 @@ def units_needed(interval: Interval, bound: float) -> int | None:
         reach = interval.estimate - interval.low if bound < interval.estimate else interval.high - interval.estimate
         if not (math.isfinite(reach) and math.isfinite(distance) and interval.n > 1):
             return None
-        quantile = (1 + interval.level) / 2
-        shrink = distributions.t.ppf(quantile, sizes - 1) / distributions.t.ppf(quantile, interval.n - 1)
-        decided = reach * shrink * np.sqrt(interval.n / sizes) < distance
+        of = _median_reach if interval.method == "order statistics" else _mean_reach
+        decided = reach * of(sizes, interval.level) / of(np.array([interval.n]), interval.level) < distance
     return int(np.argmax(decided)) + 1 if decided.any() else None
+
+
+def _mean_reach(sizes: np.ndarray, level: float) -> np.ndarray:
+    """Half the length of a t interval of so many units, in their standard deviations."""
+    return distributions.t.ppf((1 + level) / 2, sizes - 1) / np.sqrt(sizes)
+
+
+def _median_reach(sizes: np.ndarray, level: float) -> np.ndarray:
+    """How far the order statistics that bound a median lie from it, expected of normal units (Blom's scores)."""
+    depths = distributions.binom.ppf((1 - level) / 2, sizes, 0.5)
+    return -distributions.norm.ppf((depths - 0.375) / (sizes + 0.25))
 
 
 def median(values: np.ndarray) -> float:

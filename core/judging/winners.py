@@ -15,23 +15,31 @@ if TYPE_CHECKING:
 def find_winners(tuning: Tuning, table: "pd.DataFrame") -> float | dict[str, float]:
     """The value with the best mean over replicates, for every arm or for all together; of equal ones the smallest.
 
+    With `per` every arm has one under each value of these columns: {"ticket/long": value}.
+
     Of a curve its last step counts, unless `by.at` selects another. An infinite mean never wins. Raises BadInput where
     rows are absent, or where further conditions leave several rows for a replicate.
     """
     column = tuning.setting.rpartition(".")[2]
     rows = _selected(tuning, table)
-    keys = [column, *(["arm"] if tuning.per_arm else [])]
+    of_winner = [*(["arm"] if tuning.per_arm else []), *tuning.per]
+    keys = [column, *of_winner]
     if "step" in rows and "step" not in tuning.by.at and rows["step"].notna().any():
-        rows = rows[rows["step"] == rows["step"].max()]
+        last = rows.groupby(list(tuning.per))["step"].transform("max") if tuning.per else rows["step"].max()
+        rows = rows[rows["step"] == last]
     doubled = rows.duplicated([*keys, "replicate"])
     if doubled.any():
         others = [name for name in rows.columns if name not in (*keys, "replicate", "study", "metric", "value")]
         several = [name for name in others if rows[name].nunique(dropna=False) > 1]
         raise BadInput(f"tuning of {tuning.setting}: select one of {', '.join(several) or 'the rows'} under tune.by.at")
     means = rows.groupby(keys)["value"].mean().reset_index()
-    if not tuning.per_arm:
+    if not of_winner:
         return _best(tuning, column, means, "")
-    return {str(arm): _best(tuning, column, own, f" of {arm}") for arm, own in means.groupby("arm", sort=False)}
+    winners = {}
+    for named, own in means.groupby(of_winner, sort=False):
+        name = "/".join(f"{part:g}" if isinstance(part, float) else str(part) for part in named)
+        winners[name] = _best(tuning, column, own, f" of {name}")
+    return winners
 
 
 def _selected(tuning: Tuning, table: "pd.DataFrame") -> "pd.DataFrame":

@@ -22,6 +22,40 @@ def images_to_floats(images: jax.Array) -> jax.Array:
     return x if x.ndim == 4 else x[..., None]
 
 
+def crop_and_resize(images: jax.Array, crop: int, size: int) -> jax.Array:
+    """The middle of bytes (n, h, w[, c]), at most `crop` pixels a side, at `size` x `size`: bilinear, rounded."""
+    for axis in (1, 2):
+        kept = min(crop, images.shape[axis])
+        first = (images.shape[axis] - kept) // 2
+        images = jax.lax.slice_in_dim(images, first, first + kept, axis=axis)
+    if images.shape[1:3] == (size, size):
+        return images
+    shape = (len(images), size, size, *images.shape[3:])
+    return jnp.round(jax.image.resize(images.astype(jnp.float32), shape, "bilinear")).astype(jnp.uint8)
+
+
+def blend_with_patches(key: jax.Array, images: jax.Array, photographs: jax.Array, binary: bool) -> jax.Array:
+    """|P - I| of a random patch P of a random photograph, uint8 (n, h, w, 3): MNIST-M (Ganin et al. 2016, 5.2.4).
+
+    Args:
+      key: of the patches.
+      images: uint8 (n, h, w).
+      photographs: uint8 (m, height, width, 3).
+      binary: take every pixel above 0 for 255, so that the patch is inverted there.
+    """
+    count, high, wide, _ = photographs.shape
+    n, h, w = images.shape
+    corners = jax.random.randint(key, (n, 3), 0, jnp.array([[count, high - h + 1, wide - w + 1]]))
+    ink = jnp.where(images > 0, 255, 0) if binary else images
+
+    def one(image: jax.Array, corner: jax.Array) -> jax.Array:
+        patch = jax.lax.dynamic_slice(photographs, (*corner, 0), (1, h, w, 3))[0]
+        # Wider than bytes, in which a difference below 0 would wrap around.
+        return jnp.abs(patch.astype(jnp.int16) - image[..., None].astype(jnp.int16))
+
+    return jax.vmap(one)(ink, corners).astype(jnp.uint8)
+
+
 def random_flip_and_shift(key: jax.Array, x: jax.Array) -> jax.Array:
     """Images (n, h, w, c), each flipped with probability one half and shifted by up to four pixels, zeros moving in."""
     flip_key, shift_key = jax.random.split(key)
@@ -36,9 +70,11 @@ def random_flip_and_shift(key: jax.Array, x: jax.Array) -> jax.Array:
     return jax.vmap(cropped)(padded, corners)
 
 
-def dense_layer(x: jax.Array, width: int, name: str) -> jax.Array:
+def dense_layer(
+    x: jax.Array, width: int, name: str, kernel_init: nn.initializers.Initializer = glorot_init
+) -> jax.Array:
     """A dense layer on (batch, inputs); its kernel is stored (outputs, inputs), whose gradient is faster on a CPU."""
-    return nn.Einsum((width, x.shape[-1]), "bi,oi->bo", kernel_init=glorot_init, name=name)(x)
+    return nn.Einsum((width, x.shape[-1]), "bi,oi->bo", kernel_init=kernel_init, name=name)(x)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:

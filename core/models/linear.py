@@ -63,7 +63,7 @@ def fit_svm_path(
 
     Args:
       x: features (n, d), float32.
-      signs: classes (n,) as -1 or 1.
+      signs: classes (n,) as -1 or 1, or (costs, n): other ones for each C.
       costs: values of C.
       iterations: of Newton's method at most, for each C.
       tolerance: of the gradient, relative to the one at 0.
@@ -73,11 +73,32 @@ def fit_svm_path(
     """
     x = append_bias_column(x)
 
-    def one(w: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        w = minimise_hinge_objective(w, x, signs.astype(x.dtype), c, iterations, tolerance)
+    def one(w: jax.Array, given: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        w = minimise_hinge_objective(w, x, *given, iterations, tolerance)
         return w, w
 
-    return jax.lax.scan(one, jnp.zeros(x.shape[1], x.dtype), jnp.asarray(costs, x.dtype))[1]
+    each = jnp.broadcast_to(signs.astype(x.dtype), (len(costs), len(x)))
+    return jax.lax.scan(one, jnp.zeros(x.shape[1], x.dtype), (each, jnp.asarray(costs, x.dtype)))[1]
+
+
+def fit_svm_by_reverse_validation(
+    source: tuple[jax.Array, jax.Array],
+    target: jax.Array,
+    held: tuple[jax.Array, jax.Array],
+    costs: Sequence[float],
+    tolerance: float = 1e-3,
+) -> jax.Array:
+    """A two-class machine of the source whose C is chosen without labels of the target (Zhong et al. 2010); (d + 1,).
+
+    For each C a machine is learnt back from the labels that the first one gives to the target, and is judged on the
+    source's held-out examples. `source` and `held` are features (n, d) and labels (n,) in {0, 1}; of equally good C the
+    smallest is taken.
+    """
+    weights = fit_svm_path(source[0], 2.0 * source[1] - 1, costs, tolerance=tolerance)
+    guessed = jnp.where(append_bias_column(target) @ weights.T > 0, 1.0, -1.0)
+    back = fit_svm_path(target, guessed.T, costs, tolerance=tolerance)
+    right = (append_bias_column(held[0]) @ back.T > 0) == (held[1][:, None] > 0)
+    return weights[jnp.argmax(right.mean(0))]
 
 
 def fit_linear_svm(x: jax.Array, labels: jax.Array, classes: int, c: float, iterations: int = 50) -> jax.Array:
@@ -96,6 +117,14 @@ def principal_directions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     mean = x.mean(0)
     _, vectors = jnp.linalg.eigh((x - mean[None]).T @ (x - mean[None]))
     return mean, vectors[:, ::-1]
+
+
+def project_to_plane(*features: jax.Array) -> jax.Array:
+    """Several sets of features (n_i, d), one after the other, in the plane of their two largest principal directions:
+    (n, 2)."""
+    x = jnp.concatenate(features)
+    mean, directions = principal_directions(x)
+    return (x - mean[None]) @ directions[:, :2]
 
 
 def align_subspaces(

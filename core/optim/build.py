@@ -60,4 +60,7 @@ def _schedule(settings: OptimizerSettings, rate: Any, iterations: int | None) ->
             return optax.cosine_decay_schedule(rate, iterations, settings.final)
         case "exponential":
             return optax.exponential_decay(rate, iterations, settings.final)
+        case "inverse":
+            # μ_p = μ / (1 + α p)^β
+            return lambda step: rate / (1 + settings.growth * step / iterations) ** settings.power
     return optax.cosine_onecycle_schedule(iterations, rate)

@@ -52,7 +52,7 @@ class OptimizerSettings(Settings):
     decay: Share | None = setting("decay of the squared gradient (rmsprop)", default=None)
     eps: PositiveFloat | None = setting("added to the denominator (adam, adamw, rmsprop)", default=None)
     clip: PositiveFloat | None = setting("largest global norm of a gradient", default=None)
-    schedule: Literal["constant", "piecewise", "linear", "cosine", "exponential", "one_cycle"] = setting(
+    schedule: Literal["constant", "piecewise", "linear", "cosine", "exponential", "one_cycle", "inverse"] = setting(
         "how the learning rate goes over the training", default="constant"
     )
     warmup: NonNegativeInt = setting("linear warm-up from 0, before the schedule", unit="iterations", default=0)
@@ -61,6 +61,10 @@ class OptimizerSettings(Settings):
     )
     drop_by: Fraction = setting("factor of each drop (piecewise)", default=0.1)
     final: Share = setting("share of the learning rate at the end (linear, cosine, exponential)", default=0.0)
+    growth: NonNegativeFloat = setting(
+        "α of the learning rate divided by (1 + α p)^β, where p goes from 0 to 1 (inverse)", default=0.0
+    )
+    power: PositiveFloat = setting("β of the same (inverse)", default=1.0)
 
     @model_validator(mode="after")
     def _check_optimizer(self) -> Self:
@@ -83,6 +87,9 @@ class OptimizerSettings(Settings):
                            "schedule")  # fmt: skip
         if self.schedule == "exponential" and not self.final:
             raise conflict("{schedule} needs final, the share of the learning rate at the end, such as final=0.01",
+                           "schedule")  # fmt: skip
+        if bool(self.growth) != (self.schedule == "inverse"):
+            raise conflict("{growth} and {schedule} do not fit: inverse needs it, and nothing else does", "growth",
                            "schedule")  # fmt: skip
         return self
 

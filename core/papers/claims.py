@@ -39,6 +39,7 @@ from core.papers.clause_language import (
 Scale = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "laptop", "paper")
 BODIES = ("all", "any", "at_least", *SHORT_FORMS)
+FEW_UNITS = 4  # an interval over fewer says little
 CONTROL_KEYS = ("name", "swap", "select")
 LEVEL = 0.95
 

@@ -31,7 +31,7 @@ from core.papers.settings import (
     setting_names,
 )
 from core.papers.validation import as_lists, validate
-from core.paths import WINNERS, configs_folder, results_folder
+from core.paths import WINNERS, configs_folder, published_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
@@ -91,6 +91,7 @@ class Tuning(Form):
 
     setting: str = Field(description="dotted name of the setting that is tuned")
     per_arm: bool = Field(True, description="the setting is a mapping by arm, and every arm has a winner of its own")
+    per: tuple[str, ...] = Field((), description="columns under whose values every arm has a winner of its own, too")
     values: tuple[int | float, ...] = Field(min_length=3, description="the grid, rising")
     by: Criterion
     edges: dict[str, str] = Field({}, description="arm, or all: why its winner may lie at the edge of the grid")
@@ -333,6 +334,8 @@ def _check_tuned(study: StudyConfig, tuning: Tuning) -> None:
     if field is None:
         names = [*study.settings_class.model_fields, *study.setting_names()]
         raise unknown_name(f"setting that is tuned in studies.{study.name}:", tuning.setting, names)
+    if tuning.per and not tuning.per_arm:
+        raise BadInput(f"studies.{study.name}: {tuning.setting} is one value: per names columns beside the arm")
     if tuning.per_arm and not is_per_arm(field):
         raise BadInput(f"studies.{study.name}: {tuning.setting} is one value, not one by arm: write per_arm: false")
     if not tuning.per_arm and is_per_arm(field, alone=True):
@@ -462,7 +465,8 @@ def winners_for(study: StudyConfig, scale: str) -> dict[str, Any]:
 def check_winners(study: str, tuning: Tuning, winners: Any) -> None:
     """Refuse winners of a tuning study at the edge of their grid, unless the config says why they may lie there."""
     for arm, value in winners.items() if isinstance(winners, Mapping) else [(ALL, winners)]:
-        if value in (tuning.values[0], tuning.values[-1]) and not {arm, ALL} & set(tuning.edges):
+        explained = {arm, arm.partition("/")[0], ALL} & set(tuning.edges)
+        if value in (tuning.values[0], tuning.values[-1]) and not explained:
             whose = study if arm == ALL else f"{arm} in {study}"
             raise BadInput(
                 f"the winner of {whose}, {tuning.setting}={value:g}, lies at the edge of its grid "
@@ -479,4 +483,4 @@ def published_winners(slug: str) -> dict[str, Any]:
 
 
 def _winners_file(slug: str) -> Path:
-    return results_folder() / slug / "laptop" / WINNERS
+    return published_folder() / slug / "laptop" / WINNERS

@@ -11,7 +11,7 @@ The values stand in the paper's config. Nothing here needs a numerical library.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 from pydantic import NonNegativeFloat as NonNegativeFloat
@@ -59,19 +59,23 @@ class Settings(BaseModel):
 
 
 class PerArm(RootModel[dict[str, Item]], Generic[Item]):
-    """A value for each arm, by its name: `rates: PerArm[PositiveFloat]`, then `settings.rates["ticket"]`."""
+    """A value for each arm, by its name: `rates: PerArm[PositiveFloat]`, then `settings.rates["ticket"]`.
+
+    An arm may have values of its own under a condition, as `ticket/long`; without one `ticket` counts.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     def __getitem__(self, arm: str) -> Item:
         """The value of an arm. Raises KeyError where the config gives none."""
-        if arm not in self.root:
-            raise KeyError(f"no value for the arm '{arm}': {suggest(arm, self.root)}")
-        return self.root[arm]
+        for name in (arm, arm.partition("/")[0]):
+            if name in self.root:
+                return self.root[name]
+        raise KeyError(f"no value for the arm '{arm}': {suggest(arm, self.root)}")
 
     def __contains__(self, arm: str) -> bool:
         """Whether the config gives the arm a value."""
-        return arm in self.root
+        return arm in self.root or arm.partition("/")[0] in self.root
 
     def __hash__(self) -> int:
         """Of the values in the order of their names."""
@@ -226,9 +230,17 @@ def data_sets_of_settings(settings: Settings) -> list[str]:
         value = getattr(settings, name)
         if isinstance(value, Settings):
             names += data_sets_of_settings(value)
-        elif value is not None and any(isinstance(mark, _NamesDataSet) for mark in field.metadata):
+        elif value is not None and any(isinstance(mark, _NamesDataSet) for mark in _marks(field)):
             names.append(value)
     return names
+
+
+def _marks(field: FieldInfo) -> list[Any]:
+    """What a field's type is marked with, also where it may be left out (`DataSetName | None`)."""
+    return [
+        *field.metadata,
+        *(mark for kind in get_args(field.annotation) for mark in getattr(kind, "__metadata__", ())),
+    ]
 
 
 def range_of(field: FieldInfo) -> str:

@@ -14,7 +14,7 @@ from core.launch import compose, jobs
 from core.launch.compose import Launch, SelectedStudy
 from core.launch.jobs import Job
 from core.papers.config import PaperConfig
-from core.paths import results_folder, runs_folder
+from core.paths import published_folder, runs_folder
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.accelerators import Fleet
 from core.runs import published
@@ -83,7 +83,7 @@ def _files_of(words: Iterable[str]) -> Iterator[Entry]:
     yield cost_ledger.ledger_path()
     for slug in (word.removeprefix("paper=") for word in words if word.startswith("paper=")):
         yield from paper_files(slug)
-        yield from files_below(results_folder() / slug)
+        yield from files_below(published_folder() / slug)
         for run in sorted(runs_folder().glob(f"{slug}-*")):
             yield from sorted(run.glob("replicates/*/done.json"))
 
@@ -144,7 +144,7 @@ def estimate_study(
 
 def published_changes(job: Job) -> list[str]:
     """In what the published result of a study differs from what would be run; nothing where settings are overridden."""
-    folder = results_folder() / job.launch.config.slug / job.launch.scale
+    folder = published_folder() / job.launch.config.slug / job.launch.scale
     recorded = published.read_provenance(folder).get(job.study.name, {}).get("identity")
     if job.chosen.overridden or not isinstance(recorded, dict):
         return []

@@ -12,7 +12,7 @@ from core import files, paths
 from core.launch.hosts import spreads_batches
 from core.launch.jobs import Job
 from core.papers.config import StudyConfig
-from core.paths import results_folder
+from core.paths import published_folder
 from core.planning import cost_ledger, machine
 from core.planning.machine import available_cores, use_accelerator
 
@@ -49,7 +49,7 @@ class Forecast:
 
 def published_cost(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
     """What the published run of a study says about its cost, if there is one."""
-    path = results_folder() / slug / scale / "provenance.json"
+    path = published_folder() / slug / scale / "provenance.json"
     try:
         return files.read_json(path)["studies"][study]["cost"]
     except (OSError, KeyError, ValueError):

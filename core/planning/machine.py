@@ -1,6 +1,8 @@
 """This machine: cores, free memory, speed, and whether an accelerator is used."""
 
 import os
+import resource
+import sys
 import time
 from pathlib import Path
 
@@ -30,8 +32,14 @@ def free_memory_gib() -> float:
     path = Path("/proc/meminfo")
     if not path.exists():
         return float("inf")
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in path.read_text(encoding="utf-8").splitlines() if ":" in line)
     return int(fields["MemAvailable"].split()[0]) / 2**20
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held at a time, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def use_accelerator(device: str) -> bool:

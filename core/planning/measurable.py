@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -87,10 +88,9 @@ def follow_study(job: Job) -> Findings:
     read: set[str] = set()
     settings, lab = noting_settings(job.chosen.settings, read), RowLab(count_flops=False)
     trace_trial(job.launch.config.slug, job.study, settings, lab)
-    place, table = (
-        f"{job.launch.config.slug} {job.study.name}",
-        imagined_table(lab.rows, job.study.name, min(MOST_REPLICATES, job.study.replicates(job.launch.scale))),
-    )
+    count = min(MOST_REPLICATES, job.study.replicates(job.launch.scale))
+    numbers = range(job.numbers[0], job.numbers[0] + count)
+    place, table = f"{job.launch.config.slug} {job.study.name}", imagined_table(lab.rows, job.study.name, numbers)
     faults = [
         f"{place}: {fault}"
         for claim in job.launch.config.claims_of(job.study.name).values()
@@ -105,14 +105,14 @@ def _is_judged(claim: Claim, scale: str) -> bool:
     return scale not in claim.not_testable and (scale != "smoke" or claim.kind == "exact")
 
 
-def imagined_table(rows: list[dict[str, Any]], study: str, replicates: int = MOST_REPLICATES) -> "pd.DataFrame":
-    """A table of measurements with made-up values, for some replicates."""
+def imagined_table(rows: list[dict[str, Any]], study: str, replicates: Iterable[int]) -> "pd.DataFrame":
+    """A table of measurements with made-up values, for the replicates with these numbers."""
     import numpy as np
     import pandas as pd
 
     from core.runs.measurements import sort_columns
 
-    whole = [{**row, "replicate": number, "study": study} for number in range(replicates) for row in rows]
+    whole = [{**row, "replicate": number, "study": study} for number in replicates for row in rows]
     values = np.random.default_rng(0).random(len(whole)) + 0.1
     return sort_columns(pd.DataFrame(whole).assign(value=values))
 

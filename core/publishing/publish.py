@@ -72,7 +72,7 @@ def publish(
       scale: the scale of all runs.
       candidates: one run per study.
       config: of the paper.
-      results: folder of published results, with the local runs below `runs/`.
+      results: folder of published results.
       dirty: whether the checkout has uncommitted changes; None where that is unknown.
 
     Raises BadInput, leaving everything as it was, when a run may not be published.
@@ -277,7 +277,7 @@ def _with_winners(part: PublishedStudy, config: PaperConfig, study: str) -> Publ
 
 def _ledger(slug: str, scale: str, candidate: PublishableRun, results: Path, date: str) -> list[dict[str, Any]]:
     """Every run on the published replicates that is known of: here, before the last publication, and this one."""
-    found = ledger_entries(results / "runs" / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
+    found = ledger_entries(candidate.folder.parent / "ledger.jsonl", slug, candidate.study, scale, candidate.replicates)
     found += published.read_provenance(results / slug / scale).get(candidate.study, {}).get("ledger", [])
     name = candidate.current.identity.name
     if name not in {entry["identity"] for entry in found}:

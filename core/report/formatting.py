@@ -1,10 +1,14 @@
 """Numbers, intervals and forest plots as a reader sees them."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup, escape
+
+from core.papers.claims import FEW_UNITS
 from core.report.claims import Claim, Clause
 
 FOREST_WIDTH, FOREST_MARGIN = 240.0, 12.0
@@ -37,6 +41,22 @@ def format_estimate(clause: Clause) -> str:
     return f"{format_number(clause.estimate, decimals, signed)} {interval}"
 
 
+def format_units(clause: Clause) -> str:
+    """Over how many units a clause's interval is, and that they are few where they are."""
+    if clause.n is None:
+        return ""
+    name = " × ".join(clause.units)
+    if clause.n != 1 and len(clause.units) == 1:
+        name = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    words = f"{clause.n} {name}"
+    return f"only {words}, of which an interval says little" if clause.n < FEW_UNITS else words
+
+
+def format_prose(text: str) -> Markup:
+    """A text with what stands between backticks set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def format_interval(low: float | None, high: float | None, decimals: int, signed: bool = False) -> str:
     """`[low, high]`, with infinite bounds where they are None."""
     shown_low = "−∞" if low is None else format_number(low, decimals, signed)
@@ -61,10 +81,12 @@ def format_region(clause: Clause) -> str:
 
 
 def format_value(value: Any) -> str:
-    """A number as short as it can be written, anything else as text."""
+    """A number in four significant digits, whole numbers and thousands in full; anything else as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "never reached" if value is None else str(value)
-    return f"{value:.6g}".replace("-", "−")
+    if abs(value) < 1e15 and (abs(value) >= 1000 or float(value).is_integer()):
+        return format_number(value, 0)
+    return f"{value:.4g}".replace("-", "−")
 
 
 def format_printed_number(claim: Claim) -> str:
@@ -114,12 +136,12 @@ def format_mean_and_range(mean: float | None, low: float | None, high: float | N
     return f"{format_number(mean, decimals)} ({format_number(low, decimals)} to {format_number(high, decimals)})"
 
 
-def format_minutes(minutes: float) -> str:
-    """A length of time in words, from minutes."""
-    if minutes <= 0:
+def format_minutes(minutes: float | None) -> str:
+    """A length of time in words, from minutes; nothing where it is not known."""
+    if minutes is None:
         return ""
     if minutes < 1:
-        return "under 1 min"
+        return "under 1 s" if minutes < 1 / 60 else f"{60 * minutes:.0f} s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
@@ -143,6 +165,7 @@ class ForestPlot:
     zero: float | None
     matters: float | None
     printed: float | None
+    ticks: tuple[tuple[float, str], ...]
 
 
 def forest_plot(clause: Clause, claim: Claim) -> ForestPlot | None:
@@ -174,7 +197,17 @@ def forest_plot(clause: Clause, claim: Claim) -> ForestPlot | None:
         zero=optional(_zero(clause)),
         matters=optional(clause.matters),
         printed=optional(paper),
+        ticks=tuple((place(value), format_value(value)) for value in axis_ticks(low, low + span)),
     )
+
+
+def axis_ticks(low: float, high: float) -> list[float]:
+    """Two to six round numbers between two others, for an axis: multiples of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = next(factor * power for factor in (1, 2, 5, 10) if (high - low) / (factor * power) <= 5)
+    digits = max(0, -math.floor(math.log10(power)))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(number * step, digits) + 0.0 for number in range(first, last + 1)]
 
 
 def _comparable(clause: Clause, claim: Claim) -> float | None:

@@ -29,7 +29,9 @@ class FreshnessProcess:
 
     def __init__(self, results: Path) -> None:
         command = [sys.executable, "-m", "core.report.freshness", str(results)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
+        )
 
     def freshness_of(self, config: PaperConfig) -> list[Freshness]:
         """The answer about one paper; unknown where there is none."""

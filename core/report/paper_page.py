@@ -80,6 +80,7 @@ class PaperPage:
         self.studies = [_study(study) for study in config.studies.values()]
         self.claims: Mapping[str, written.Claim] = config.claims
         self.forms = config.form.claims
+        self.declared_figures = list(config.form.figures)
         self.rows = [claim_row(name, self.forms.get(name), results) for name in self.claims]
 
     @property
@@ -94,19 +95,20 @@ class PaperPage:
 
     @property
     def duration_text(self) -> str:
-        """Wall time of the published laptop run, or of what is shown in its place."""
-        return formatting.format_minutes(self.minutes)
+        """Wall time of the default studies when they were published, or of what is shown in their place."""
+        return formatting.format_minutes(self.minutes if self.shown_results else None)
 
     @property
     def last_run(self) -> str:
-        """Day of the latest result."""
-        return max((result.date for result in self.results), default="")
+        """Day of the latest of the results that give the verdicts shown."""
+        return max((result.date for result in self.shown_results), default="")
 
     @property
     def minutes(self) -> float:
         """Wall time behind `duration_text`, to sort by."""
         published = [result for result in self.results if result.published and result.scale == "laptop"]
-        return sum(result.minutes for result in published or self.shown_results)
+        by_default = {study.name for study in self.studies if study.default}
+        return sum(result.minutes_of_studies(by_default) for result in published or self.shown_results)
 
     @property
     def holding_count(self) -> int:
@@ -134,18 +136,20 @@ class PaperPage:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing the numbers."""
-        found = [f"results/{result.path}: {warning}" for result in self.shown_results for warning in result.warnings]
+        found = [f"{result.path}: {warning}" for result in self.shown_results for warning in result.warnings]
         stale = [f"{each.study} ({each.reason})" for each in self.freshness if each.state == STALE]
         if stale:
             found.append(f"Published by other code, settings, data or libraries than today's: {', '.join(stale)}.")
         for result in self.shown_results:
-            found += [f"results/{result.path}: {name} is missing" for name in result.missing_figures()]
+            found += [f"{result.path}: {name} is missing" for name in result.missing_figures()]
         return found
 
     @cached_property
     def figures(self) -> list[FigureImage]:
-        """The drawings of the results shown."""
-        return [figure for result in self.shown_results for figure in result.figures()]
+        """The drawings of the results shown: studies as in the config, those run by default first."""
+        ranked = sorted(self.studies, key=lambda study: not study.default)
+        names = [study.name for study in ranked]
+        return [figure for result in self.shown_results for figure in result.figures(names, self.declared_figures)]
 
     @property
     def has_plots(self) -> bool:
@@ -156,8 +160,11 @@ class PaperPage:
     @property
     def caption(self) -> str:
         """What stands above the table of verdicts."""
-        shown = {f"{study.name}: {study.replicates}" for result in self.shown_results for study in result.studies}
-        return "; ".join(sorted(shown)) or "Nothing has been run yet."
+        place = {study.name: number for number, study in enumerate(self.studies)}
+        ran = [study for result in self.shown_results for study in result.studies]
+        ran.sort(key=lambda study: place.get(study.name, len(place)))
+        shown = dict.fromkeys(f"{study.name}: {study.replicates}" for study in ran)
+        return "; ".join(shown) or "Nothing has been run yet."
 
     @property
     def commands(self) -> list[str]:

@@ -51,7 +51,7 @@ def _published_results(root: Path, slug: str) -> list[Result]:
     try:
         return [read_published_result(root, slug, scale) for scale in sorted(scales, key=scale_sort_key)]
     except InvalidResult as error:
-        raise BadInput(f"results/{error}; restore it from git or publish it again") from None
+        raise BadInput(f"{error}; restore it from git or publish it again") from None
 
 
 def _verdicts(config: PaperConfig, results: list[Result]) -> str:

@@ -6,12 +6,13 @@ Light: reads JSON and SVG text, imports neither jax nor pandas.
 import base64
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core import files
+from core.paths import result_name
 from core.report.claims import Claim, parse_claims
 from core.runs.published import find_edits
 
@@ -49,7 +50,12 @@ class StudyResult:
     @property
     def minutes(self) -> float:
         """Wall time."""
-        return _number(self.provenance.get("seconds")) / 60
+        return self.known_minutes or 0.0
+
+    @property
+    def known_minutes(self) -> float | None:
+        """The same; None where nothing says so."""
+        return None if self.provenance.get("seconds") is None else _number(self.provenance["seconds"]) / 60
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,14 @@ class Result:
         changed = f", {', '.join(study.overridden)} overridden" if study.overridden else ""
         return f"local run of {study.name}, {self.scale} scale, {study.replicates}{changed}"
 
-    def figures(self) -> list[FigureImage]:
-        """Its drawings, read when asked for."""
-        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
+    def figures(self, studies: Sequence[str] = (), names: Sequence[str] = ()) -> list[FigureImage]:
+        """Its drawings, read when asked for, in the order of `studies` and, of each study, of `names`."""
+
+        def rank(path: Path) -> tuple[int, int, str]:
+            study, _, name = path.stem.partition("-") if self.published else ("", "", path.stem)
+            return _index(study, studies), _index(name, names), path.name
+
+        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"), key=rank)]
 
     def missing_figures(self) -> list[str]:
         """Drawings that its provenance names and that are not there."""
@@ -112,22 +123,22 @@ class Result:
 def read_published_result(root: Path, slug: str, scale: str) -> Result:
     """The published result of a paper at a scale; InvalidResult says why there is none to show."""
     folder = root / slug / scale
-    provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
-    studies = _mapping(provenance.get("studies"), folder, root)
-    parsed = tuple(_published_study(name, _mapping(data, folder, root)) for name, data in studies.items())
+    provenance = _mapping(_read(folder, "provenance.json"), folder)
+    studies = _mapping(provenance.get("studies"), folder)
+    parsed = tuple(_published_study(name, _mapping(data, folder)) for name, data in studies.items())
     warnings = tuple(f"edited by hand: {edit}" for edit in find_edits(folder))
-    claims = _claims(folder, root)
-    return Result(slug, scale, relative_path(folder, root), True, claims, parsed, warnings, folder)
+    claims = _claims(folder)
+    return Result(slug, scale, result_name(folder), True, claims, parsed, warnings, folder)
 
 
-def read_local_result(root: Path, folder: Path) -> Result:
+def read_local_result(folder: Path) -> Result:
     """The verdict of a local run in `folder`, a run's `verdict/<first>-<count>`."""
     run = folder.parents[1]
-    about = read_run_settings(root, run)
+    about = read_run_settings(run)
     if not re.fullmatch(r"\d+-\d+", folder.name):
-        raise InvalidResult(f"{relative_path(folder, root)}: not a verdict's folder")
+        raise InvalidResult(f"{result_name(folder)}: not a verdict's folder")
     first, count = (int(text) for text in folder.name.split("-"))
-    provenance = _mapping(_read(folder, root, "provenance.json"), folder, root)
+    provenance = _mapping(_read(folder, "provenance.json"), folder)
     study = StudyResult(
         name=about["study"],
         replicates=_replicates(first, count),
@@ -135,11 +146,11 @@ def read_local_result(root: Path, folder: Path) -> Result:
         overridden=tuple(str(name) for name in about.get("overridden") or ()),
         provenance=provenance,
     )
-    claims, age = _claims(folder, root), (folder / "claims.json").stat().st_mtime
+    claims, age = _claims(folder), (folder / "claims.json").stat().st_mtime
     return Result(
         about["paper"],
         about["scale"],
-        relative_path(folder, root),
+        result_name(folder),
         False,
         claims,
         (study,),
@@ -148,11 +159,11 @@ def read_local_result(root: Path, folder: Path) -> Result:
     )
 
 
-def read_run_settings(root: Path, run: Path) -> Mapping[str, Any]:
+def read_run_settings(run: Path) -> Mapping[str, Any]:
     """What a run's settings.json says; InvalidResult when it does not name paper, study and scale."""
-    about = _mapping(_read(run, root, "settings.json"), run, root)
+    about = _mapping(_read(run, "settings.json"), run)
     if any(not isinstance(about.get(name), str) for name in ("paper", "study", "scale")):
-        raise InvalidResult(f"{relative_path(run, root)}: settings.json names no paper, study and scale")
+        raise InvalidResult(f"{result_name(run)}: settings.json names no paper, study and scale")
     return about
 
 
@@ -169,7 +180,7 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(path for path in folders if not NOT_RUNS.fullmatch(path.name))
 
 
-def read_all_results(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
+def read_all_results(root: Path, local_root: Path, slugs: set[str]) -> tuple[dict[str, list[Result]], list[str]]:
     """Results by paper (published first, then local ones, the newest first), and a line per folder left out."""
     found: dict[str, list[Result]] = {slug: [] for slug in slugs}
     skipped: list[str] = []
@@ -178,9 +189,9 @@ def read_all_results(root: Path, slugs: set[str]) -> tuple[dict[str, list[Result
             _collect(found, skipped, lambda slug=slug, scale=scale: read_published_result(root, slug, scale))
         else:
             skipped.append(f"{slug}/{scale}: there is no config for this paper")
-    for run in run_folders(root):
+    for run in run_folders(local_root):
         for folder in sorted(path for path in (run / "verdict").glob("[!.]*") if path.is_dir()):
-            _collect(found, skipped, lambda folder=folder: read_local_result(root, folder))
+            _collect(found, skipped, lambda folder=folder: read_local_result(folder))
     for results in found.values():
         results.sort(key=lambda result: (not result.published, scale_sort_key(result.scale), -result.modified_time))
     return found, skipped
@@ -196,6 +207,10 @@ def _collect(found: dict[str, list[Result]], skipped: list[str], read: Any) -> N
         found[result.slug].append(result)
     else:
         skipped.append(f"{result.path}: there is no config for '{result.slug}'")
+
+
+def _index(name: str, names: Sequence[str]) -> int:
+    return names.index(name) if name in names else len(names)
 
 
 def scale_sort_key(scale: str) -> int:
@@ -215,13 +230,13 @@ def _replicates(first: int, count: int) -> str:
     return f"{count} replicates ({first} to {first + count - 1})"
 
 
-def _claims(folder: Path, root: Path) -> tuple[Claim, ...]:
+def _claims(folder: Path) -> tuple[Claim, ...]:
     try:
-        return parse_claims(_read(folder, root, "claims.json"))
+        return parse_claims(_read(folder, "claims.json"))
     except InvalidResult:
         raise
     except ValueError as error:
-        raise InvalidResult(f"{relative_path(folder, root)}: claims.json: {error}") from None
+        raise InvalidResult(f"{result_name(folder)}: claims.json: {error}") from None
 
 
 def _figure(path: Path) -> FigureImage:
@@ -232,18 +247,18 @@ def _figure(path: Path) -> FigureImage:
     return FigureImage(name, caption, "data:image/svg+xml;base64," + base64.b64encode(content).decode())
 
 
-def _read(folder: Path, root: Path, name: str) -> Any:
+def _read(folder: Path, name: str) -> Any:
     try:
         return files.read_json(folder / name)
     except FileNotFoundError:
-        raise InvalidResult(f"{relative_path(folder, root)}: {name} is missing; the result is not finished") from None
+        raise InvalidResult(f"{result_name(folder)}: {name} is missing; the result is not finished") from None
     except (OSError, ValueError, RecursionError):
-        raise InvalidResult(f"{relative_path(folder, root)}: {name} cannot be read") from None
+        raise InvalidResult(f"{result_name(folder)}: {name} cannot be read") from None
 
 
-def _mapping(value: Any, folder: Path, root: Path) -> Mapping[str, Any]:
+def _mapping(value: Any, folder: Path) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InvalidResult(f"{relative_path(folder, root)}: not written by this program")
+        raise InvalidResult(f"{result_name(folder)}: not written by this program")
     return value
 
 
@@ -257,8 +272,3 @@ def _or_empty(value: Any) -> Mapping[str, Any]:
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-
-
-def relative_path(folder: Path, root: Path) -> str:
-    """A folder as a reader knows it, within the results."""
-    return folder.relative_to(root).as_posix()

@@ -13,12 +13,13 @@ from markupsafe import Markup
 from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig
+from core.paths import result_name
 from core.report import formatting, unfinished
 from core.report.assets import PLOTLY_FILE, ScriptAssets, plotly_path
 from core.report.claims import MARKS, MEANINGS, Control
 from core.report.freshness_process import Freshness
 from core.report.paper_page import SHOWN_SCALES, ClaimRow, MeasurementSource, PaperPage, claim_row
-from core.report.results import InvalidResult, Result, read_all_results, relative_path, run_folders
+from core.report.results import InvalidResult, Result, read_all_results, run_folders
 from core.report.sweep_page import SweepPage
 from core.report.unfinished import UnfinishedRun
 from core.runs import sweep_folder
@@ -35,21 +36,25 @@ def build_site(
     out: Path,
     left_out: Sequence[str] = (),
     freshness: FreshnessLookup = lambda config: (),
+    local_root: Path | None = None,
 ) -> Path:
     """Write `index.html`, a page per paper and per sweep into `out`; returns the index.
+
+    Published results lie in `results_root`, local runs and sweeps in `local_root`, by default the same.
 
     Results that cannot be shown are left out and named on the index, after the lines of `left_out`. `freshness` tells
     how fresh a paper's published results are, and is asked late. Raises BadInput where `out` cannot be written.
     """
     listed = sorted(configs, key=lambda config: config.slug)
     slugs = {config.slug for config in listed}
-    found, skipped = read_all_results(results_root, slugs)
-    runs, unfit = _read_unfinished_runs(results_root, slugs)
+    local_root = local_root or results_root
+    found, skipped = read_all_results(results_root, local_root, slugs)
+    runs, unfit = _read_unfinished_runs(local_root, slugs)
     skipped = [*left_out, *dict.fromkeys([*skipped, *unfit])]
     papers = [PaperPage(config, found[config.slug], runs[config.slug]) for config in listed]
     try:
         site = SiteWriter(out, skipped)
-        sweeps = [sweep for sweep in _sweeps(results_root, skipped) if site.write_sweep_page(sweep, slugs)]
+        sweeps = [sweep for sweep in _sweeps(local_root, skipped) if site.write_sweep_page(sweep, slugs)]
         for paper in papers:
             site.load_measurements(paper)
         for config, paper in zip(listed, papers, strict=True):
@@ -74,7 +79,7 @@ def _sweeps(root: Path, skipped: list[str]) -> list[SweepPage]:
     found = sweep_folder.read_sweeps(root / "runs")
     known = {sweep.folder for sweep in found}
     folders = sorted(path.parent for path in (root / "runs" / sweep_folder.SWEEPS_FOLDER).glob("*/sweep.json"))
-    skipped += [f"{relative_path(path, root)}: sweep.json cannot be read" for path in folders if path not in known]
+    skipped += [f"{result_name(path)}: sweep.json cannot be read" for path in folders if path not in known]
     return [SweepPage(sweep) for sweep in found]
 
 
@@ -101,7 +106,7 @@ class SiteWriter:
 
     def write_sweep_page(self, sweep: SweepPage, slugs: set[str]) -> bool:
         """Write the page of a sweep; False, and a line, where its files hold what no page can show."""
-        name = f"runs/{sweep_folder.SWEEPS_FOLDER}/{sweep.sweep.folder.name}"
+        name = result_name(sweep.sweep.folder)
         return self._try_write(name, lambda: self.write_page(sweep.file_name, "sweep.html.j2", page=sweep, slugs=slugs))
 
     def _try_write(self, name: str, write: Callable[[], None]) -> bool:
@@ -123,7 +128,7 @@ def _read_unfinished_runs(root: Path, slugs: set[str]) -> tuple[dict[str, list[U
     skipped = []
     for folder in run_folders(root):
         try:
-            run = unfinished.read_unfinished_run(root, folder)
+            run = unfinished.read_unfinished_run(folder)
         except (InvalidResult, OSError) as error:
             skipped.append(str(error))
             continue
@@ -159,8 +164,10 @@ def _environment() -> jinja2.Environment:
         "format_mean_and_range",
         "format_minutes",
         "format_printed_number",
+        "format_prose",
         "format_region",
         "format_setting",
+        "format_units",
         "format_value",
         "text_list",
     ):

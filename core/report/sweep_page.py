@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.paths import result_name
 from core.report import curves, formatting
 from core.runs.sweep_folder import Sweep, SweepPoint
 
@@ -21,6 +22,11 @@ class SweepPage:
     def file_name(self) -> str:
         """The name of its page."""
         return f"sweep-{self.sweep.folder.name}.html"
+
+    @property
+    def path(self) -> str:
+        """Where its points are kept."""
+        return result_name(self.sweep.folder)
 
     @property
     def paper(self) -> str:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.report.results import InvalidResult, read_run_settings, relative_path
+from core.paths import result_name
+from core.report.results import InvalidResult, read_run_settings
 from core.runs.sweep_folder import is_locked
 
 if TYPE_CHECKING:
@@ -44,20 +45,20 @@ class UnfinishedRun:
         return "running" if self.running else "stopped"
 
 
-def read_unfinished_run(root: Path, run: Path) -> UnfinishedRun | None:
+def read_unfinished_run(run: Path) -> UnfinishedRun | None:
     """What a run's folder says of its progress, None when it rests with a verdict. Raises InvalidResult."""
     running = is_locked(run / "lock")
     if not running and any((run / "verdict").glob("*/claims.json")):
         return None
     if not any((run / name).exists() for name in ("settings.json", "replicates", "verdict")):
-        raise InvalidResult(f"{relative_path(run, root)}: not a run")
-    about = read_run_settings(root, run)
+        raise InvalidResult(f"{result_name(run)}: not a run")
+    about = read_run_settings(run)
     rows = list(_rows(run / "live"))
     return UnfinishedRun(
         slug=about["paper"],
         study=about["study"],
         scale=about["scale"],
-        path=relative_path(run, root),
+        path=result_name(run),
         overridden=tuple(str(name) for name in about.get("overridden") or ()),
         running=running,
         finished_replicates=len(list((run / "replicates").glob("*/done.json"))),

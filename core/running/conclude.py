@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from core import files
 from core.errors import BadInput
-from core.judging.verdicts import judge_study
 from core.launch.jobs import Job, figures_identity, verdict_identity
 from core.papers.config import PaperConfig
 from core.papers.contract import load_figures
@@ -40,10 +39,17 @@ class RunEffort:
 
 
 def write_verdict(job: Job, effort: RunEffort) -> tuple[Path, list[dict[str, Any]], list[str]]:
-    """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person."""
+    """Write the verdict's folder for the asked replicates; returns it with its claims and notes for the person.
+
+    Nothing is judged or drawn again where nothing was computed and the same logic has judged and drawn before.
+    """
+    folder, run = job.run.verdict_folder(job.numbers), job.run
+    if not effort.computed and (kept := kept_verdict(job, folder)):
+        return folder, *kept
+
+    from core.judging.verdicts import judge_study
     from core.runs import measurements
 
-    folder, run = job.run.verdict_folder(job.numbers), job.run
     table = measurements.collect_measurements(run, job.study.name, job.numbers)
     arrays = measurements.collect_arrays(run, job.numbers)
     measurements.write_measurements(folder / "measurements.csv.gz", table)
@@ -54,11 +60,26 @@ def write_verdict(job: Job, effort: RunEffort) -> tuple[Path, list[dict[str, Any
     files.write_json(folder / "claims.json", judge)
     # The provenance comes last: it says by which logic the files beside it were made.
     earlier = None if effort.computed else recorded_cost(folder / "provenance.json")
-    files.write_json(folder / "provenance.json", {**run_provenance(job, effort), **(earlier or {}), "figures": drawn})
+    about = {**run_provenance(job, effort), **(earlier or {}), "figures": drawn, "notes": notes}
+    files.write_json(folder / "provenance.json", about)
     append_to_ledger(
         {"identity": run.identity, "first": job.numbers[0], "count": len(job.numbers), "date": provenance.today()}
     )
     return folder, judge, notes
+
+
+def kept_verdict(job: Job, folder: Path) -> tuple[list[dict[str, Any]], list[str]] | None:
+    """The claims and notes in a verdict's folder, if today's logic would come to the same."""
+    try:
+        recorded = files.read_json(folder / "provenance.json")
+        logic = verdict_identity(job.launch.config, job.study.name), figures_identity(job.launch.config)
+        if (recorded["verdict_identity"], recorded["figures_identity"]) != logic:
+            return None
+        if not all((folder / "figures" / f"{name}.svg").is_file() for name in recorded["figures"]):
+            return None
+        return files.read_json(folder / "claims.json"), recorded["notes"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def draw_figures(

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from core.data import catalogue
-from core.papers.claims import Printed
+from core.papers.claims import FEW_UNITS, Printed
 from core.papers.settings import data_sets_of_settings
-from core.terminal import ProgressBar, console, format_duration, format_number, short_path
+from core.paths import report_folder
+from core.terminal import ProgressBar, console, format_duration, format_number, print_table, short_path
 
 if TYPE_CHECKING:
     from core.launch.compose import Launch
@@ -67,21 +68,25 @@ class RunDisplay:
                 controls.append(format_control(claim))
         self.console.print()
         if table.rows:
-            self.console.print(table, soft_wrap=False)
+            print_table(self.console, table)
         for line in [*controls, *(note for outcome in outcomes for note in outcome.notes)]:
             self.print_line(line)
         self.console.print()
         for outcome in outcomes:
             self.print_line(f"{outcome.job.study.name}: {short_path(outcome.folder)}")
-        self.print_line("encore report makes pages of it: results/report/index.html")
+        self.print_line(f"encore report makes pages of it: {short_path(report_folder() / 'index.html')}")
 
 
 def claim_cells(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str, str, str, str]:
     """One claim as cells: identifier and statement, printed value, what was found, verdict."""
     note = f"\n{claim['note']}" if claim["note"] else ""
     here = "\n".join(format_clause(clause) for clause in claim["clauses"])
-    paper = f"{printed.value} {printed.unit}".strip() if printed else ""
-    return f"{claim['id']} {claim['statement']}", paper, here, MARKS[claim["verdict"]] + note
+    return f"{claim['id']} {claim['statement']}", format_printed(printed), here, MARKS[claim["verdict"]] + note
+
+
+def format_printed(printed: Printed | None) -> str:
+    """What the paper prints, with its unit."""
+    return f"{printed.value} {printed.unit}".strip() if printed else ""
 
 
 def format_clause(clause: Mapping[str, Any]) -> str:
@@ -93,7 +98,8 @@ def format_clause(clause: Mapping[str, Any]) -> str:
         if clause["units"] in (None, [])
         else f" [{format_number(clause['low'], '-∞')}, {format_number(clause['high'], '∞')}]"
     )
-    return f"{format_number(clause['estimate'], '∞')}{interval} {clause['unit_of_value'] or ''}".rstrip()
+    few = f" (only {clause['n']})" if clause.get("n") and clause["n"] < FEW_UNITS else ""
+    return f"{format_number(clause['estimate'], '∞')}{interval} {clause['unit_of_value'] or ''}".rstrip() + few
 
 
 def format_control(claim: Mapping[str, Any]) -> str:
@@ -101,9 +107,5 @@ def format_control(claim: Mapping[str, Any]) -> str:
     control = claim["control"]
     if control["verdict"] == "not testable":
         return f"control of {claim['id']} ({control['name']}): not testable"
-    outcome = (
-        "fails as it must"
-        if control["passes"]
-        else f"does NOT separate ({control['verdict']}): the claim proves nothing"
-    )
+    outcome = "passes" if control["passes"] else f"does NOT pass ({control['verdict']}): the claim proves nothing"
     return f"control of {claim['id']} ({control['name']}): {outcome}"

@@ -7,7 +7,7 @@ measurements is made anew in seconds.
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
-from core.planning.measurable import check_measurable
 from core.running import conclude, display, prepared, surroundings, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
@@ -33,7 +32,7 @@ from core.tracking.mirror import Mirror
 
 CHECKPOINT_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (EncoreError, *EncoreError.__subclasses__())}
+EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*EncoreError.__subclasses__(), EncoreError)}
 
 
 def run_launch(launch: Launch) -> int:
@@ -51,8 +50,7 @@ def _execute(launch: Launch) -> int:
     screen.console.quiet = not launch.hosts.leads
     screen.print_header(launch, jobs, forecasts)
     check_budget(launch, forecasts)
-    for job in (job for job in jobs if job.missing):
-        check_measurable(job)
+    check_measurable(job for job in jobs if job.missing)
     fetch_data([job for job in jobs if job.missing], screen.print_line)
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
@@ -62,6 +60,14 @@ def _execute(launch: Launch) -> int:
         [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
     )
     return 0
+
+
+def check_measurable(jobs: Iterable[Job]) -> None:
+    """Refuse studies that do not measure what their claims are judged by; a finished run needs no jax to be shown."""
+    for job in jobs:
+        from core.planning import measurable
+
+        measurable.check_measurable(job)
 
 
 def compute_own_share(job: Job, forecast: forecasting.Forecast, screen: "display.RunDisplay") -> None:
@@ -256,6 +262,8 @@ def follow_tasks(job: Job, group: ProcessGroup, tasks: Sequence[Mapping[str, Any
             match event["event"]:
                 case "steps":
                     progress.advance(event["count"])
+                case "note":
+                    progress.print_once(event["line"])
                 case "failed":
                     failures.append(event)
     group.raise_if_peer_lost()

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -16,12 +15,15 @@ import time
 import traceback
 from typing import Any, TextIO
 
+from core.planning.machine import peak_memory_gib
+from core.running import program_cache
+
 
 class EventChannel:
     """The channel to the parent: the process's original output, kept apart from whatever libraries print."""
 
     def __init__(self) -> None:
-        self._file: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
+        self._file: TextIO = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
         self._sent = 0.0
         self._steps = 0
@@ -152,7 +154,7 @@ class Worker:
             "iterating_seconds": lab.iterating_seconds,
             "steps": lab.steps,
             "batch": len(replicates),
-            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_gib": peak_memory_gib(),
         }
         if not task["silent"]:
             self._write(lab, cost)
@@ -224,6 +226,8 @@ def main() -> None:
             os.sched_setaffinity(0, {start["core"]})
     import jax
 
+    program_cache.date_programs()
+    program_cache.report_faults(lambda line: events.send("note", line=line))
     if start.get("hosts"):
         from core.running import distributed
 

@@ -19,6 +19,8 @@ from typing import Any
 from core import paths
 from core.errors import Interrupted
 from core.planning.machine import available_cores
+from core.running import program_cache
+from core.terminal import short_path
 
 STOP_SECONDS = 30.0
 
@@ -31,13 +33,11 @@ ALLOCATOR_SETTINGS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**
 def worker_environment(accelerator: bool, single_threaded: bool) -> dict[str, str]:
     """Environment variables of a worker: a shared cache of compiled programs, and one thread when `single_threaded`.
 
-    What the user has set of `KEPT_MEMORY` stays.
+    What the user has set of `ALLOCATOR_SETTINGS` stays.
     """
     variables = ALLOCATOR_SETTINGS | dict(os.environ)
     variables.update(
-        JAX_COMPILATION_CACHE_DIR=str(paths.cache_folder() / "compiled"),
-        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-        JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+        **program_cache.cache_variables(),
         TF_CPP_MIN_LOG_LEVEL="2",
         PYTHONPATH=os.pathsep.join([str(paths.project_root()), *filter(None, [os.environ.get("PYTHONPATH")])]),
     )
@@ -89,13 +89,13 @@ class WorkerPool:
         self.logs.mkdir(parents=True, exist_ok=True)
         for number in range(len(self.workers), count):
             core = available[number % len(available)] if self.pinned else None
-            with (self.logs / f"worker-{number}.log").open("a") as log:
+            with (self.logs / f"worker-{number}.log").open("a", encoding="utf-8") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "core.running.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    text=True,
+                    encoding="utf-8",
                     env=worker_environment(self.accelerator, self.pinned),
                     start_new_session=True,
                 )
@@ -162,7 +162,7 @@ class WorkerPool:
         return {"event": "failed", "message": message, "code": Interrupted.exit_code if code < 0 else 1}
 
     def _where(self) -> str:
-        return f"its log is in {self.logs.parent.name}/{self.logs.name}"
+        return f"its log is in {short_path(self.logs)}"
 
     def request_stop(self) -> None:
         """Ask every worker to keep a checkpoint and give its task back; those that take too long are left."""

@@ -121,7 +121,9 @@ def _own_names() -> list[tuple[str, str]]:
 def _git(repository: Path, *arguments: str) -> str | None:
     command = ["git", "--no-optional-locks", "-C", str(repository), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=GIT_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

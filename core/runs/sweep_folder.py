@@ -164,7 +164,7 @@ def find_sweep(runs_folder: Path, wanted: str) -> Sweep:
 def is_locked(path: Path) -> bool:
     """Whether some process holds a lock."""
     try:
-        with path.open("r+") as file:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.serialization import from_state_dict
 
 from core.lab.keys import named_keys
 from core.optim.settings import OptimizerSettings
@@ -31,7 +32,7 @@ class Trained(NamedTuple):
     Attributes:
       variables: the network at the end.
       metrics: of the test examples, by name.
-      curves: of the held-out examples, (replicates, evaluations), by name.
+      curves: of the examples evaluated during the training, (replicates, evaluations), by name.
       steps: at which iterations these were taken.
       also: what was asked for beside them.
     """
@@ -61,6 +62,7 @@ class Comparison:
       optimizer: unless an arm has one of its own.
       scaling: how gradients are computed.
       keep_best: test the network at the lowest validation loss, too.
+      monitor: what is meant by that loss, such as "validation_error".
       own_examples: whether examples have a replicate axis.
     """
 
@@ -74,6 +76,7 @@ class Comparison:
     optimizer: OptimizerSettings
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     keep_best: bool = False
+    monitor: str = training.MONITORED
     own_examples: bool = False
 
     @classmethod
@@ -81,21 +84,14 @@ class Comparison:
         cls, settings: SupervisedSettings, keys: jax.Array, lab: "Lab", task: Task, **options: Any
     ) -> "Comparison":
         """A comparison on the data set that the settings name, split and ordered anew for every replicate."""
-        data, length = settings.data, settings.training
-        counts = (data.there, data.train, data.validation, data.test)
-        split = lab.map(
-            partial(random_split, counts, length.batch, length.iterations),
-            named_keys(lab, keys, "split"),
-            named_keys(lab, keys, "order"),
-        )
         return cls(
             lab,
             keys,
             task,
-            labelled_examples(lab.data(data.name)),
-            split,
-            length.iterations,
-            length.evaluate_every,
+            labelled_examples(lab.data(settings.data.name)),
+            split_examples(settings, keys, lab),
+            settings.training.iterations,
+            settings.training.evaluate_every,
             settings.optimizer,
             settings.scaling,
             **options,
@@ -139,13 +135,14 @@ class Comparison:
           stage: further words of the stage's name, where an arm is trained several times.
           mask: weights that are trained; the others are 0 all along.
           task, optimizer, split, examples: in the place of the comparison's own.
-          also: `also(variables, examples) -> {name: array}` of one replicate, kept beside the network, not measured.
+          also: `also(variables, examples) -> {name: array}` of one replicate and the network that is tested (the best
+            one where it is kept); its result is kept beside the network, not measured.
           rate_of: whose learning rate it has, where that differs by arm; by default its own.
           conditions: of the measurements, beside the arm.
         """
         chosen = optimizer or self.optimizer
         alike = chosen.model_copy(update={"learning_rate": 1.0})  # arms that differ in it share a program
-        plan = Plan(task or self.task, alike, self.iterations, self.scaling, self.keep_best, also)
+        plan = Plan(task or self.task, alike, self.iterations, self.scaling, self.keep_best, also, self.monitor)
         mask, examples, split = mask or {}, examples or self.examples, split or self.split
         conditioned = Conditions(split, mask, self.rates(chosen, rate_of or arm))
         result, curves, steps = self.lab.iterate(
@@ -163,11 +160,19 @@ class Comparison:
         metrics = {name: value for name, value in result.items() if name not in ("variables", "also")}
         self.lab.measure(metrics, arm=arm, **conditions)
         self.lab.measure(curves, along={"step": steps}, arm=arm, **conditions)
-        return Trained(result["variables"], metrics, curves, steps, result.get("also", {}))
+        return Trained(from_state_dict(variables, result["variables"]), metrics, curves, steps, result.get("also", {}))
 
 
 def _rate(rate: Any, key: jax.Array) -> jax.Array:
     return jnp.float32(rate)
+
+
+def split_examples(settings: SupervisedSettings, keys: jax.Array, lab: "Lab", order: str = "order") -> Split:
+    """Which examples every replicate learns from, in which order; `order` names the draw of the latter."""
+    data, length = settings.data, settings.training
+    counts = (data.there, data.train, data.validation, data.test)
+    split = partial(random_split, counts, length.batch, length.iterations, evaluated=data.evaluated)
+    return lab.map(split, named_keys(lab, keys, "split"), named_keys(lab, keys, order))
 
 
 def labelled_examples(data: Mapping[str, jax.Array], inputs: str = "images") -> Examples:

@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from core.data.catalogue import find_data_set
 from core.optim.settings import OptimizerSettings
-from core.papers.settings import DataSetName, PositiveInt, Settings, setting
+from core.papers.settings import DataSetName, NonNegativeInt, PositiveInt, Settings, setting
 from core.papers.validation import conflict
 from core.scaling.settings import ScalingSettings
 
@@ -18,6 +18,7 @@ class DataSettings(Settings):
     examples: PositiveInt | None = setting("trained on, at most; by default all that are left", default=None)
     validation: PositiveInt = setting("held-out examples")
     test: PositiveInt | None = setting("test examples, at most; by default all", default=None)
+    evaluated: NonNegativeInt = setting("training examples evaluated beside the held-out ones", default=0)
     augment: bool = setting("random flips and 4-pixel shifts of images", default=False)
 
     @property
@@ -32,6 +33,8 @@ class DataSettings(Settings):
             most = self.there - (self.examples or 1)
             names = ("validation", "examples", "name") if self.examples else ("validation", "name")
             raise conflict(f"{{validation}} leaves too few of the {self.there} examples: at most {most}", *names)
+        if self.evaluated > self.train:
+            raise conflict(f"{{evaluated}} is more than the {self.train} training examples", "evaluated", "validation")
         return self
 
     @property

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+from flax.serialization import to_state_dict
 
 from core.optim.build import make_optimizer
 from core.optim.settings import OptimizerSettings
@@ -21,7 +22,10 @@ MONITORED = "validation_loss"
 
 
 class Best(NamedTuple):
-    """The network at the lowest validation loss so far, found without ever stopping the training."""
+    """The network at the lowest validation loss so far, found without ever stopping the training.
+
+    `loss` is whatever validation metric the plan monitors.
+    """
 
     variables: dict[str, Tree]
     loss: jax.Array
@@ -73,6 +77,7 @@ class Plan(NamedTuple):
     scaling: ScalingSettings
     keep_best: bool
     also: Callable | None = None
+    monitor: str = MONITORED
 
     def transformation(self, rate: jax.Array) -> optax.GradientTransformation:
         """The optimizer at a learning rate."""
@@ -108,15 +113,18 @@ def step(plan: Plan, state: State, key: jax.Array, i: jax.Array, conditions: Con
 def evaluate(
     plan: Plan, state: State, i: jax.Array, conditions: Conditions, examples: Examples
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Metrics of the held-out examples; the best network so far is carried along."""
+    """Metrics of the held-out and of some training examples; the best network so far is carried along."""
     assert conditions.split.validation is not None
     held_out = examples.train if examples.validation is None else examples.validation
     found = mean_metrics(plan.task, state.variables, held_out, conditions.split.validation)
     seen = {f"validation_{name}": value for name, value in found.items()}
+    if conditions.split.train is not None:
+        found = mean_metrics(plan.task, state.variables, examples.train, conditions.split.train)
+        seen |= {f"train_{name}": value for name, value in found.items()}
     if plan.keep_best:
         assert isinstance(state.best, Best)
-        here = Best(state.variables, seen[MONITORED], i)
-        better = seen[MONITORED] < state.best.loss
+        here = Best(state.variables, seen[plan.monitor], i)
+        better = seen[plan.monitor] <= state.best.loss  # of equal ones the later, which has been trained longer
         state = state._replace(best=jax.tree.map(lambda new, old: jnp.where(better, new, old), here, state.best))
     return state, seen
 
@@ -124,15 +132,16 @@ def evaluate(
 def finish(plan: Plan, state: State, conditions: Conditions, examples: Examples) -> dict[str, Tree]:
     """The trained network, and its metrics on the test examples: of the best network where it was kept, and at the end.
 
-    With the best network: `test_…` and `early_stop_iteration` are its own, `final_test_…` those at the end.
+    With the best network: `test_…`, `early_stop_iteration` and `also` are its own, `final_test_…` those at the end.
     """
     rows = conditions.split.test
     if rows is None:
         rows = jnp.arange(jax.tree.leaves(examples.test)[0].shape[0])
     final = mean_metrics(plan.task, state.variables, examples.test, rows)
-    result: dict[str, Tree] = {"variables": state.variables}
+    result: dict[str, Tree] = {"variables": to_state_dict(state.variables)}  # dictionaries alone, as stages are kept
     if plan.also is not None:
-        result["also"] = plan.also(state.variables, examples)
+        tested = state.best.variables if isinstance(state.best, Best) else state.variables
+        result["also"] = plan.also(tested, examples)
     if not plan.keep_best:
         return result | {f"test_{name}": value for name, value in final.items()}
     assert isinstance(state.best, Best)

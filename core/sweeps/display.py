@@ -1,6 +1,5 @@
 """What a person sees of sweeps: a line per point while they run, the points and the best of them, how to go on."""
 
-import os
 import shlex
 import sys
 import threading
@@ -15,9 +14,10 @@ from rich.table import Column, Table
 
 from core import files
 from core.errors import Interrupted
+from core.output import duplicate_output
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
-from core.terminal import console, format_duration, short_path
+from core.terminal import console, format_duration, print_table, short_path
 
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 20.0
@@ -29,8 +29,7 @@ class SweepProgress:
     """Follows the folder of a sweep in a thread and prints what has changed, whoever computed it."""
 
     def __init__(self, folder: Path) -> None:
-        sys.stdout.flush()
-        self._file = os.fdopen(os.dup(1), "w", buffering=1)  # launchers have their output sent elsewhere
+        self._file = duplicate_output()  # launchers have their output sent elsewhere
         self._folder, self._console = folder, console(self._file)
         self._sweep = sweep_folder.read_sweep(folder)
         self._seen = {point.number: point for point in self._sweep.points}
@@ -173,7 +172,7 @@ def print_overview(screen: Console, sweeps: Sequence[Sweep]) -> None:
         best = sweep.ranked_points()
         found = f"{format_objective_value(best[0].objective or {})} {best[0].label()}" if best else ""
         table.add_row(sweep.identity, str(len(sweep.points)), format_state_counts(sweep), found, " ".join(sweep.words))
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
 
 
 def print_points(screen: Console, sweep: Sweep) -> None:
@@ -189,6 +188,6 @@ def print_points(screen: Console, sweep: Sweep) -> None:
         took = format_duration(point.seconds / 60) if point.seconds else ""
         where = point.message or " ".join(point.runs)
         table.add_row(str(point.number), *values, f"{MARKS[point.state]} {point.state}", *found, took, where)
-    screen.print(table, soft_wrap=False)
+    print_table(screen, table)
     print_best_points(screen, sweep)
     screen.print(f" {short_path(sweep.folder)}")

@@ -316,7 +316,7 @@ def launch_points(folder: Path, numbers: Sequence[int], leader: Leader, words: S
     log_file = folder / "launcher.log"
     run = hydra.main(config_path=str(project_root() / "configs"), config_name="sweep", version_base="1.3")(run_point)
     sys.stdout.flush()
-    with _argv(["encore", "-m", *words]), log_file.open("a") as log, _redirect_output(log):
+    with _argv(["encore", "-m", *words]), log_file.open("a", encoding="utf-8") as log, _redirect_output(log):
         try:
             run()
         except SystemExit:

@@ -172,5 +172,5 @@ def stop_with_leader(leader: Leader) -> Generator[None]:
 def redirect_output(path: Path) -> Generator[None]:
     """Send what a run prints to a file: its header, verdicts, and traceback if it comes to that."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with path.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         yield

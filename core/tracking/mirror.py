@@ -85,14 +85,15 @@ def _launch(folder: Path) -> subprocess.Popen[str]:
     log = folder / LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *MIRROR_COMMAND, str(folder)]
-    with log.open("w") as errors:
+    with log.open("w", encoding="utf-8") as errors:
         # A session of its own: an interrupt at the terminal reaches the run, and the mirror ends when the run does.
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             cwd=Path(__file__).parents[2],
             start_new_session=True,
         )

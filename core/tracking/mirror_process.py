@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from core import output
 from core.runs import live
 from core.tracking import rows, trackers
 from core.tracking.run_info import RunInfo, VerdictFolder
@@ -66,6 +67,7 @@ def main() -> None:
     os.nice(19)  # what trains on all cores must not notice
     logging.disable(logging.CRITICAL)  # libraries' own logs would hold absolute paths
     messages = _receive_messages()
+    output.prepare_output()
     first = messages.get()
     if first is not None:
         print(mirror_run(Path(sys.argv[1]), first, messages), flush=True)

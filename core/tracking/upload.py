@@ -105,7 +105,8 @@ def upload_run(run: PendingUpload) -> str | None:
             cwd=run.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=PUSH_SECONDS,
             check=False,
         )

@@ -1,256 +1,210 @@
 """The shallow network on reviews of products: pairs of domains, weights chosen by reverse validation (section 5.1)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from core.lab.keys import key_for, named_keys
-from core.models.linear import append_bias_column, fit_svm_path, proxy_a_distance, stacked_denoising_features
-from core.supervised.batches import epoch_batches
-from experiments.dann.adversarial import Network, State, Training, accuracy, arm, begin, initial, outputs, step
+from core.models.linear import (
+    append_bias_column,
+    fit_svm_by_reverse_validation,
+    proxy_a_distance,
+    stacked_denoising_features,
+)
+from core.supervised.comparison import Trained
+from core.supervised.training import Examples
+from core.tabular.comparison import probability_better, probability_on_most
+from experiments.dann import adversarial
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
     from experiments.dann.settings import ReviewSettings
 
 Tree = Any
+# Of every arm the reversal, and whether domain labels are dealt out at random.
+ARMS = {"plain": (0.0, False), "dann": (1.0, False), "shuffled": (1.0, True), "glorot": (1.0, False)}
+COMPARED = (("dann", "plain"), ("dann", "svm"), ("shuffled", "plain"), ("shuffled", "svm"))
 
 
-class Kept(NamedTuple):
-    """A network in training, and what it was when it did best on the held-out documents of its labelled domain."""
-
-    now: State
-    best: Tree
-    accuracy: jax.Array
-
-
-def training_of(settings: "ReviewSettings") -> Training:
-    """One sigmoid layer and linear heads (algorithm 1), on batches."""
-    return Training(
-        Network((), settings.width, (), (), 2), settings.steps, settings.learning_rate, settings.momentum, 0.0, 0.0
-    )
-
-
-# --- data ---------------------------------------------------------------------------------------------------------
-
-
-def split(settings: "ReviewSettings", key: jax.Array, source: Tree, target: Tree) -> Tree:
+def split(key: jax.Array, source: Tree, target: Tree) -> Tree:
     """Nine tenths of both domains to train on, a tenth held out, in random order; no label of the target is taken."""
     found = {}
-    for name, (documents, labels) in (("source", source), ("target", target)):
+    for name, held, (documents, _) in (("source", "held", source), ("target", "target_held", target)):
         rows = jax.random.permutation(key_for(key, name), len(documents))
-        held = len(documents) // 10
-        found |= {name: documents[rows[held:]], f"{name}_held": documents[rows[:held]]}
+        tenth = len(rows) // 10
+        found |= {name: documents[rows[tenth:]], held: documents[rows[:tenth]]}
         if name == "source":
-            found |= {"labels": labels[rows[held:]], "held_labels": labels[rows[:held]]}
+            found |= {"labels": source[1][rows[tenth:]], "held_labels": source[1][rows[:tenth]]}
     return found
 
 
-def represented(layers: int, data: Tree, test: jax.Array) -> Tree:
-    """Counts as numbers; with layers, the marginalised stacked denoising representation learnt from both domains."""
-    data = data | {"test": test}
+def represent(layers: int, data: Tree, test: jax.Array, true: jax.Array) -> Tree:
+    """The same with the target's test documents; with layers, in the marginalised stacked denoising representation
+    that is learnt from both domains."""
+    data = data | {"test": test, "true": true, "mean": jnp.zeros((1, test.shape[-1]))}
     if not layers:
         return data
-    names = ("source", "target", "source_held", "target_held", "test")
+    names = ("source", "target", "held", "target_held", "test")
     learnt = stacked_denoising_features([data[name] for name in names], layers, training_sets=2)
-    return data | dict(zip(names, learnt, strict=True))
+    return data | dict(zip(names, learnt, strict=True)) | {"mean": jnp.zeros((1, learnt[0].shape[-1]))}
 
 
-def streams(data: Tree) -> Tree:
-    """What the step of a training is given."""
-    width = data["source"].shape[-1]
-    return data | {"mean": jnp.zeros((1, width))}
+def reverse(data: Tree, labels: jax.Array, held_labels: jax.Array) -> Tree:
+    """The reverse problem (section 5.1.2): from the target, with the labels that a classifier gave it, back to the
+    source, whose held-out documents are the test."""
+    back = {"source": data["target"], "labels": labels, "held": data["target_held"], "held_labels": held_labels}
+    return data | back | {"target": data["source"], "test": data["held"], "true": data["held_labels"]}
 
 
-def backwards(data: Tree, guessed: jax.Array, guessed_held: jax.Array) -> Tree:
-    """The reverse problem: the target with the labels that a classifier gave it, towards the source without labels."""
-    return data | {
-        "source": data["target"],
-        "labels": guessed,
-        "target": data["source"],
-        "source_held": data["target_held"],
-        "held_labels": guessed_held,
+def guess(network: adversarial.Network, variables: Tree, x: jax.Array, mean: jax.Array) -> jax.Array:
+    """The labels that a network gives to documents, int32 (n,)."""
+    return adversarial.outputs(network, variables, x, mean).labels.argmax(-1).astype(jnp.int32)
+
+
+def label_documents(network: adversarial.Network, variables: Tree, examples: Examples) -> Tree:
+    """A network, the labels that it gives to the unlabelled domain, its error in percent on held-out documents of the
+    labelled one, and which test documents it gets right."""
+    of, held = partial(guess, network, variables, mean=examples.train["mean"]), examples.validation
+    assert held is not None
+    return {
+        "variables": variables,
+        "target_labels": of(examples.train["target"]),
+        "held_error": 100 * (of(held["x"]) != held["y"]).mean(),
+        "right": of(examples.test["x"]) == examples.test["y"],
     }
 
 
-def ordered(settings: "ReviewSettings", counts: tuple[int, int], key: jax.Array) -> dict[str, jax.Array]:
-    """The two streams, each in an order of its own."""
-    sizes = zip(("source", "target"), jax.random.split(key), counts, strict=True)
-    return {name: epoch_batches(k, count, settings.batch, settings.steps) for name, k, count in sizes}
+@dataclass(frozen=True)
+class Pair:
+    """One pair of domains at work; `data` and `keys` have a replicate axis."""
 
-
-# --- networks -----------------------------------------------------------------------------------------------------
-
-
-def keep_best(training: Training, state: Kept, i: jax.Array, *given: Tree) -> tuple[Kept, dict[str, jax.Array]]:
-    """Early stopping without a stop: remember the parameters that do best on held-out documents."""
-    data = given[2]
-    logits = outputs(training, state.now.params, data["source_held"], data["mean"]).labels
-    here = accuracy(logits, data["held_labels"])
-    better = here >= state.accuracy
-    best = jax.tree.map(partial(jnp.where, better), state.now.params, state.best)
-    return Kept(state.now, best, jnp.where(better, here, state.accuracy)), {"held_out_accuracy": here}
-
-
-def advance(training: Training, state: Kept, key: jax.Array, i: jax.Array, *given: Tree) -> Kept:
-    """One update."""
-    return state._replace(now=step(training, state.now, key, i, *given))
-
-
-def started(training: Training, params: Tree) -> Kept:
-    """Before the first step."""
-    return Kept(begin(training, params), params, jnp.float32(-1))
-
-
-def guesses(training: Training, params: Tree, documents: jax.Array) -> jax.Array:
-    """The labels that a network gives to documents, int32 (n,)."""
-    mean = jnp.zeros((1, documents.shape[-1]))
-    return outputs(training, params, documents, mean).labels.argmax(-1).astype(jnp.int32)
-
-
-def features(training: Training, params: Tree, documents: jax.Array) -> jax.Array:
-    """Hidden layer of documents, (n, width)."""
-    return outputs(training, params, documents, jnp.zeros((1, documents.shape[-1]))).features
-
-
-def finish(state: Kept, *given: Tree) -> Tree:
-    """The parameters kept."""
-    return state.best
-
-
-def share_right(guessed: jax.Array, labels: jax.Array) -> jax.Array:
-    """In percent."""
-    return 100 * (guessed == labels).mean()
-
-
-class Pair(NamedTuple):
-    """One pair of domains at work: its name, the data of every replicate, and what trains on it."""
-
-    name: str
-    data: Tree
-    lab: "Lab"
     settings: "ReviewSettings"
     keys: jax.Array
+    lab: "Lab"
+    data: Tree
 
-    def train(self, name: str, params: Tree, data: Tree, reversal: float, weight: float) -> Tree:
-        """The parameters of a network trained on `data`."""
-        training, lab = training_of(self.settings), self.lab
-        counts = (data["source"].shape[1], data["target"].shape[1])
-        given = {name: value for name, value in data.items() if name not in ("test", "true", "target_held")}
-        return lab.iterate(
-            f"{self.name}/{name}",
-            partial(advance, training),
-            self.keys,
-            lab.map(partial(started, training), params),
-            steps=self.settings.steps,
-            each=(
-                arm(self.keys.shape, reversal, weight),
-                lab.map(partial(ordered, self.settings, counts), named_keys(lab, self.keys, f"{self.name} order")),
-                given,
-            ),
-            evaluate_every=self.settings.evaluate_every,
-            evaluate=partial(keep_best, training),
-            finish=finish,
-        ).result
+    def train(self, arm: str, width: int, weight: float) -> Trained:
+        """The network of an arm at λ; its domain head begins with u, d ← 0 (algorithm 1), but for the arm glorot."""
+        return self._train(self.data, "forward", arm, width, weight, None)
 
-    def reverse_accuracy(self, name: str, params: Tree, weight: float) -> jax.Array:
-        """Accuracy, in percent, on held-out source documents of the classifier learnt back from self-given labels."""
-        training, lab, data = training_of(self.settings), self.lab, self.data
-        guess = partial(guesses, training)
-        guessed = [lab.map(guess, params, data[part]) for part in ("target", "target_held")]
-        back = self.train(f"{name}/back", params, lab.map(backwards, data, *guessed), 1.0, weight)
-        return lab.map(share_right, lab.map(guess, back, data["source_held"]), data["held_labels"])
+    def reverse_accuracy(self, arm: str, width: int, weight: float, found: Trained) -> jax.Array:
+        """Accuracy in percent, on held-out source documents, of the classifier that is learnt back from the labels
+        that a network gave; it begins with that network (section 5.1.2)."""
+        variables, mean = found.also["variables"], self.data["mean"]
+        held = self.lab.map(
+            partial(guess, adversarial.shallow_network(width)), variables, self.data["target_held"], mean
+        )
+        data = self.lab.map(reverse, self.data, found.also["target_labels"], held)
+        return self._train(data, "back", arm, width, weight, variables).metrics["test_accuracy"]
+
+    def _train(self, data: Tree, direction: str, arm: str, width: int, weight: float, start: Tree | None) -> Trained:
+        """The network that does best on held-out documents of the labelled domain, which ends a training early."""
+        network, lab = adversarial.shallow_network(width), self.lab
+        task = adversarial.adversarial_task(network, data["source"].shape[2:], self.settings.training.iterations)
+        keys = named_keys(lab, self.keys, direction)
+        early_stop = {"keep_best": True, "monitor": "validation_error"}
+        comparison = adversarial.compare_on_domains(
+            self.settings, keys, lab, adversarial.SHALLOW, task, data, **early_stop
+        )
+        if start is None:
+            start = comparison.initial("init")
+            start = start if arm == "glorot" else lab.map(adversarial.zero_domain_head, start)
+        reversal, shuffle = ARMS[arm]
+        return comparison.train(
+            arm,
+            start,
+            stage=f"/{width}/{weight:g}/{direction}",
+            examples=adversarial.arm_examples(data, keys, reversal, weight, shuffle),
+            also=partial(label_documents, network),
+            width=width,
+            weight=weight,
+            direction=direction,
+        )
 
 
-def chosen(scores: Sequence[jax.Array], candidates: Sequence[Tree]) -> Tree:
+def choose(scores: Sequence[jax.Array], candidates: Sequence[jax.Array]) -> jax.Array:
     """Of one replicate: the candidate with the highest score, the first of equal ones."""
-    best = jnp.argmax(jnp.stack(scores))
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves)[best], *candidates)
+    return jnp.stack(candidates)[jnp.argmax(jnp.stack(scores))]
 
 
-# --- support vector machine and distance ----------------------------------------------------------------------------
-
-
-def chosen_svm(costs: tuple[float, ...], data: Tree) -> jax.Array:
-    """Weights of a linear support vector machine of the source whose C is chosen by reverse validation."""
-
-    def signs(labels: jax.Array) -> jax.Array:
-        return 2.0 * labels - 1
-
-    source, target, held = (data[name].astype(jnp.float32) for name in ("source", "target", "source_held"))
-    weights = fit_svm_path(source, signs(data["labels"]), costs)
-    guessed = jnp.where(append_bias_column(target) @ weights.T > 0, 1.0, -1.0)
-    back = jax.lax.map(lambda one: fit_svm_path(target, one[0], one[1][None])[0], (guessed.T, jnp.array(costs)))
-    right = (append_bias_column(held) @ back.T > 0) == (data["held_labels"][:, None] > 0)
-    return weights[jnp.argmax(right.mean(0))]
-
-
-def svm_guesses(weights: jax.Array, documents: jax.Array) -> jax.Array:
-    """The labels that it gives to documents, int32 (n,)."""
-    return (append_bias_column(documents.astype(jnp.float32)) @ weights > 0).astype(jnp.int32)
-
-
-def distance(costs: tuple[float, ...], source: jax.Array, target: jax.Array) -> jax.Array:
-    """Proxy A-distance of two sets of documents or of their features."""
-    return proxy_a_distance(source.astype(jnp.float32), target.astype(jnp.float32), costs)
-
-
-# --- the experiment -------------------------------------------------------------------------------------------------
+def svm_right(costs: tuple[float, ...], data: Tree) -> jax.Array:
+    """Which test documents a linear support vector machine of the source gets right, bool (n,)."""
+    source, target, held, test = (data[name].astype(jnp.float32) for name in ("source", "target", "held", "test"))
+    labelled = ((source, data["labels"]), (held, data["held_labels"]))
+    weights = fit_svm_by_reverse_validation(labelled[0], target, labelled[1], costs, tolerance=1e-2)  # as LIBLINEAR
+    return (append_bias_column(test) @ weights > 0) == (data["true"] > 0)
 
 
 def trial(settings: "ReviewSettings", keys: jax.Array, lab: "Lab") -> None:
-    """Every pair of domains."""
-    arrays = lab.data(settings.dataset)
+    """Every pair of domains, and the test over all of them."""
+    arrays, better, errors = lab.data(settings.dataset), {}, []
     for pair in settings.pairs:
         source, target = pair.split("_to_")
         parts = [(arrays[f"{domain}_train"], arrays[f"{domain}_train_labels"]) for domain in (source, target)]
-        data = lab.map(partial(split, settings), named_keys(lab, keys, pair), shared=parts)
-        data = lab.map(partial(represented, settings.denoising_layers), data, shared=(arrays[f"{target}_test"],))
-        data = lab.map(with_truth, lab.map(streams, data), shared=(arrays[f"{target}_test_labels"],))
-        compare(Pair(pair, data, lab, settings, named_keys(lab, keys, f"{pair} training")))
+        test = (arrays[f"{target}_test"], arrays[f"{target}_test_labels"])
+        own = named_keys(lab, keys, pair)
+        data = lab.map(partial(represent, settings.denoising_layers), lab.map(split, own, shared=parts), shared=test)
+        with lab.scope(f"{pair}/", {"pair": pair}):
+            right, error = compare(Pair(settings, own, lab, data))
+        errors.append(error)
+        for arm, rival in COMPARED:
+            found = lab.map(probability_better, right[arm], right[rival])
+            better.setdefault((arm, rival), []).append(found)
+    for (arm, rival), found in better.items():
+        lab.measure({"probability_better": lab.map(probability_on_most, found)}, arm=arm, rival=rival)
+    lab.measure({"held_out_error": lab.map(mean_of, errors)}, arm="plain")
 
 
-def with_truth(data: Tree, true: jax.Array) -> Tree:
-    """The same with the labels of the target's test documents."""
-    return data | {"true": true}
+def mean_of(values: Sequence[jax.Array]) -> jax.Array:
+    """The mean of some numbers."""
+    return jnp.stack(values).mean()
 
 
-def compare(pair: Pair) -> None:
-    """The support vector machine, the plain network, its adversarial training, and that with its sign flipped."""
+def compare(pair: Pair) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Which test documents every method gets right, its hyper-parameters chosen by reverse validation; and the error of
+    the network without adaptation on held-out source documents. Distances are measured."""
     settings, lab, data = pair.settings, pair.lab, pair.data
-    training = training_of(settings)
-    shape = data["source"].shape[2:]
-    start = lab.map(partial(first_params, training, shape), named_keys(lab, pair.keys, "init"))
-    networks = {"plain": pair.train("plain", start, data, 0.0, settings.shown_weight)}
-    grid = [pair.train(f"dann/{k}", start, data, 1.0, weight) for k, weight in enumerate(settings.weights)]
-    back = [pair.reverse_accuracy(f"dann/{k}", grid[k], weight) for k, weight in enumerate(settings.weights)]
-    networks["dann"] = lab.map(chosen, back, grid)
-    networks["flipped"] = pair.train("flipped", start, data, -1.0, settings.shown_weight)
-    seen = {name: data[name] for name in ("source", "labels", "target", "source_held", "held_labels")}
-    guessed = lab.map(svm_guesses, lab.map(partial(chosen_svm, settings.costs), seen), data["test"])
-    lab.measure({"test_accuracy": lab.map(share_right, guessed, data["true"])}, arm="svm", pair=pair.name)
-    for name, params in networks.items():
-        right = lab.map(share_right, lab.map(partial(guesses, training), params, data["test"]), data["true"])
-        lab.measure({"test_accuracy": right}, arm=name, pair=pair.name)
-    for weight, score in zip(settings.weights, back, strict=True):
-        lab.measure({"reverse_accuracy": score}, arm="dann", pair=pair.name, weight=weight)
-    distances(pair, networks | {"dann": grid[settings.weights.index(settings.shown_weight)]})
+    right, networks, shown = {}, {}, (settings.widths[-1], settings.shown_weight)
+    for arm in ("plain", "dann", "shuffled"):
+        weights = (settings.shown_weight,) if arm == "plain" else settings.weights
+        found = {place: pair.train(arm, *place) for place in product(settings.widths, weights)}
+        hits = [each.also["right"] for each in found.values()]
+        if len(found) > 1:
+            scores = [pair.reverse_accuracy(arm, *place, each) for place, each in found.items()]
+            hits = [lab.map(choose, scores, hits)]
+        right[arm], networks[arm] = hits[0], found[shown]
+    networks["glorot"] = pair.train("glorot", *shown)
+    seen = {name: data[name] for name in ("source", "labels", "target", "held", "held_labels", "test", "true")}
+    right["svm"] = lab.map(partial(svm_right, settings.costs), seen)
+    for arm, hits in right.items():
+        lab.measure({"chosen_accuracy": lab.map(percentage, hits)}, arm=arm)
+    measure_distances(pair, networks)
+    return right, networks["plain"].also["held_error"]
 
 
-def first_params(training: Training, shape: tuple[int, ...], key: jax.Array) -> Tree:
-    """Initial parameters."""
-    return initial(training, shape, key).params
+def percentage(right: jax.Array) -> jax.Array:
+    """Share of what is right, in percent."""
+    return 100 * right.mean()
 
 
-def distances(pair: Pair, networks: dict[str, Tree]) -> None:
-    """The proxy A-distance of the documents and of every network's hidden layer at one weight (figure 3)."""
+def distance(network: adversarial.Network | None, costs: tuple[float, ...], data: Tree, variables: Tree) -> jax.Array:
+    """Proxy A-distance of the documents of both domains, or of a network's hidden layer of them."""
+    source, target = (data[name].astype(jnp.float32) for name in ("source", "target"))
+    if network is not None:
+        source, target = (adversarial.outputs(network, variables, x, data["mean"]).features for x in (source, target))
+    return proxy_a_distance(source, target, costs)
+
+
+def measure_distances(pair: Pair, networks: dict[str, Trained]) -> None:
+    """The proxy A-distance of the documents, and of the hidden layers of networks of one width and λ (figure 3b)."""
     settings, lab, data = pair.settings, pair.lab, pair.data
-    measured = partial(distance, settings.costs)
-    lab.measure({"proxy_distance": lab.map(measured, data["source"], data["target"])}, arm="raw", pair=pair.name)
-    for name, params in networks.items():
-        hidden = partial(features, training_of(settings))
-        parts = [lab.map(hidden, params, data[part]) for part in ("source", "target")]
-        lab.measure({"proxy_distance": lab.map(measured, *parts)}, arm=name, pair=pair.name)
+    both = {name: data[name] for name in ("source", "target", "mean")}
+    lab.measure({"proxy_distance": lab.map(partial(distance, None, settings.distance_costs), both, {})}, arm="raw")
+    measured = partial(distance, adversarial.shallow_network(settings.widths[-1]), settings.distance_costs)
+    for arm, trained in networks.items():
+        lab.measure({"proxy_distance": lab.map(measured, both, trained.also["variables"])}, arm=arm)

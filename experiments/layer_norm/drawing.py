@@ -1,7 +1,8 @@
 """DRAW on binarised MNIST (section 6.4): encoder and decoder are LSTMs with tanh(LN(c)) or tanh(c) at their output."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,39 +10,44 @@ import numpy as np
 import optax
 
 from core.data.catalogue import find_data_set
-from core.lab.keys import named_keys
 from core.models.norms import layer_norm
 from core.models.recurrent import lstm_step
-from core.supervised.batches import epoch_batches
-from experiments.layer_norm.learning import Task, Training, kind_of, train
+from core.supervised.tasks import Batch, Task
+from core.supervised.training import Examples
+from experiments.layer_norm.networks import network_of
 
 if TYPE_CHECKING:
-    from core.lab.lab import Lab
-    from experiments.layer_norm.settings import DrawSettings, RateSettings
+    from experiments.layer_norm.settings import DrawSettings
 
 Tree = Any
-AT_ONCE = 250  # images that are evaluated together
 BINARISATION = 0  # seed of the one binarisation that all replicates and arms share
 
 
-def binarised(images: jax.Array, rows: jax.Array, part: int) -> jax.Array:
-    """Bits (n, pixels): each pixel is 1 with its grey value as probability, drawn once and for all for every image."""
-    root = jax.random.fold_in(jax.random.key(BINARISATION), part)
-
-    def one(row: jax.Array) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(root, row), images[row].astype(jnp.float32) / 255)
-
-    return jax.vmap(one)(rows).reshape(len(rows), -1).astype(jnp.float32)
+def binarise(examples: Mapping[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
+    """Bits "x" (n, pixels): each pixel is 1 with its grey value as probability, drawn once and for all for an image."""
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(BINARISATION)))(rows)
+    bits = jax.vmap(jax.random.bernoulli)(keys, examples["images"][rows].astype(jnp.float32) / 255)
+    return {"x": bits.reshape(len(rows), -1).astype(jnp.float32), "row": rows}
 
 
-def pixels(settings: "DrawSettings") -> int:
-    """Pixels of an image."""
-    return int(np.prod(find_data_set(settings.dataset).array_shapes["train_images"][0][1:]))
+class Sizes(NamedTuple):
+    """What the network depends on, and nothing else: programs are shared by all learning rates."""
+
+    pixels: int
+    width: int
+    latent: int
+    glimpses: int
 
 
-def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
+def sizes_of(settings: "DrawSettings") -> Sizes:
+    """Those of a study."""
+    pixels = int(np.prod(find_data_set(settings.data.name).array_shapes["train_images"][0][1:]))
+    return Sizes(pixels, settings.width, settings.latent, settings.glimpses)
+
+
+def initial(sizes: Sizes, key: jax.Array) -> dict[str, Tree]:
     """Fresh parameters: kernels of variance 1 / inputs, biases 0 but those of the forget gates 1, gains 1."""
-    n, width, latent = pixels(settings), settings.width, settings.latent
+    n, width, latent, _ = sizes
     shapes = {
         "encoder_image": (2 * n, 4 * width),
         "encoder_hidden": (2 * width, 4 * width),
@@ -59,7 +65,7 @@ def initial(settings: "DrawSettings", key: jax.Array) -> dict[str, Tree]:
         params[f"{player}_bias"] = jnp.zeros(4 * width).at[:width].set(1.0)
         params[f"{player}_norm"] = {"gain": jnp.ones(width), "bias": jnp.zeros(width)}
     params["first_canvas"] = jnp.zeros(n)
-    return {"params": params, "batch_stats": {}}
+    return {"params": params}
 
 
 def step(
@@ -76,13 +82,12 @@ def step(
     return h, c
 
 
-def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key: jax.Array) -> jax.Array:
+def bound(sizes: Sizes, norm: bool, params: Tree, x: jax.Array, key: jax.Array) -> jax.Array:
     """The bound on -log p(x) of bits x (n, pixels), with one draw of z, in nats: (n,).
 
     -log p(x) ≤ E[-log p(x|z)] + Σ_t KL(q(z_t|x, z_<t) ‖ N(0, I))
     """
-    n, width = len(x), settings.width
-    split = pixels(settings)
+    n, width, split = len(x), sizes.width, sizes.pixels
     from_image = x @ params["encoder_image"][:split]  # the same at every glimpse
 
     def glimpse(carried: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
@@ -102,70 +107,34 @@ def bound(settings: "DrawSettings", norm: bool, params: Tree, x: jax.Array, key:
 
     canvas = jnp.broadcast_to(params["first_canvas"][None], x.shape)
     nothing = (jnp.zeros((n, width)), jnp.zeros((n, width)))
-    carried, divergences = jax.lax.scan(glimpse, (canvas, nothing, nothing), jax.random.split(key, settings.glimpses))
+    carried, divergences = jax.lax.scan(glimpse, (canvas, nothing, nothing), jax.random.split(key, sizes.glimpses))
     return optax.sigmoid_binary_cross_entropy(carried[0], x).sum(-1) + divergences.sum(0)
 
 
-def loss(
-    settings: "DrawSettings",
-    norm: bool,
-    shuffled: bool,
-    values: Tree,
-    rows: jax.Array,
-    key: jax.Array,
-    *arrays: jax.Array,
+def draw_loss(
+    sizes: Sizes, norm: bool, variables: Tree, batch: Batch, key: jax.Array, i: jax.Array
 ) -> tuple[jax.Array, Tree]:
-    """Mean bound of a batch, in nats; as a control, the pixels of every image shuffled."""
-    keys = jax.random.split(key)
-    x = binarised(arrays[0], rows, 0)
-    if shuffled:
-        x = jax.random.permutation(keys[1], x, axis=1, independent=True)
-    return bound(settings, norm, values["params"], x, keys[0]).mean(), values["batch_stats"]
+    """Mean bound of a batch, in nats."""
+    return bound(sizes, norm, variables["params"], batch["x"], key).mean(), {}
 
 
-def evaluate(
-    settings: "DrawSettings", norm: bool, values: Tree, part: str, rows: jax.Array, *arrays: jax.Array
-) -> dict[str, jax.Array]:
-    """Mean bound, in nats, with the same latent noise at every evaluation."""
-    images, number = (arrays[1], 1) if part == "test" else (arrays[0], 0)
+def draw_metrics(sizes: Sizes, norm: bool, variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+    """The bound of every image, in nats, with the same latent noise at every evaluation."""
 
-    def some(row: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(1), row)
-        return bound(settings, norm, values["params"], binarised(images, row[None], number), key)[0]
+    def one(x: jax.Array, row: jax.Array) -> jax.Array:
+        return bound(sizes, norm, variables["params"], x[None], jax.random.fold_in(jax.random.key(1), row))[0]
 
-    return {"loss": jax.lax.map(some, rows, batch_size=AT_ONCE).mean()}
+    return {"loss": jax.vmap(one)(batch["x"], batch["row"])}
 
 
-def arranged(settings: "DrawSettings", split: jax.Array, order: jax.Array) -> tuple[jax.Array, Tree]:
-    """Order of the training images (steps, batch), held-out images and test images."""
-    images = find_data_set(settings.dataset).array_shapes["train_images"][0][0]
-    chosen = jax.random.permutation(split, images).astype(jnp.int32)
-    own, held_out = chosen[: settings.examples], chosen[settings.examples :][: settings.validation]
-    rows = own[epoch_batches(order, settings.examples, settings.batch, settings.steps)]
-    return rows, {"validation": held_out, "test": jnp.arange(settings.test)}
+def draw_examples(data: Mapping[str, jax.Array]) -> Examples:
+    """Images of both parts, without their labels."""
+    train, test = ({"images": data[f"{part}_images"]} for part in ("train", "test"))
+    return Examples(train, test)
 
 
-def compare(
-    settings: "DrawSettings",
-    keys: jax.Array,
-    lab: "Lab",
-    arms: tuple[str, ...],
-    rates: "RateSettings",
-    prefix: str = "",
-    **conditions: Any,
-) -> None:
-    """Train DRAW in every arm; all but `plain_again` have the same first weights and order of images."""
-    data = lab.data(settings.dataset)
-    arrays = (data["train_images"], data["test_images"])
-    for arm in arms:
-        again = "_again" if arm.endswith("_again") else ""
-        drawn = [named_keys(lab, keys, name) for name in ("split", f"order{again}")]
-        order, parts = lab.map(partial(arranged, settings), *drawn)
-        training = Training(settings.steps, settings.every, settings.clip, order, parts, arrays)
-        kind, shuffled = kind_of(arm), arm == "shuffled"
-        norm = kind == "layer_norm"
-        task = Task(
-            partial(initial, settings), partial(loss, settings, norm, shuffled), partial(evaluate, settings, norm)
-        )
-        rate, draws = rates.of(kind), f"init{again}"
-        train(lab, keys, task, training, rate, draws, prefix + arm, arm=arm, **conditions)
+def draw_task(settings: "DrawSettings", arm: str) -> Task:
+    """A model of binarised images, with or without layer norm."""
+    sizes, norm = sizes_of(settings), network_of(arm) == "layer_norm"
+    loss, metrics = partial(draw_loss, sizes, norm), partial(draw_metrics, sizes, norm)
+    return Task(partial(initial, sizes), loss, metrics, gather=binarise, at_once=250)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from core.lab.keys import named_keys
 from core.models.norms import batch_moments, batch_norm, layer_norm, weight_norm
-from experiments.layer_norm.perceptrons import Perceptron
+from experiments.layer_norm.networks import Perceptron
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab

@@ -1,11 +1,11 @@
 """What can be varied in the studies of `experiments.layer_norm`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from core.data.catalogue import find_data_set
-from core.errors import BadInput
+from core.optim.settings import OptimizerSettings
 from core.papers.settings import (
     DataSetName,
     NonNegativeFloat,
@@ -15,203 +15,128 @@ from core.papers.settings import (
     Settings,
     setting,
 )
+from core.papers.validation import conflict
+from core.supervised.settings import SupervisedSettings, TrainingSettings
 
-
-class RateSettings(Settings):
-    """Adam's step size in every arm: the winners of the study `tuning`."""
-
-    plain: PositiveFloat = setting("without normalisation")
-    layer_norm: PositiveFloat = setting("with layer norm")
-    batch_norm: PositiveFloat | None = setting("with batch norm", default=None)
-    batch_axis: PositiveFloat | None = setting("with layer norm along the wrong axis", default=None)
-
-    def of(self, arm: str) -> float:
-        """The step size of an arm."""
-        rate = getattr(self, arm)
-        if rate is None:
-            raise BadInput(f"the learning rate of the arm {arm} is missing")
-        return rate
+Arm = Literal[
+    "plain", "plain_again", "small_inputs", "layer_norm", "layer_norm_again", "layer_norm_small_gain", "batch_norm",
+    "batch_norm_again", "batch_norm_small_gain"
+]  # fmt: skip
+Arms = Annotated[tuple[Arm, ...], Field(min_length=1)]
+TwoOrMore = Annotated[int, Field(ge=2)]
 
 
 class NumericsSettings(Settings):
     """One random layer, its weights and data transformed, and a network whose cases change company."""
 
-    inputs: int = setting("inputs of the layer", ge=2)
-    units: int = setting("units H of a layer", ge=2)
-    cases: int = setting("cases in a batch", ge=2)
+    inputs: TwoOrMore = setting("inputs of the layer")
+    units: TwoOrMore = setting("units H of a layer")
+    cases: TwoOrMore = setting("cases in a batch")
     factor: PositiveFloat = setting("factor δ of every re-scaling")
     epsilon: NonNegativeFloat = setting("added to the variance")
 
 
-class PerceptronSettings(Settings):
-    """Perceptrons on images without their geometry, at several batch sizes."""
+class PerceptronSettings(SupervisedSettings):
+    """Perceptrons on images without their geometry, in large and in small batches."""
 
-    dataset: DataSetName = setting("data set")
+    arms: Arms = setting("arms that are trained")
     hidden: tuple[PositiveInt, ...] = setting("widths of the hidden layers")
-    batches: tuple[Annotated[int, Field(ge=2)], ...] = setting("batch sizes", unit="images")
-    examples: PositiveInt = setting("images trained on", unit="images")
-    validation: PositiveInt = setting("held-out images", unit="images")
-    watched: PositiveInt = setting("training images on which the training loss is taken", unit="images")
-    seen: PositiveInt = setting("images seen in a training, whatever the batch", unit="images")
-    every: PositiveInt = setting("images between two evaluations", unit="images")
-    clip: PositiveFloat = setting("largest norm of a gradient")
+    small_batch: TwoOrMore = setting("the smaller batch size; trained on as many images as the other", unit="images")
     memory: PositiveInt = setting("images that batch norm's running statistics remember", unit="images")
     unbiased_up_to: NonNegativeInt = setting("largest batch with unbiased variances in batch norm", unit="images")
-    small_rates: RateSettings = setting("learning rates at the smallest batch")
-    large_rates: RateSettings = setting("learning rates at the other batches")
 
     @model_validator(mode="after")
-    def _check_perceptron(self) -> Self:
-        """There are enough images, and between two evaluations is at least one batch."""
-        images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
-        if self.examples + self.validation > images:
-            raise BadInput(
-                f"settings.examples={self.examples} and validation={self.validation} are more than {images} images"
-            )
-        if max(self.batches) > min(self.every, self.seen, self.examples, self.validation, self.watched):
-            raise BadInput(
-                f"settings.batches={list(self.batches)} must not exceed every, seen, examples, validation or watched"
-            )
+    def _check_batches(self) -> Self:
+        """Both batch sizes see as many images."""
+        if self.training.batch % self.small_batch:
+            raise conflict("{small_batch} does not divide {training.batch}", "small_batch", "training.batch")
         return self
 
 
-class ReaderSettings(Settings):
-    """A recurrent network and how it is trained."""
+class TextData(Settings):
+    """Windows of a text."""
 
-    dataset: DataSetName = setting("data set")
-    width: int = setting("units of the recurrent layer", ge=2)
-    batch: int = setting("batch size", unit="sequences", ge=2)
-    steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two evaluations", unit="steps")
-    validation: PositiveInt = setting("held-out sequences", unit="sequences")
-    clip: PositiveFloat = setting("largest norm of a gradient")
-    rates: RateSettings = setting("learning rates")
-
-
-class TextSettings(ReaderSettings):
-    """A GRU that foretells the next character of a text."""
-
-    length: int = setting("characters T in a window", unit="characters", ge=2)
-    test: PositiveInt = setting("windows of the test part", unit="sequences")
+    name: DataSetName = setting("data set")
+    length: TwoOrMore = setting("characters T in a window", unit="characters")
+    validation: PositiveInt = setting("held-out windows")
+    test: PositiveInt = setting("windows of the test part")
 
     @model_validator(mode="after")
     def _check_text(self) -> Self:
         """Every part of the text has room for its windows."""
-        for part, windows in (("validation", self.validation), ("test", self.test)):
-            letters = find_data_set(self.dataset).array_shapes[f"{part}_text"][0][0]
-            if windows * self.length >= letters:
-                raise BadInput(f"settings.{part}={windows} windows of {self.length} do not fit into {letters} letters")
+        for part in ("validation", "test"):
+            there = find_data_set(self.name).array_shapes[f"{part}_text"][0][0]
+            if getattr(self, part) * self.length >= there:
+                raise conflict(f"{{{part}}} windows of {{length}} do not fit into {there} letters", part, "length")
         return self
 
 
-class ImageSettings(ReaderSettings):
+class TextSettings(Settings):
+    """A GRU that foretells the next character of a text."""
+
+    arms: Arms = setting("arms that are trained")
+    data: TextData = setting("windows")
+    training: TrainingSettings = setting("length and batches")
+    optimizer: OptimizerSettings = setting("optimizer")
+    width: TwoOrMore = setting("units of the recurrent layer")
+
+
+class ReaderSettings(SupervisedSettings):
     """An LSTM that reads an image piece by piece and names its class at the end."""
 
-    examples: PositiveInt = setting("images trained on", unit="images")
+    arms: Arms = setting("arms that are trained")
+    width: TwoOrMore = setting("units of the recurrent layer")
     pixels: PositiveInt = setting("pixels read at a time", unit="pixels")
-    shrink: PositiveInt = setting("side of the squares of pixels that are averaged beforehand", unit="pixels")
-    gain: PositiveFloat = setting("initial gain of the norms", default=1.0)
+    shrink: PositiveInt = setting(
+        "side of the squares of pixels that are averaged beforehand", unit="pixels", default=1
+    )
 
     @model_validator(mode="after")
-    def _check_image(self) -> Self:
-        """Images are cut into equal pieces, and there are enough of them."""
-        images, height, width = find_data_set(self.dataset).array_shapes["train_images"][0]
-        if height % self.shrink or width % self.shrink or (height * width // self.shrink**2) % self.pixels:
-            raise BadInput(
-                f"settings.shrink={self.shrink} and pixels={self.pixels} do not cut {height} x {width} pixels evenly"
-            )
-        if self.examples + self.validation > images or self.batch > self.examples:
-            raise BadInput(
-                f"settings.examples={self.examples} and validation={self.validation} do not fit {images} images"
-            )
+    def _check_pieces(self) -> Self:
+        """Images are cut into equal pieces."""
+        height, width = find_data_set(self.data.name).array_shapes["train_images"][0][1:]
+        for name in ("pixels", "short_pixels"):
+            pixels = getattr(self, name, self.pixels)
+            if height % self.shrink or width % self.shrink or (height * width // self.shrink**2) % pixels:
+                raise conflict(f"{{shrink}} and {{{name}}} do not cut {height} x {width} pixels evenly", "shrink", name)
         return self
 
 
-class PixelSettings(Settings):
-    """The same images read in many small pieces in small batches, and in few large pieces in large batches."""
+class GainSettings(ReaderSettings):
+    """The same from two initial gains of the norms."""
 
-    long: ImageSettings = setting("long sequences, small batches")
-    short: ImageSettings = setting("short sequences, large batches")
-    long_target: PositiveFloat = setting("validation loss to reach, from the study `tuning`", unit="nats")
-    short_target: PositiveFloat = setting("the same for short sequences", unit="nats")
+    gain: PositiveFloat = setting("initial gain of the norms")
+    small_gain: PositiveFloat = setting("another one, for the arms called `…_small_gain`")
 
 
-class GainSettings(Settings):
-    """The same reader from several initial gains."""
+class PixelSettings(ReaderSettings):
+    """Images read in many small pieces in small batches, and in few large pieces in large batches."""
 
-    rows: ImageSettings = setting("the reader")
-    gains: tuple[PositiveFloat, ...] = setting("initial gains, the usual one first")
-
-    @model_validator(mode="after")
-    def _check_gain(self) -> Self:
-        """A spread needs two."""
-        if len(self.gains) < 2:
-            raise BadInput("settings.gains needs two gains or more")
-        return self
+    short_pixels: PositiveInt = setting("pixels read at a time in the short sequences", unit="pixels")
+    short_batch: TwoOrMore = setting("batch size with the short sequences", unit="images")
+    long_target: PositiveFloat = setting("validation loss to reach with long sequences", unit="nats")
+    short_target: PositiveFloat = setting("the same with short sequences", unit="nats")
 
 
-class DrawSettings(Settings):
+class DrawSettings(SupervisedSettings):
     """DRAW without attention on binarised images."""
 
-    dataset: DataSetName = setting("data set")
-    width: int = setting("units of encoder and decoder", ge=2)
+    arms: Arms = setting("arms that are trained")
+    width: TwoOrMore = setting("units of encoder and decoder")
     latent: PositiveInt = setting("latent variables of a glimpse")
     glimpses: PositiveInt = setting("glimpses T")
-    batch: PositiveInt = setting("batch size", unit="images")
-    steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two evaluations", unit="steps")
-    examples: PositiveInt = setting("images trained on", unit="images")
-    validation: PositiveInt = setting("held-out images", unit="images")
-    test: PositiveInt = setting("test images", unit="images")
-    clip: PositiveFloat = setting("largest norm of a gradient")
-    rates: RateSettings = setting("learning rates")
-
-    @model_validator(mode="after")
-    def _check_draw(self) -> Self:
-        """There are enough images."""
-        arrays = find_data_set(self.dataset).array_shapes
-        for part, asked in (("train", self.examples + self.validation), ("test", self.test)):
-            if asked > arrays[f"{part}_images"][0][0]:
-                raise BadInput(f"{asked} {part} images are asked for, there are {arrays[f'{part}_images'][0][0]}")
-        return self
-
-
-class SecondsSettings(Settings):
-    """Recurrent networks whose training steps are timed."""
-
-    chars: TextSettings = setting("the GRU on text")
-    rows: ImageSettings = setting("the LSTM on rows of images")
-    steps: PositiveInt = setting("training steps in a measurement", unit="steps")
-    rounds: int = setting("measurements of every arm, in turn", ge=2)
-
-
-class TuningSettings(Settings):
-    """The learning rates that every arm of every study is tried with."""
-
-    grid: tuple[PositiveFloat, ...] = setting("learning rates")
-    mlp: PerceptronSettings = setting("as in the study `mlp`")
-    chars: TextSettings = setting("as in the study `chars`")
-    rows: ImageSettings = setting("as in the study `rows`")
-
-
-class LongTuningSettings(Settings):
-    """The same for the studies that are not run by default."""
-
-    grid: tuple[PositiveFloat, ...] = setting("learning rates")
-    long: ImageSettings = setting("as in the study `pixels`")
-    short: ImageSettings = setting("as in the study `pixels`")
-    draw: DrawSettings = setting("as in the study `draw`")
 
 
 SETTINGS = {
     "numerics": NumericsSettings,
     "mlp": PerceptronSettings,
+    "mlp_tuning": PerceptronSettings,
     "chars": TextSettings,
-    "rows": ImageSettings,
+    "chars_tuning": TextSettings,
+    "rows": GainSettings,
+    "rows_tuning": GainSettings,
     "pixels": PixelSettings,
+    "pixels_tuning": PixelSettings,
     "draw": DrawSettings,
-    "gain": GainSettings,
-    "seconds": SecondsSettings,
-    "tuning": TuningSettings,
-    "long_tuning": LongTuningSettings,
+    "draw_tuning": DrawSettings,
 }

@@ -15,7 +15,6 @@ from core.papers.contract import Study
 from core.sparsity.masks import (
     Density,
     Mask,
-    apply_mask,
     full_mask,
     kernels,
     magnitude_mask,
@@ -88,10 +87,10 @@ def pruned(settings: TicketSettings, params: Tree, mask: Mask, keep: dict[str, j
 # --- the experiment ---------------------------------------------------------------------------------------------------
 
 
-def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> dict[str, Tree]:
+def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> tuple[Tree, Tree, Tree, Mask]:
     """The dense network, its winning tickets down the ladder, and what they are compared with at some densities.
 
-    Returns θ of the dense network and of the smallest ticket, and m ∘ θ0 of the latter, for those who keep them.
+    Returns θJ of the dense network, θJ of the smallest ticket, θ0 and its m, for those who keep them.
     """
     comparison = Comparison.of_settings(settings, keys, lab, classification(settings), keep_best=True)
     rungs, theta_0 = densities(settings), comparison.initial("init")
@@ -129,20 +128,26 @@ def trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> dict[str, Tr
             for draw in range(rounds.count(number)):
                 other = lab.map(random_like, comparison.key(f"{arm}/{number}/{draw}"), mask)
                 train(arm, theta_0, other, number, f"/{number}/{draw}", draw=draw)
-    ticket_0 = lab.map(apply_mask, theta_0["params"], mask)
-    return {"dense": dense.params, "ticket": trained.params, "ticket_initial": ticket_0}
+    return dense.params, trained.params, theta_0["params"], mask
 
 
 def lenet_trial(settings: TicketSettings, keys: jax.Array, lab: "Lab") -> None:
-    """The comparison, and the weights worth loading, in half precision: a pruned weight is 0."""
-    for name, params in trial(settings, keys, lab).items():
-        for path, leaf in flatten_dict(lab.map(in_half_precision, params), sep="/").items():
-            lab.keep(f"{name}/{path}", leaf)
+    """The comparison, and the weights worth loading."""
+    smallest = densities(settings)[-1]
+    for name, array in lab.map(partial(worth_keeping, smallest), *trial(settings, keys, lab)).items():
+        lab.keep(name, array)
 
 
-def in_half_precision(params: Tree) -> Tree:
-    """The same in float16."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float16), params)
+def worth_keeping(left: Density, dense: Tree, ticket: Tree, theta_0: Tree, mask: Mask) -> dict[str, jax.Array]:
+    """Weights in half precision; of the ticket its mask as bits and, in their order, the weights that it keeps."""
+    found = {f"dense/{path}": leaf for path, leaf in flatten_dict(dense, sep="/").items()}
+    for layer, kept in mask.items():
+        places = jnp.flatnonzero(kept, size=int(left.keep[layer]))
+        for name, params in (("ticket", ticket), ("initial", theta_0)):
+            found |= {f"{name}/{layer}/kernel": params[layer]["kernel"].ravel()[places]}
+            found |= {f"{name}/{layer}/bias": params[layer]["bias"]}
+    bits = {f"mask/{layer}": jnp.packbits(kept.ravel()) for layer, kept in mask.items()}
+    return {name: array.astype(jnp.float16) for name, array in found.items()} | bits
 
 
 def deep_trial(settings: DeepSettings, keys: jax.Array, lab: "Lab") -> None:

@@ -10,7 +10,7 @@ from core.kernels import duals
 from core.kernels.dynamics import check_learning_rate
 from core.kernels.empirical import empirical_ntk
 from core.kernels.infinite import fully_connected_kernels
-from core.models.ntk import NTKNetwork, StandardNetwork
+from core.models.ntk import NTKNetwork
 
 if TYPE_CHECKING:
     from experiments.ntk.settings import NetworkSettings
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 Tree = Any
 
 
-def network(settings: "NetworkSettings", width: int) -> NTKNetwork:
+class MeanFieldNetwork(NTKNetwork):
+    """The network divided by √n. At n times the learning rate it moves as fast, but its hidden layers learn, too."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Outputs (batch, outputs) of inputs (batch, features)."""
+        return NTKNetwork.__call__(self, x) / self.hidden[-1] ** 0.5
+
+
+def network(settings: "NetworkSettings", width: int, kind: type[NTKNetwork] = NTKNetwork) -> NTKNetwork:
     """f(x; θ) with L affine maps, hidden layers of one width and one output."""
-    return NTKNetwork((width,) * (settings.depth - 1), bias_std=settings.bias)
-
-
-def standard_network(settings: "NetworkSettings", width: int) -> NTKNetwork:
-    """The same functions in the standard parametrisation: W ~ N(0, 1/n_l), b ~ N(0, β²), and no factors."""
-    return StandardNetwork((width,) * (settings.depth - 1), bias_std=settings.bias)
+    return kind((width,) * (settings.depth - 1), bias_std=settings.bias)
 
 
 def tangent(net: NTKNetwork, params: Tree, x: jax.Array) -> jax.Array:
@@ -48,15 +51,10 @@ def value(net: NTKNetwork, params: Tree, x: jax.Array) -> jax.Array:
     return output[:, 0]
 
 
-def circle(count: int) -> jax.Array:
-    """(cos γ, sin γ) at equal distances from γ = 0 on, shape (count, 2)."""
-    angles = 2 * np.pi * np.arange(count) / count
+def circle(angles: Any) -> jax.Array:
+    """(cos γ, sin γ) at these angles, shape (count, 2); for a number, at as many from 0 on at equal distances."""
+    angles = 2 * np.pi * np.arange(angles) / angles if isinstance(angles, int) else np.array(angles)
     return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], 1), jnp.float32)
-
-
-def product(x: jax.Array) -> jax.Array:
-    """f*(x) = x1 x2, shape (n,)."""
-    return x[:, 0] * x[:, 1]
 
 
 def descend(net: NTKNetwork, rate: float, params: Tree, x: jax.Array, y: jax.Array) -> Tree:
@@ -66,13 +64,24 @@ def descend(net: NTKNetwork, rate: float, params: Tree, x: jax.Array, y: jax.Arr
     return jax.tree.map(lambda p, g: p - rate * g, params, gradient)
 
 
-def check_rate(settings: Any, kernels: Any) -> None:
+def begin(net: NTKNetwork, key: jax.Array, x: jax.Array) -> tuple[Tree, jax.Array]:
+    """A network at its start, its outputs f_0 and its tangent kernel Θ_0 at some points."""
+    params = net.init(key, x)
+    return {"params": params, "linear": value(net, params, x)}, tangent(net, params, x)
+
+
+def train(
+    net: NTKNetwork, rate: float, state: Tree, key: jax.Array, i: Any, x: Any, y: Any, kernel: Any, *further: Tree
+) -> Tree:
+    """One step of a network, and the same step of the linear equation that it is said to follow, first on X."""
+    n, f = len(x), state["linear"]
+    # f(·) ← f(·) - η/N Θ_0(·, X) (f(X) - y)
+    linear = f - rate / n * kernel[:, :n] @ (f[:n] - y)
+    return {"params": descend(net, rate, state["params"], x, y), "linear": linear}
+
+
+def check_rate(rate: float, kernels: Any) -> None:
     """Refuse a learning rate at which descent with one of these kernels (n, N, N) diverges; shapes alone pass."""
     if not isinstance(kernels, jax.ShapeDtypeStruct):
         for kernel in np.asarray(kernels):
-            check_learning_rate(settings.learning_rate, kernel)
-
-
-def frobenius(kernel: jax.Array) -> jax.Array:
-    """√Σ Θ², over the last two axes."""
-    return jnp.sqrt(jnp.sum(kernel**2, (-2, -1)))
+            check_learning_rate(rate, kernel)

@@ -5,15 +5,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from core.data.catalogue import find_data_set
-from core.errors import BadInput
-from core.papers.settings import (
-    DataSetName,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    Settings,
-    setting,
-)
+from core.papers.settings import DataSetName, NonNegativeFloat, PositiveFloat, PositiveInt, Settings, setting
+from core.papers.validation import conflict
+
+Widths = tuple[PositiveInt, ...]
+AtLeastTwo = Annotated[int, Field(ge=2)]
 
 
 class NetworkSettings(Settings):
@@ -26,94 +22,67 @@ class NetworkSettings(Settings):
 class SphereSettings(NetworkSettings):
     """Random points on unit spheres, and the limiting kernels of several activations on them."""
 
-    dimensions: tuple[Annotated[int, Field(ge=2)], ...] = setting("dimensions of the space around the sphere")
-    points: tuple[Annotated[int, Field(ge=2)], ...] = setting("points on each sphere")
-
-    @model_validator(mode="after")
-    def _check_sphere(self) -> Self:
-        """Every sphere has its number of points."""
-        if len(self.dimensions) != len(self.points):
-            raise BadInput("settings.dimensions and settings.points must have equal lengths")
-        return self
+    spheres: tuple[tuple[AtLeastTwo, AtLeastTwo], ...] = setting("dimension of the space, and points on the sphere")
 
 
 class InitialSettings(NetworkSettings):
     """Tangent kernels at initialisation, on a grid of the unit circle."""
 
-    widths: tuple[PositiveInt, ...] = setting("widths of the hidden layers")
+    widths: Widths = setting("widths of the hidden layers")
     draws: int = setting("initialisations at each width", ge=2)
     grid: int = setting("points on the circle, the first is (1, 0)", ge=2)
 
 
-class TrainingSettings(NetworkSettings):
+class DescentSettings(Settings):
+    """Gradient descent on a whole training set."""
+
+    widths: Widths = setting("widths of the hidden layers")
+    learning_rate: PositiveFloat = setting("step size η of gradient descent")
+    iterations: PositiveInt = setting("length of a training", unit="iterations")
+
+
+class TrainingSettings(NetworkSettings, DescentSettings):
     """Networks of several widths that learn x1 x2 from random points of the plane."""
 
-    widths: tuple[PositiveInt, ...] = setting("widths of the hidden layers")
-    narrow: PositiveInt = setting("width that stands in for all of them, as a control")
     points: PositiveInt = setting("training points N, each N(0, I)")
-    learning_rate: PositiveFloat = setting("step size η of gradient descent")
-    steps: PositiveInt = setting("training length", unit="steps")
-    every: PositiveInt = setting("between two evaluations", unit="steps")
-    kernel_after: PositiveInt = setting("steps after which kernels are compared", unit="steps")
+    evaluate_every: PositiveInt = setting("between two evaluations", unit="iterations", at_most="iterations")
     grid: int = setting("points on the circle, the first is (1, 0)", ge=2)
 
-    @model_validator(mode="after")
-    def _check_training(self) -> Self:
-        """The kernels are compared at an evaluation."""
-        if self.kernel_after > self.steps or self.kernel_after % self.every:
-            raise BadInput(
-                f"settings.kernel_after={self.kernel_after} is no evaluation: these are every {self.every} steps up to "
-                f"{self.steps}"
-            )
-        return self
 
-
-class LawSettings(NetworkSettings):
+class LawSettings(NetworkSettings, DescentSettings):
     """Ensembles of networks trained on a few points of the unit circle, to be held against their law."""
 
-    other_bias: NonNegativeFloat = setting("a wrong β for the law, as a control")
-    widths: tuple[PositiveInt, ...] = setting("widths of the hidden layers")
     networks: int = setting("networks in an ensemble", ge=2)
     angles: tuple[Annotated[float, Field(ge=-7, le=7)], ...] = setting("training points on the circle", unit="radian")
-    learning_rate: PositiveFloat = setting("step size η of gradient descent")
-    steps: PositiveInt = setting("training length", unit="steps")
     grid: int = setting("test points on the circle", ge=2)
+
+
+class CourseSettings(DescentSettings):
+    """How large components of the target are, and how they are learnt."""
+
+    amplitude: PositiveFloat = setting("of every component in the target")
+    evaluate_every: PositiveInt = setting("between two evaluations", unit="iterations", at_most="iterations")
 
 
 class ComponentSettings(NetworkSettings):
     """Networks whose target differs from their start by kernel principal components of a batch of images."""
 
     dataset: DataSetName = setting("data set")
-    other_depth: PositiveInt = setting("another count of affine maps, for the eigenvalues alone")
     images: int = setting("images in a batch, N", unit="images", ge=2)
-    learning_rate: PositiveFloat = setting("step size η of gradient descent")
-    amplitude: PositiveFloat = setting("of the component in the target")
-    component: PositiveInt = setting("component of the target, counted from 1")
-    widths: tuple[PositiveInt, ...] = setting("widths that learn this component")
-    steps: PositiveInt = setting("their training length", unit="steps")
-    every: PositiveInt = setting("between two evaluations", unit="steps")
-    components: tuple[PositiveInt, ...] = setting("components that one network learns together")
-    together_amplitude: PositiveFloat = setting("of every one of them in the target")
-    together_width: PositiveInt = setting("its width")
-    together_steps: PositiveInt = setting("its training length", unit="steps")
-    together_every: PositiveInt = setting("between two evaluations", unit="steps")
-    printed: tuple[PositiveFloat, ...] = setting("printed eigenvalues, the largest first")
+    leading: PositiveInt = setting("components that are known, and mixed in the controls", at_most="images")
+    other_depth: PositiveInt = setting("another count of affine maps, for the eigenvalues alone")
+    component: PositiveInt = setting("component that is learnt alone, counted from 1", at_most="leading")
+    alone: CourseSettings = setting("how it is learnt")
+    components: tuple[PositiveInt, ...] = setting("components that are learnt at once", at_most="leading", rising=True)
+    together: CourseSettings = setting("how they are learnt")
 
     @model_validator(mode="after")
-    def _check_component(self) -> Self:
-        """The batch is there, and has the components."""
+    def _check_images(self) -> Self:
+        """The batch is there."""
         images = find_data_set(self.dataset).array_shapes["train_images"][0][0]
         if self.images > images:
-            raise BadInput(f"settings.images={self.images} is more than the {images} images of {self.dataset}")
-        if list(self.components) != sorted(set(self.components)):
-            raise BadInput(f"settings.components={list(self.components)} must grow")
-        if self.largest() > self.images:
-            raise BadInput(f"component {self.largest()} asks for as many images, settings.images={self.images}")
+            raise conflict(f"{{images}} is more than the {images} images of {{dataset}}", "images", "dataset")
         return self
-
-    def largest(self) -> int:
-        """How many components are needed."""
-        return max(self.component, len(self.printed), *self.components, 1)
 
 
 SETTINGS = {
@@ -122,5 +91,5 @@ SETTINGS = {
     "training": TrainingSettings,
     "law": LawSettings,
     "components": ComponentSettings,
-    "mnist": ComponentSettings,
+    "wide": ComponentSettings,
 }

@@ -1,49 +1,55 @@
-"""Write the published network of the study `gp` to a file: `python -m experiments.pfn.export weights.safetensors`.
+"""Write a published network to a file: `python -m experiments.pfn.export regressor|classifier weights.safetensors`.
 
 from core.amortised.estimators import load_estimator
-model = load_estimator("weights.safetensors").fit(X, y)      # X (n, 1), y (n,), at most 31 points
-mean, spread = model.predict(X_new, return_std=True)
+model = load_estimator("weights.safetensors").fit(X, y)      # a small table
+mean, spread = model.predict(X_new, return_std=True)         # of the regressor; predict_proba of the classifier
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
-from core.amortised.encoder import TransformerEncoder, init_params
+from core.amortised.encoder import unflatten_params
 from core.amortised.weights import TrainedNetwork, save_weights
-from core.errors import BadInput, EncoreError
+from core.errors import BadInput, EncoreError, unknown_name
 from core.papers.config import load_config
-from core.paths import results_folder
+from core.paths import published_folder
+from experiments.pfn.hyper import estimator_spec
+from experiments.pfn.tables import tables_spec
+
+STUDIES = {"regressor": "estimator", "classifier": "tables"}
 
 
-def network_of(row: np.ndarray, borders: np.ndarray, scale: str = "laptop") -> TrainedNetwork:
-    """The network whose parameters stand in one row, (parameters,), by the settings of the config."""
-    values = load_config("pfn").studies["gp"].values(scale)
-    sizes: Any = [values[name] for name in ("features", "width", "layers", "heads", "hidden", "bars")]
-    network, points = TransformerEncoder(*sizes), int(str(values["points"]))
-    flat, unravel = ravel_pytree(init_params(network, jax.random.key(0)))
-    if np.shape(row) != flat.shape:
-        raise BadInput(f"the config's network has {flat.size} parameters, not {np.size(row)}")
-    return TrainedNetwork(network, unravel(jnp.asarray(row)), "regression", points - 1, borders)
+def published_network(kind: str, arrays: Mapping[str, Any], scale: str = "laptop") -> TrainedNetwork:
+    """The first network of a kind, from the arrays of the published results; its sizes are those of the config."""
+    if kind not in STUDIES:
+        raise unknown_name("network", kind, STUDIES)
+    name = STUDIES[kind]
+    if f"{name}/weights" not in arrays:
+        raise BadInput(f"no {kind} is published: encore run paper=pfn study={name}, then encore publish pfn")
+    study = load_config("pfn").studies[name]
+    settings = study.build(study.values(scale))
+    spec = estimator_spec(settings) if kind == "regressor" else tables_spec(settings)
+    params = unflatten_params(spec.network, jnp.asarray(arrays[f"{name}/weights"][0]))
+    if kind == "classifier":
+        return TrainedNetwork(spec.network, params, "classification", settings.data.largest)
+    borders = np.asarray(arrays[f"{name}/borders"][0])
+    return TrainedNetwork(spec.network, params, "regression", settings.data.largest, borders, settings.smallest)
 
 
 def main(words: Sequence[str]) -> int:
-    """Write the first network to the file that is named."""
-    if len(words) != 1:
-        print("usage: python -m experiments.pfn.export weights.safetensors", file=sys.stderr)
+    """Write the network that is named to the file that is named."""
+    if len(words) != 2:
+        print("usage: python -m experiments.pfn.export regressor|classifier weights.safetensors", file=sys.stderr)
         return 2
     try:
-        path = results_folder() / "pfn" / "laptop" / "arrays.npz"
-        if not path.exists():
-            raise BadInput("no result of pfn is published: encore run paper=pfn study=gp, then encore publish")
-        with np.load(path, allow_pickle=False) as arrays:
-            save_weights(Path(words[0]), network_of(arrays["gp/weights"][0], arrays["gp/borders"][0]))
+        path = published_folder() / "pfn" / "laptop" / "arrays.npz"
+        arrays = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
+        save_weights(Path(words[1]), published_network(words[0], arrays))
     except EncoreError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,56 +1,57 @@
-"""The network beside MLE-II and NUTS where a Gaussian process has unknown hyper-parameters (section 5, figure 4b)."""
+"""Gaussian processes with unknown hyper-parameters: the network beside MAP and NUTS, and one for everybody's use."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
-from core.amortised.training import TrainingSpec
+from core.amortised import bar_distribution, calls
+from core.amortised.encoder import flatten_params
+from core.amortised.fitting import Fitting, make_spec
+from core.amortised.priors import sample_hierarchical_gaussian_process
+from core.amortised.training import TrainingSpec, standardise_targets
 from core.bayes import gaussian_process, hyperparameters
 from core.bayes.gaussian_process import matern52
+from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
 from core.lab.keys import named_keys
 from experiments.pfn import rivals
-from experiments.pfn.networks import Training, borders_of, recipe_of
-from experiments.pfn.processes import hyper_prior, matern_process
 from experiments.pfn.rivals import Target
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn.settings import HyperSettings, LawSettings
+    from experiments.pfn.settings import EstimatorSettings, HyperSettings, LawSettings
 
 Tree = Any
 
 
-def hyper_recipe(settings: "LawSettings") -> TrainingSpec:
-    """The network that is trained."""
-    return recipe_of(settings, partial(matern_process, hyper_prior(settings)), settings.bars, sizes=settings.sizes)
+def hyper_prior(settings: "LawSettings") -> HyperparameterPrior:
+    """ℓ, s² and σ² - floor by Gamma laws (shape, rate)."""
+    laws = (settings.lengthscale, settings.outputscale, settings.noise)
+    lengthscale, outputscale, noise = (GammaPrior(*law) for law in laws)
+    return HyperparameterPrior(lengthscale, outputscale, noise, settings.floor)
 
 
-def hyper_prepare(settings: "LawSettings", keys: jax.Array, lab: "Lab") -> Tree:
-    """Train the network once."""
-    recipe = hyper_recipe(settings)
-    drawn = named_keys(lab, keys, "borders")
-    borders = lab.map(partial(borders_of, recipe, settings.border_sets), drawn, shared=({},))
-    [params] = Training(lab, keys, settings, borders).run("pfn", recipe, {}, (settings.steps,))
-    return {"params": params, "borders": borders}
+def matern_process(prior: HyperparameterPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+    """y from a Matérn-5/2 process whose hyper-parameters are drawn anew for every data set."""
+    return sample_hierarchical_gaussian_process(key, shape, matern52, prior)
 
 
-def by_evidence(
-    prior: hyperparameters.HyperparameterPrior,
-    steps: int,
-    starts: int,
-    n: int,
-    x: jax.Array,
-    y: jax.Array,
-    key: jax.Array,
+# --- C3: beside MAP and NUTS ----------------------------------------------------------------------------------------
+
+
+def by_map(
+    prior: HyperparameterPrior, steps: int, starts: int, n: int, x: jax.Array, y: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Of one data set, with the hyper-parameters that maximise the evidence (MLE-II): (N - n,)."""
-    hyper = hyperparameters.fit_hyperparameters(matern52, prior, x[:n], y[:n], key, steps, starts).hyperparameters
+    """Of one data set, with the hyper-parameters θ that maximise p(y | x, θ) p(θ), which the paper calls MLE-II."""
+    hyper = hyperparameters.fit_hyperparameters(
+        matern52, prior, x[:n], y[:n], key, steps, starts, use_prior=True
+    ).hyperparameters
     return gaussian_process.normal_log_density(gaussian_process.predict(matern52, hyper, x[:n], y[:n], x[n:]), y[n:])
 
 
-def hyper_target(prior: hyperparameters.HyperparameterPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
+def hyper_target(prior: HyperparameterPrior, n: int, x: jax.Array, y: jax.Array) -> Target:
     """The posterior of the logarithms of hyper-parameters after n points."""
 
     def log_joint(logs: Tree) -> jax.Array:
@@ -64,39 +65,73 @@ def hyper_target(prior: hyperparameters.HyperparameterPrior, n: int, x: jax.Arra
 
 def methods_of(settings: "HyperSettings", n: int) -> dict[str, Callable]:
     """What the network is compared with, for one data set each."""
-    prior = hyper_prior(settings.prepared)
+    prior = hyper_prior(settings)
     target = partial(hyper_target, prior, n)
-    found: dict[str, Callable] = {"mle": partial(by_evidence, prior, settings.mle_steps, settings.mle_starts, n)}
-    return found | {f"nuts_{draws}": partial(rivals.by_nuts, target, draws) for draws in settings.nuts_draws}
+    chains = {f"nuts_{draws}": partial(rivals.by_nuts, target, draws) for draws in settings.rivals.nuts_draws}
+    return {"map": partial(by_map, prior, settings.map_steps, settings.map_starts, n), **chains}
 
 
 def hyper_trial(settings: "HyperSettings", keys: jax.Array, lab: "Lab") -> None:
-    """The network, MLE-II, short chains and long ones, on the same data sets after several numbers of points."""
-    recipe = hyper_recipe(settings.prepared)
-    x, y = lab.map(partial(rivals.drawn_sets, recipe, settings.sets), named_keys(lab, keys, "held out"))
-    own = lab.map(partial(rivals.split, settings.sets), named_keys(lab, keys, "chains"))
+    """The network, MAP, short chains and long ones, on the same data sets after several numbers of points."""
+    prior, sets, timed = hyper_prior(settings), settings.sets, settings.rivals.timed_sets
+    spec = make_spec(settings, partial(matern_process, prior), settings.bars)
+    fitting = Fitting(lab, keys, spec, settings, settings.border_sets)
+    borders = fitting.borders()
+    trained = (fitting.fit("pfn", borders), borders)
+    data = calls.draw_data_sets(lab, keys, spec, sets, max(settings.contexts))
     for n in settings.contexts:
-        measure_losses(settings, recipe, n, (x, y, own), lab)
-    measure_seconds(settings, recipe, (x, y, own), keys, lab)
+        here = data._replace(n=n)
+        rivals.measure_losses(lab, calls.network_calls(spec, trained, here, sets, sets), sets, arm="pfn", context=n)
+        for arm, one in methods_of(settings, n).items():
+            rivals.measure_losses(lab, calls.alone(one, here, sets), sets, arm=arm, context=n)
+        rivals.measure_long(lab, settings.rivals, partial(hyper_target, prior, n), here, context=n)
+    timed_calls = calls.network_styles(rivals.NETWORK, spec, trained, data, timed)
+    timed_calls |= calls.both_styles(methods_of(settings, data.n), data, timed)
+    rivals.measure_seconds(lab, timed_calls, settings.rivals, spec, (keys, borders), settings.training.iterations)
 
 
-def measure_losses(settings: "HyperSettings", recipe: TrainingSpec, n: int, arrays: tuple, lab: "Lab") -> None:
-    """Losses of all methods after n points; of long chains, on the first data sets."""
-    x, y, _ = arrays
-    for arm, function in (("pfn", rivals.by_network), ("blind", rivals.without_context)):
-        way = rivals.network_way(partial(function, recipe, n), lab.prepared, x, y, settings.sets, settings.sets)
-        rivals.measure_losses(lab, way, settings.sets, arm=arm, context=n)
-    for arm, one in methods_of(settings, n).items():
-        rivals.measure_losses(lab, rivals.alone_way(one, arrays, settings.sets), settings.sets, arm=arm, context=n)
-    target = partial(hyper_target, hyper_prior(settings.prepared), n)
-    rivals.measure_long(settings, target, arrays, lab, context=n)
+# --- a network for use ----------------------------------------------------------------------------------------------
 
 
-def measure_seconds(settings: "HyperSettings", recipe: TrainingSpec, arrays: tuple, keys: Any, lab: "Lab") -> None:
-    """Seconds per data set at the largest context, those of the whole training, and after how many sets it has paid."""
-    n, sets, (x, y, _) = max(settings.contexts), settings.timed_sets, arrays
-    ways = rivals.network_ways(recipe, n, lab.prepared, x, y, sets)
-    for name, one in methods_of(settings, n).items():
-        ways |= rivals.rival_ways(name, "", one, arrays, sets)
-    rivals.measure_batching(lab, ways, {"pfn": ("pfn", "pfn_alone"), "mle": ("mle", "mle_batched")})
-    rivals.measure_times(lab, ways, settings, recipe, keys)
+def narrow_process(prior: HyperparameterPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
+    """The same with 1 to F features in use, the others 0."""
+    own, data = jax.random.split(key)
+    used = jax.random.randint(own, shape[:1], 1, shape[2] + 1)
+    return sample_hierarchical_gaussian_process(data, shape, matern52, prior, used)
+
+
+def estimator_spec(settings: "EstimatorSettings") -> TrainingSpec:
+    """A network that sees targets in units of their context, as `core.amortised.estimators` gives them to it."""
+    return make_spec(
+        settings,
+        partial(narrow_process, hyper_prior(settings)),
+        settings.bars,
+        smallest_context_size=settings.smallest,
+        standardise=True,
+    )
+
+
+def estimator_trial(settings: "EstimatorSettings", keys: jax.Array, lab: "Lab") -> None:
+    """Train it, measure on held-out draws how often its intervals hold the target, and keep it."""
+    spec = estimator_spec(settings)
+    fitting = Fitting(lab, keys, spec, settings, settings.border_sets)
+    borders = fitting.borders()
+    params = fitting.fit("pfn", borders)
+    found = lab.map(partial(coverage, settings, spec), params, borders, named_keys(lab, keys, "held out"))
+    lab.measure(found, along={"context": settings.contexts, "level": settings.levels}, arm="pfn")
+    lab.keep("weights", lab.map(flatten_params, params))
+    lab.keep("borders", borders)
+
+
+def coverage(
+    settings: "EstimatorSettings", spec: TrainingSpec, params: Tree, borders: jax.Array, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Share of queries within central intervals, (contexts, levels), of held-out data sets."""
+    x, y = spec.prior(key, (settings.sets, spec.points, spec.network.features))
+    found = []
+    for n in settings.contexts:
+        z = standardise_targets(y, n)
+        place = bar_distribution.cdf(borders, jnp.asarray(spec.network.apply({"params": params}, x, z, n)), z[:, n:])
+        # the central interval of a level holds what lies at quantiles (1 - level)/2 to (1 + level)/2
+        found.append(jnp.stack([jnp.mean(jnp.abs(place - 0.5) < level / 2) for level in settings.levels]))
+    return {"coverage": jnp.stack(found)}

@@ -1,31 +1,26 @@
 """The studies on Gaussian processes: how near a network comes to the exact posterior, and what its head is worth."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from core.amortised import bar_distribution, heads
-from core.amortised.encoder import TransformerEncoder
-from core.amortised.priors import sample_gaussian_process, sample_hierarchical_gaussian_process
+from core.amortised.fitting import Fitting, make_spec
+from core.amortised.priors import sample_gaussian_process
 from core.amortised.training import TrainingSpec
-from core.bayes.gaussian_process import Hyperparameters, matern52, predict, rbf
-from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
+from core.bayes.gaussian_process import Hyperparameters, normal_log_density, predict, rbf
 from core.lab.keys import named_keys
-from experiments.pfn.networks import Training, borders_of, exact, held_against, recipe_of
 
 if TYPE_CHECKING:
     from core.lab.lab import Lab
-    from experiments.pfn.settings import GPSettings, HeadSettings, LawSettings
+    from experiments.pfn.settings import GPSettings, ProcessSettings
 
 Tree = Any
 GRID = 101  # inputs at which a posterior is drawn
 LEVELS = (0.025, 0.975)
-
-
-# --- C1 and C2: the exact posterior ---------------------------------------------------------------------------------
 
 
 def rbf_process(key: jax.Array, shape: tuple[int, int, int], lengthscale: jax.Array, noise: jax.Array) -> Any:
@@ -33,182 +28,163 @@ def rbf_process(key: jax.Array, shape: tuple[int, int, int], lengthscale: jax.Ar
     return sample_gaussian_process(key, shape, rbf, Hyperparameters(lengthscale, jnp.float32(1), noise))
 
 
-def prior_of(settings: "GPSettings", lengthscale: float) -> dict[str, jax.Array]:
+def arguments_of(settings: "ProcessSettings", lengthscale: float | None = None) -> dict[str, jax.Array]:
     """Arguments of the prior."""
-    return {"lengthscale": jnp.float32(lengthscale), "noise": jnp.float32(settings.noise)}
+    return {
+        "lengthscale": jnp.float32(settings.lengthscale if lengthscale is None else lengthscale),
+        "noise": jnp.float32(settings.noise),
+    }
 
 
-def held_out(settings: "GPSettings", recipe: TrainingSpec, key: jax.Array) -> dict[str, jax.Array]:
-    """Data sets that no network is trained on, x (S, N, F) and y (S, N)."""
-    shape = (settings.sets, settings.points, settings.features)
-    x, y = recipe.prior(key, shape, **prior_of(settings, settings.lengthscale))
-    return {"x": x, "y": y}
+def held_out(lab: "Lab", keys: jax.Array, settings: "ProcessSettings") -> Tree:
+    """Data sets that no network is trained on, x (replicates, S, N, F) and y (replicates, S, N)."""
+    shape = (settings.sets, settings.data.points, settings.data.features)
+    drawn = named_keys(lab, keys, "held out")
+    return lab.map(partial(draw_data_sets, shape), drawn, shared=(arguments_of(settings),))
 
 
-def truth_of(settings: "GPSettings", data: Tree) -> Tree:
-    """Their exact posterior predictive distributions."""
-    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
-    return exact(rbf, hyper, settings.contexts, data["x"], data["y"])
+def draw_data_sets(shape: tuple[int, int, int], key: jax.Array, prior: Tree) -> dict[str, jax.Array]:
+    """Those of one replicate."""
+    return rbf_process(key, shape, **prior)._asdict()
+
+
+def exact_process(prior: Tree) -> Hyperparameters:
+    """Hyper-parameters of the process with these arguments."""
+    return Hyperparameters(prior["lengthscale"], jnp.float32(1), prior["noise"])
+
+
+# --- C1 and C2: the exact posterior ---------------------------------------------------------------------------------
 
 
 def gp_trial(settings: "GPSettings", keys: jax.Array, lab: "Lab") -> None:
-    """One network at several lengths of training, its repetition, and three that must fail."""
-    recipe = recipe_of(settings, rbf_process, settings.bars, sizes=settings.sizes)
-    coarse = recipe_of(settings, rbf_process, settings.coarse_bars, sizes=settings.sizes)
-    right, wrong = (prior_of(settings, scale) for scale in (settings.lengthscale, settings.wrong_lengthscale))
-    drawn = named_keys(lab, keys, "borders")
-    borders = lab.map(partial(borders_of, recipe, settings.border_sets), drawn, shared=(right,))
-    few = lab.map(partial(borders_of, coarse, settings.border_sets), drawn, shared=(right,))
-    train, lengths = Training(lab, keys, settings, borders), settings.lengths
-    short, longest = (lengths[0],), lengths[-1]
-    networks = dict(zip(lengths, train.run("pfn", recipe, right, lengths), strict=True))
-    [again] = train._replace(keys=named_keys(lab, keys, "repeat")).run("repeat", recipe, right, short)
-    others = {
-        "blind": (recipe, borders, train.run("blind", recipe, right, short, shows_context=0.0)[0], 0.0),
-        "wrong_prior": (recipe, borders, train.run("wrong_prior", recipe, wrong, short)[0], 1.0),
-        "coarse": (coarse, few, train._replace(borders=few).run("coarse", coarse, right, short)[0], 1.0),
+    """One network at several lengths of training, its repetition, and two that lack something, trained as long."""
+    prior, longest = arguments_of(settings), settings.training.iterations
+    spec, coarse = (make_spec(settings, rbf_process, bars) for bars in (settings.bars, settings.coarse_bars))
+    fine = Fitting(lab, keys, spec, settings, settings.border_sets, prior)
+    borders = fine.borders()
+    networks = fine.fit_lengths("pfn", borders, (*settings.lengths, longest))
+    elsewhere = Fitting(lab, named_keys(lab, keys, "repeat"), spec, settings, settings.border_sets, prior)
+    repeated = elsewhere.fit("repeat", borders, settings.lengths[0])
+    other = Fitting(lab, keys, spec, settings, 0, arguments_of(settings, settings.wrong_lengthscale))
+    few = Fitting(lab, keys, coarse, settings, settings.border_sets, prior)
+    edges = few.borders()
+    data = held_out(lab, keys, settings)
+
+    def beside(which: TrainingSpec, params: Tree, edges: Tree) -> Tree:
+        return lab.map(partial(compare_with_exact, settings.contexts, which), params, edges, data, shared=(prior,))
+
+    found = {length: beside(spec, params, borders) for length, params in networks.items()}
+    first, last = 1, longest // settings.lengths[0]
+    for length, each in found.items():
+        measure_means(lab, settings, each, arm="pfn", times=length / settings.lengths[0])
+    measure_means(lab, settings, found[settings.lengths[0]], arm="repeat", times=first)
+    measure_means(lab, settings, beside(spec, repeated, borders), arm="repeat", times=last)
+    compared = {
+        "pfn": found[longest],
+        "wrong_prior": beside(spec, other.fit("wrong_prior", borders), borders),
+        "coarse": beside(coarse, few.fit("coarse", edges), edges),
     }
-    data = lab.map(partial(held_out, settings, recipe), named_keys(lab, keys, "held out"))
-    truth = lab.map(partial(truth_of, settings), data)
-
-    def beside(which: TrainingSpec, params: Tree, edges: Any, shows_context: float) -> Tree:
-        function = partial(held_against, which, settings.contexts)
-        return lab.map(function, params, edges, data, truth, shared=(jnp.float32(shows_context),))
-
     along = {"dataset": range(settings.sets), "context": settings.contexts}
-    for length, params in networks.items():
-        found = beside(recipe, params, borders, 1.0)
-        seen = length / lengths[0]
-        averages(lab, settings, found, "pfn", seen)
-        if length == lengths[0]:
-            averages(lab, settings, found, "repeat", seen)
-        if length == longest:
-            lab.measure(rounded(lab, found), along=along, arm="pfn")
-    averages(lab, settings, beside(recipe, again, borders, 1.0), "repeat", longest / lengths[0])
-    for arm, (which, edges, params, shows_context) in others.items():
-        lab.measure(rounded(lab, beside(which, params, edges, shows_context)), along=along, arm=arm)
-    pictures(settings, recipe, networks[longest], borders, data, lab)
-
-
-def mean_over(axis: int, values: jax.Array) -> jax.Array:
-    """The mean over one axis of the values of one replicate."""
-    return jnp.mean(values, axis)
-
-
-def averages(lab: "Lab", settings: "GPSettings", found: Tree, arm: str, seen: float) -> None:
-    """The gap of every data set over all context sizes, and of every context size over all data sets."""
-    by_set = lab.map(partial(mean_over, 1), found["gap"])
-    lab.measure({"mean_gap": by_set}, along={"dataset": range(settings.sets)}, arm=arm, times=seen)
-    by_size = lab.map(partial(mean_over, 0), found["gap"])
-    lab.measure({"gap_at": by_size}, along={"context": settings.contexts}, arm=arm, times=seen)
-
-
-def rounded(lab: "Lab", found: Tree) -> Tree:
-    """To 1e-4 nats, since there are many rows."""
-    return {name: lab.map(to_four_places, values) for name, values in found.items()}
-
-
-def to_four_places(values: jax.Array) -> jax.Array:
-    """The values, in nats, to 1e-4."""
-    return jnp.round(values, 4)
-
-
-def drawn_posteriors(
-    settings: "GPSettings", recipe: TrainingSpec, params: Tree, borders: jax.Array, data: Tree
-) -> Tree:
-    """For the figure: one data set after several numbers of points, by the network and exactly."""
-    hyper = Hyperparameters(jnp.float32(settings.lengthscale), jnp.float32(1), jnp.float32(settings.noise))
-    grid = jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, settings.features))
-    x, y, found = data["x"][0], data["y"][0], {}
-    for n in settings.shown:
-        every = jnp.concatenate([x[:n], grid])[None]
-        logits = jnp.asarray(recipe.network.apply({"params": params}, every, jnp.pad(y[:n], (0, GRID))[None], n))[0]
-        exactly = predict(rbf, hyper, x[:n], y[:n], grid)
-        sides = [bar_distribution.quantile(borders, logits, level) for level in LEVELS]
-        reach = 1.959964 * jnp.sqrt(exactly.variance)
-        network = jnp.stack([bar_distribution.mean(borders, logits), *sides])
-        found[f"posterior_{n}"] = jnp.stack(
-            [network, jnp.stack([exactly.mean, exactly.mean - reach, exactly.mean + reach])]
-        )
-    return found | {"points": jnp.stack([x[:, 0], y])}
-
-
-def pictures(settings: "GPSettings", recipe: TrainingSpec, params: Tree, borders: Any, data: Tree, lab: "Lab") -> None:
-    """Posteriors for the figure, and the network itself, for whoever wants to use it."""
-    for name, array in lab.map(partial(drawn_posteriors, settings, recipe), params, borders, data).items():
+    for arm, each in compared.items():
+        lab.measure(each, along=along, arm=arm)
+    drawn = lab.map(partial(draw_posteriors, settings.shown, spec), networks[longest], borders, data, shared=(prior,))
+    for name, array in drawn.items():
         lab.keep(name, array)
-    lab.keep("weights", lab.map(flattened, params))
-    lab.keep("borders", borders)
 
 
-def flattened(params: Tree) -> jax.Array:
-    """All parameters in one row."""
-    return ravel_pytree(params)[0]
+def compare_with_exact(
+    contexts: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree, prior: Tree
+) -> dict[str, jax.Array]:
+    """A network beside the exact posterior on the same data sets.
+
+    Returns:
+      `gap`, the mean over queries of log p(y | x, D) - log q(y | x, D) in nats, and `off`, the mean distance of the two
+      means in standard deviations of the exact one: (S, contexts) each, to 1e-4, since there are many rows.
+    """
+    x, y, hyper = data["x"], data["y"], exact_process(prior)
+
+    def after(n: jax.Array) -> tuple[jax.Array, jax.Array]:
+        asked = jnp.arange(spec.points) >= n
+        right = jax.vmap(lambda a, b: predict(rbf, hyper, a, b, a, ~asked))(x, y)
+        outputs = network_outputs(spec, params, x, y, n)
+        gap = jax.vmap(normal_log_density)(right, y) - spec.head(borders, outputs, y)
+        off = jnp.abs(bar_distribution.mean(borders, outputs) - right.mean) / jnp.sqrt(right.variance)
+        return mean_over(asked, gap), mean_over(asked, off)
+
+    gap, off = jax.lax.map(after, jnp.array(contexts))
+    return {"gap": jnp.round(gap.T, 4), "off": jnp.round(off.T, 4)}
+
+
+def network_outputs(spec: TrainingSpec, params: Tree, x: jax.Array, y: jax.Array, n: jax.Array) -> jax.Array:
+    """Outputs at all points after n of them, (S, N, outputs); those at the context mean nothing."""
+    largest = spec.points - 1
+    return jnp.asarray(spec.network.apply({"params": params}, x, y, n, max_context_size=largest, first_query=0))
+
+
+def mean_over(asked: jax.Array, values: jax.Array) -> jax.Array:
+    """The mean over the points that are asked, (S,) of (S, N)."""
+    return jnp.sum(jnp.where(asked[None], values, 0), 1) / jnp.sum(asked)
+
+
+def measure_means(lab: "Lab", settings: "GPSettings", found: Tree, **conditions: Any) -> None:
+    """The gap of every data set over all context sizes."""
+    values = lab.map(partial(jnp.mean, axis=1), found["gap"])
+    lab.measure({"mean_gap": values}, along={"dataset": range(settings.sets)}, **conditions)
+
+
+def draw_posteriors(
+    sizes: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree, prior: Tree
+) -> dict[str, jax.Array]:
+    """For the figure: mean and 95 % band of the first data set after several numbers of points, both ways.
+
+    Returns:
+      `posteriors` (sizes, 2, 3, GRID), the network first, `points` (2, N) and the `shown` sizes.
+    """
+    hyper, grid = exact_process(prior), jnp.tile(jnp.linspace(0, 1, GRID)[:, None], (1, spec.network.features))
+    x, y, size = data["x"][0], data["y"][0], spec.points
+    every, targets = jnp.concatenate([x, grid])[None], jnp.pad(y, (0, GRID))[None]
+
+    def after(n: jax.Array) -> jax.Array:
+        logits = spec.network.apply({"params": params}, every, targets, n, max_context_size=size - 1, first_query=size)[
+            0
+        ]
+        right = predict(rbf, hyper, x, y, grid, jnp.arange(size) < n)
+        reach = 1.959964 * jnp.sqrt(right.variance)
+        sides = [bar_distribution.quantile(borders, logits, level) for level in LEVELS]
+        network = jnp.stack([bar_distribution.mean(borders, logits), *sides])
+        return jnp.stack([network, jnp.stack([right.mean, right.mean - reach, right.mean + reach])])
+
+    shown = jnp.array(sizes)
+    return {"posteriors": jax.lax.map(after, shown), "points": jnp.stack([x[:, 0], y]), "shown": shown}
 
 
 # --- C6: the head ---------------------------------------------------------------------------------------------------
 
 
-def hyper_prior(settings: "LawSettings") -> HyperparameterPrior:
-    """ℓ, s² and σ² - floor by Gamma laws (shape, rate)."""
-    laws = (settings.lengthscale, settings.outputscale, settings.noise)
-    lengthscale, outputscale, noise = (GammaPrior(*law) for law in laws)
-    return HyperparameterPrior(lengthscale, outputscale, noise, settings.floor)
+def head_trial(settings: "ProcessSettings", keys: jax.Array, lab: "Lab") -> None:
+    """The same encoder with many bars, with few, with a Gaussian head, and told the places of points."""
+    prior = arguments_of(settings)
+    data = held_out(lab, keys, settings)
+    kinds: dict[str, tuple[int, Callable, bool]] = {
+        "bars": (settings.bars, heads.bar_log_density, False),
+        "coarse": (settings.coarse_bars, heads.bar_log_density, False),
+        "gaussian": (2, heads.gaussian_log_density, False),
+        "positions": (settings.bars, heads.bar_log_density, True),
+    }
+    for arm, (outputs, head, positions) in kinds.items():
+        spec = make_spec(settings, rbf_process, outputs, head, positions=positions)
+        fitting = Fitting(lab, keys, spec, settings, 0 if arm == "gaussian" else settings.border_sets, prior)
+        borders = fitting.borders()
+        measured = partial(mean_loss, settings.contexts, spec)
+        lab.measure({"nll": lab.map(measured, fitting.fit(arm, borders), borders, data)}, arm=arm)
 
 
-def matern_process(prior: HyperparameterPrior, key: jax.Array, shape: tuple[int, int, int]) -> Any:
-    """y from a Matérn-5/2 process whose hyper-parameters are drawn anew for every data set."""
-    return sample_hierarchical_gaussian_process(key, shape, matern52, prior)
+def mean_loss(contexts: tuple[int, ...], spec: TrainingSpec, params: Tree, borders: jax.Array, data: Tree) -> Any:
+    """Mean negative log density of queries of held-out data sets over the context sizes, nats."""
+    x, y = data["x"], data["y"]
 
+    def after(n: jax.Array) -> jax.Array:
+        found = spec.head(borders, network_outputs(spec, params, x, y, n), y)
+        return -jnp.mean(mean_over(jnp.arange(spec.points) >= n, found))
 
-def nll(
-    recipe: TrainingSpec, contexts: tuple[int, ...], sets: int, params: Tree, borders: jax.Array, key: jax.Array
-) -> Tree:
-    """Mean negative log density of queries of held-out data sets, and how far another order of the context moves it."""
-    x, y = recipe.prior(key, (sets, recipe.points, recipe.network.features))
-    losses, moved = [], []
-    placed = TransformerEncoder(**{name: getattr(recipe.network, name) for name in SIZES}, positions=True)
-    for n in contexts:
-        outputs = jnp.asarray(recipe.network.apply({"params": params}, x, y, n))
-        losses.append(-jnp.mean(recipe.head(borders, outputs, y[:, n:])))
-        order = jnp.arange(recipe.points).at[:n].set(jnp.arange(n)[::-1])
-        moved.append([apart(net, params, x, y, order, n) for net in (recipe.network, placed)])
-    return {"nll": jnp.mean(jnp.stack(losses)), "moved": jnp.max(jnp.array(moved), 0)}
-
-
-SIZES = ("features", "width", "layers", "heads", "hidden", "outputs")
-
-
-def apart(network: TransformerEncoder, params: Tree, x: jax.Array, y: jax.Array, order: jax.Array, n: int) -> jax.Array:
-    """The largest difference of a probability of any bar between two orders of the context."""
-    orders = ((x, y), (x[:, order], y[:, order]))
-    both = [jax.nn.softmax(jnp.asarray(network.apply({"params": params}, a, b, n))) for a, b in orders]
-    return jnp.max(jnp.abs(both[0] - both[1]))
-
-
-def head_trial(settings: "HeadSettings", keys: jax.Array, lab: "Lab") -> None:
-    """The same encoder with many bars, with five, and with a Gaussian head."""
-    prior = partial(matern_process, hyper_prior(settings))
-    for arm, outputs, head in (
-        ("bars", settings.bars, heads.bar_log_density),
-        ("coarse", settings.coarse_bars, heads.bar_log_density),
-        ("gaussian", 2, heads.gaussian_log_density),
-    ):
-        recipe = recipe_of(settings, prior, outputs, head, sizes=settings.sizes)
-        edges = recipe_of(settings, prior, max(outputs, 3), sizes=settings.sizes)
-        drawn = named_keys(lab, keys, "borders")
-        borders = lab.map(partial(borders_of, edges, settings.border_sets), drawn, shared=({},))
-        # the same start, data sets and order for all heads
-        training = Training(lab, keys, settings, borders)
-        [params] = training.run(arm, recipe, {}, (settings.steps,))
-        measured = partial(nll, recipe, settings.contexts, settings.sets)
-        found = lab.map(measured, params, borders, named_keys(lab, keys, "held out"))
-        lab.measure({"nll": found["nll"]}, arm=arm)
-        if arm == "bars":
-            for name, column in (("bars", 0), ("positions", 1)):
-                lab.measure({"permutation_change": lab.map(partial(entry, column), found["moved"])}, arm=name)
-
-
-def entry(column: int, values: jax.Array) -> jax.Array:
-    """One of several values."""
-    return values[column]
+    return jnp.mean(jax.lax.map(after, jnp.array(contexts)))

@@ -1,207 +1,144 @@
-"""What can be varied in the studies of `experiments.pfn`."""
+"""What can be varied in the studies of `experiments.pfn`; the groups network, data and training are core's."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from core.amortised.settings import AmortisedSettings, NetworkTableSettings
 from core.data.catalogue import find_data_set
-from core.errors import BadInput, unknown_name
-from core.papers.settings import (
-    DataSetName,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Settings,
-    setting,
-)
+from core.errors import unknown_name
+from core.papers.settings import DataSetName, PositiveFloat, PositiveInt, Settings, setting
+from core.papers.validation import conflict
+
+Gamma = tuple[PositiveFloat, PositiveFloat]
+"""Shape and rate of a gamma law."""
 
 
-class NetworkSettings(Settings):
-    """A network and its training."""
-
-    width: int = setting("width of a token", ge=2)
-    layers: PositiveInt = setting("layers")
-    heads: PositiveInt = setting("attention heads, a divisor of the width")
-    hidden: PositiveInt = setting("hidden units of a layer")
-    features: PositiveInt = setting("features F of a point")
-    points: int = setting("points N of a data set", ge=2)
-    batch: PositiveInt = setting("data sets in a step")
-    learning_rate: PositiveFloat = setting("step size of Adam at its highest")
-    warmup: NonNegativeInt = setting("linear warm-up", unit="steps")
-    decay: float = setting("share of a training in which the step size falls to 0", gt=0, le=1)
-    every: PositiveInt = setting("between two checkpoints of a loop", unit="steps")
-
-    @model_validator(mode="after")
-    def _check_network(self) -> Self:
-        """Heads share a token."""
-        if self.width % self.heads:
-            raise BadInput(f"settings.heads={self.heads} must divide settings.width={self.width}")
-        return self
-
-
-class ProcessSettings(NetworkSettings):
-    """A network for regression with bars, trained for contexts of any size."""
+class BarSettings(AmortisedSettings):
+    """A network for regression by bars, and what it is held against."""
 
     bars: int = setting("bars of the head", ge=3)
-    sizes: tuple[NonNegativeInt, ...] = setting("compiled context sizes, growing, the last is N - 1")
     border_sets: PositiveInt = setting("data sets whose targets give the borders of the bars")
+    sets: int = setting("held-out data sets", ge=2)
+    contexts: tuple[PositiveInt, ...] = setting("context sizes at which predictions are compared", rising=True)
 
     @model_validator(mode="after")
-    def _check_process(self) -> Self:
-        """Every context size has a compiled one that holds it."""
-        if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[-1:] != (self.points - 1,):
-            raise BadInput(f"settings.sizes={list(self.sizes)} must grow and end with {self.points - 1}, points - 1")
+    def _check_contexts(self) -> Self:
+        if max(self.contexts) >= self.data.points:
+            raise conflict("{contexts} must be below {data.points}", "contexts", "data.points")
         return self
 
 
-class LawSettings(ProcessSettings):
-    """A Gaussian process whose hyper-parameters have a prior of their own."""
-
-    lengthscale: tuple[PositiveFloat, ...] = setting("shape and rate of the gamma law of ℓ")
-    outputscale: tuple[PositiveFloat, ...] = setting("of the variance s²")
-    noise: tuple[PositiveFloat, ...] = setting("of the variance of the noise above its floor")
-    floor: PositiveFloat = setting("smallest variance of the noise")
-    steps: int = setting("training length", unit="steps", ge=2)
-
-    @model_validator(mode="after")
-    def _check_law(self) -> Self:
-        """Gamma laws have two numbers."""
-        for name in ("lengthscale", "outputscale", "noise"):
-            if len(getattr(self, name)) != 2:
-                raise BadInput(f"settings.{name} must be the shape and the rate of a gamma law")
-        return self
-
-
-class GPSettings(ProcessSettings):
+class ProcessSettings(BarSettings):
     """A Gaussian process with fixed hyper-parameters, whose posterior is known exactly."""
 
     lengthscale: PositiveFloat = setting("lengthscale ℓ of the prior")
-    wrong_lengthscale: PositiveFloat = setting("of another prior, as a control")
     noise: PositiveFloat = setting("variance of the noise")
-    coarse_bars: int = setting("bars of a head that is too coarse, as a control", ge=3)
-    lengths: tuple[Annotated[int, Field(ge=2)], ...] = setting(
-        "trainings, growing; controls have the first", unit="steps"
-    )
-    contexts: tuple[NonNegativeInt, ...] = setting("context sizes at which posteriors are compared")
-    sets: int = setting("held-out data sets", ge=2)
-    shown: tuple[PositiveInt, ...] = setting("context sizes of the figure")
+    coarse_bars: int = setting("bars of a head that is too coarse, as a control", ge=3, at_most="bars")
+
+
+class GPSettings(ProcessSettings):
+    """Networks beside the exact posterior, by the length of their training."""
+
+    wrong_lengthscale: PositiveFloat = setting("of another prior, as a control")
+    lengths: tuple[Annotated[int, Field(ge=2)], ...] = setting("shorter trainings", unit="iterations", rising=True)
+    shown: tuple[PositiveInt, ...] = setting("context sizes of the figure", at_most="contexts")
 
     @model_validator(mode="after")
-    def _check_gp(self) -> Self:
-        """The context sizes leave queries."""
-        if max(*self.contexts, *self.shown) >= self.points:
-            raise BadInput(f"context sizes must be below settings.points={self.points}")
-        if list(self.lengths) != sorted(set(self.lengths)):
-            raise BadInput(f"settings.lengths={list(self.lengths)} must grow")
+    def _check_lengths(self) -> Self:
+        if self.lengths[-1] >= self.training.iterations:
+            raise conflict("{lengths} must be shorter than {training.iterations}", "lengths", "training.iterations")
+        if self.training.warmup > self.lengths[0]:
+            raise conflict("{training.warmup} is longer than the first of {lengths}", "training.warmup", "lengths")
         return self
 
 
-class HeadSettings(LawSettings):
-    """Heads of several kinds on the same encoder; with hyper-parameters unknown, predictions are no Gaussians."""
+class LawSettings(BarSettings):
+    """A Gaussian process whose hyper-parameters have a prior of their own."""
 
-    coarse_bars: int = setting("bars of a head that is too coarse, as a control", ge=3)
-    contexts: tuple[PositiveInt, ...] = setting("context sizes at which heads are compared")
-    sets: PositiveInt = setting("held-out data sets")
+    lengthscale: Gamma = setting("shape and rate of the gamma law of ℓ")
+    outputscale: Gamma = setting("of the variance s²")
+    noise: Gamma = setting("of the variance of the noise above its floor")
+    floor: PositiveFloat = setting("smallest variance of the noise")
+
+
+class EstimatorSettings(LawSettings):
+    """A network for whoever has a small regression, trained on targets in units of their context."""
+
+    smallest: PositiveInt = setting("smallest context")
+    levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting("of central intervals", rising=True)
 
 
 class RivalSettings(Settings):
-    """Held-out data sets, and parts of them."""
+    """Methods that infer anew for every data set, and how they are timed."""
 
-    sets: int = setting("held-out data sets", ge=2)
+    nuts_draws: tuple[PositiveInt, ...] = setting("draws of chains, after as many of warm-up", rising=True)
     long_sets: int = setting("data sets of the long chains", ge=2)
     long_chains: int = setting("long chains of each of them", ge=2)
     long_draws: int = setting("draws of a long chain, after as many of warm-up", ge=4)
     timed_sets: PositiveInt = setting("data sets that are timed")
+    timed_steps: PositiveInt = setting("iterations of a training that are timed", unit="iterations")
     rounds: PositiveInt = setting("rounds in which seconds are taken")
 
-    @model_validator(mode="after")
-    def _check_rival(self) -> Self:
-        """Parts are no more than the whole."""
-        for name in ("long_sets", "timed_sets"):
-            if getattr(self, name) > self.sets:
-                raise BadInput(f"settings.{name}={getattr(self, name)} must be at most settings.sets={self.sets}")
-        return self
+
+class HyperSettings(LawSettings):
+    """A trained network beside methods that infer hyper-parameters for every data set."""
+
+    rivals: RivalSettings = setting("chains and seconds")
+    map_steps: PositiveInt = setting("steps of L-BFGS")
+    map_starts: PositiveInt = setting("its starts, the best end counts")
 
 
-class HyperSettings(RivalSettings):
-    """A trained network beside MLE-II and NUTS, which infer hyper-parameters for every data set."""
-
-    prepared: LawSettings = setting("the network and its training")
-    contexts: tuple[PositiveInt, ...] = setting("context sizes")
-    mle_steps: PositiveInt = setting("steps of L-BFGS")
-    mle_starts: PositiveInt = setting("its starts, the best end counts")
-    nuts_draws: tuple[PositiveInt, ...] = setting("draws of short chains, after as many of warm-up")
-
-    @model_validator(mode="after")
-    def _check_hyper(self) -> Self:
-        """Contexts leave queries."""
-        if max(self.contexts) >= self.prepared.points:
-            raise BadInput(f"context sizes must be below settings.prepared.points={self.prepared.points}")
-        return self
-
-
-class BNNPreparedSettings(NetworkSettings):
-    """The network of the study on Bayesian neural networks."""
-
-    prior_hidden: PositiveInt = setting("hidden units of the Bayesian network")
-    context: PositiveInt = setting("context size")
-    steps: int = setting("training length", unit="steps", ge=2)
-
-    @model_validator(mode="after")
-    def _check_bnnprepared(self) -> Self:
-        """The context leaves queries."""
-        if self.context >= self.points:
-            raise BadInput(f"settings.context={self.context} must be below settings.points={self.points}")
-        return self
-
-
-class BNNSettings(RivalSettings):
+class BNNSettings(AmortisedSettings):
     """A trained network beside SVI and NUTS on a small Bayesian neural network."""
 
-    prepared: BNNPreparedSettings = setting("the network and its training")
-    svi_steps: tuple[PositiveInt, ...] = setting("numbers of steps of SVI, growing")
+    rivals: RivalSettings = setting("chains and seconds")
+    prior_hidden: PositiveInt = setting("hidden units of the Bayesian network")
+    sets: int = setting("held-out data sets", ge=2)
+    svi_steps: tuple[PositiveInt, ...] = setting("numbers of steps of SVI", rising=True)
     svi_rate: PositiveFloat = setting("its step size")
     svi_draws: PositiveInt = setting("draws of its posterior")
-    nuts_draws: tuple[PositiveInt, ...] = setting("draws of chains, after as many of warm-up")
     margin: PositiveFloat = setting("by which a loss may exceed the network's", unit="nats")
 
 
-class TableSettings(NetworkSettings):
+class TableSettings(AmortisedSettings):
     """Small real tables, of which a few rows are the context."""
 
+    prior: NetworkTableSettings = setting("the random networks that make tables")
     dataset: DataSetName = setting("data set of tables")
     tables: tuple[str, ...] = setting("tables of it")
     other_dataset: DataSetName = setting("another one")
     other_tables: tuple[str, ...] = setting("tables of it")
-    prior_width: int = setting("largest width of the random networks", ge=2)
-    prior_depth: PositiveInt = setting("largest number of their layers")
-    steps: int = setting("training length", unit="steps", ge=2)
     subsets: PositiveInt = setting("subsets of a table")
-    rows: int = setting("rows of a subset, half of them of each class", ge=4)
-    context: int = setting("of them to learn from", ge=2)
+    rows: int = setting("rows of a subset, half of them of each class", ge=4, multiple_of=2)
     folds: int = setting("folds in which the other methods choose their hyper-parameters", ge=2)
     configurations: int = setting("configurations that each of them chooses from", ge=1, le=8)
     bins: PositiveInt = setting("bins of the calibration error")
 
     @model_validator(mode="after")
-    def _check_table(self) -> Self:
+    def _check_tables(self) -> Self:
         """The tables are there, and narrow enough."""
-        for dataset, tables in ((self.dataset, self.tables), (self.other_dataset, self.other_tables)):
+        for dataset, tables in self.sources():
             arrays = find_data_set(dataset).array_shapes
             known = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
             for table in tables:
                 if table not in known:
-                    raise unknown_name(f"table of {dataset}", table, known)
-                width = arrays[f"{table}_features"][0][1]
-                if width > self.features:
-                    raise BadInput(f"table {table} has {width} features, settings.features={self.features}")
+                    raise ValueError(str(unknown_name(f"table of {dataset}", table, known)))
+                if (width := arrays[f"{table}_features"][0][1]) > self.data.features:
+                    raise conflict(f"table {table} has {width} features, more than {{data.features}}", "data.features")
         return self
+
+    def sources(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Data sets and their tables."""
+        return (self.dataset, self.tables), (self.other_dataset, self.other_tables)
 
 
 SETTINGS = {
     "gp": GPSettings,
     "tables": TableSettings,
-    "head": HeadSettings,
+    "head_tuning": ProcessSettings,
+    "head": ProcessSettings,
     "hyper": HyperSettings,
     "bnn": BNNSettings,
+    "estimator": EstimatorSettings,
 }

@@ -1,5 +1,6 @@
 """Amortised inference against independent oracles: NumPy by hand, quadrature, chance, scikit-learn's own checks."""
 
+import dataclasses
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
 from core.amortised import bar_distribution, encoder, estimators, heads, priors, training, weights
+from core.amortised.settings import NetworkTableSettings
 from core.bayes import gaussian_process
 from core.bayes.gaussian_process import Hyperparameters
 from core.bayes.hyperparameters import GammaPrior, HyperparameterPrior
@@ -242,18 +244,25 @@ def test_the_linear_network_gives_labels_by_its_softmax() -> None:
 
 
 def test_tabular_networks_make_balanced_tables_that_can_be_learnt() -> None:
-    law = priors.ArchitectureRanges(max_width=16, max_depth=2, max_features=4)
-    x, y = priors.sample_network_tables(jax.random.key(0), (200, 60, 6), law)
-    x, y = np.asarray(x), np.asarray(y)
-    assert x.shape == (200, 60, 6) and y.shape == (200, 60)
-    np.testing.assert_allclose(y.mean(1), 0.5, atol=1e-6)
-    used = (x != 0).any(1).sum(1)
-    assert used.min() >= 1 and used.max() == 4 and len(np.unique(used)) == 4
-    # features in use have variance (F/used)², so that the mean square over all is F/used
-    np.testing.assert_allclose(((x**2).mean((1, 2)) * used / 6).mean(), 1, atol=0.05)
+    law = NetworkTableSettings(
+        features=(1.0, 1.6), width=(2.0, 4.0), max_width=16, layers=3, weights=(3.6, 0.2), noise=(1.9, 0.01), shared=4
+    )
+    x, y = (np.asarray(part) for part in priors.sample_network_tables(jax.random.key(0), (400, 60, 6), law))
+    np.testing.assert_array_equal(y[:, ::2], np.repeat(y[:, :1], 30, 1))
+    np.testing.assert_array_equal(y[:, 1::2], 1 - y[:, ::2])
+    used = (x != 0).any(1)
+    counts = used.sum(1)
+    np.testing.assert_array_equal(counts.reshape(-1, 4), np.repeat(counts[::4, None], 4, 1))  # one network for four
+    np.testing.assert_allclose(x.mean(1)[used], 0, atol=1e-5)
+    np.testing.assert_allclose(x.std(1)[used], 1, rtol=1e-3)
+    law_of_counts = np.random.default_rng(0).beta(1.0, 1.6, 50_000)
+    expected = 2 + np.round(law_of_counts * 5 - 0.5)
+    assert counts.min() == 2 and counts.max() <= 6 and abs(counts.mean() - expected.mean()) < 0.35
     nearest = [np.argsort(((t[:, None] - t[None]) ** 2).sum(-1) + 1e9 * np.eye(60), 1)[:, :5] for t in x]
     guess = np.array([labels[near].mean(1) > 0.5 for labels, near in zip(y, nearest, strict=True)])
     assert (guess == y).mean() > 0.65
+    with pytest.raises(BadInput, match="must divide and be even"):
+        priors.sample_network_tables(jax.random.key(0), (4, 5, 6), law)
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -283,7 +292,7 @@ def given(recipe: training.TrainingSpec, **changes: Any) -> tuple[Any, dict[str,
         training.sample_prior_targets(recipe, 200, jax.random.key(9), {"lengthscale": 0.3}), 20
     )
     plan = training.learning_rate_plan(0, 100, 1, 3e-3, False)
-    have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}, "shows_context": np.float32(1)}
+    have: dict[str, Any] = {"plan": plan, "prior": {"lengthscale": np.float32(0.3)}}
     have.update(changes)
     return borders, have
 
@@ -295,28 +304,36 @@ def test_every_branch_has_the_loss_of_the_full_computation() -> None:
     x, y = recipe.prior(jax.random.key(1), recipe.input_shape, lengthscale=0.3)
     for context, branch in ((0, 0), (3, 0), (4, 1), (7, 1)):
         n = jnp.int32(context)
-        value, _ = training.gradient_branches(recipe)[branch](state["params"], borders, x, y, n, n)
+        value, _ = training.gradient_branches(recipe)[branch](state["params"], borders, x, y, n)
         plain = training.query_log_densities(recipe, state["params"], borders, x, y, context)
         assert float(value) == pytest.approx(-float(plain.mean()), rel=1e-5)
 
 
-def test_training_lowers_the_loss_and_shows_the_context() -> None:
-    recipe, losses = small_recipe(), {}
+def test_training_lowers_the_loss_and_uses_the_context() -> None:
+    recipe = small_recipe()
     x, y = recipe.prior(jax.random.key(77), (400, 8, 1), lengthscale=0.3)
-    for shows_context in (0.0, 1.0):
-        (borders, have), state = (
-            given(recipe, shows_context=np.float32(shows_context)),
-            training.init_state(recipe, jax.random.key(0)),
-        )
-        advance = scan_block(partial(training.training_step, recipe), 400, 1)
-        state = jax.jit(advance)(LoopState(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
-        found = training.query_log_densities(
-            recipe, state["params"], borders, x, y, 7 if shows_context else 0, max_context_size=7, first_query=7
-        )
-        losses[shows_context] = -float(found.mean())
-    entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)
-    assert abs(losses[0.0] - entropy) < 0.15
-    assert losses[1.0] < losses[0.0] - 0.2
+    (borders, have), state = given(recipe), training.init_state(recipe, jax.random.key(0))
+    advance = scan_block(partial(training.training_step, recipe), 400, 1)
+    state = jax.jit(advance)(LoopState(state, jnp.int32(-1)), jax.random.key(1), borders, 0, have).state
+    found = training.query_log_densities(recipe, state["params"], borders, x, y, 7, max_context_size=7, first_query=7)
+    entropy = 0.5 * np.log(2 * np.pi * np.e * 1.01)  # of a target of which nothing is known
+    assert -float(found.mean()) < entropy - 0.2
+
+
+def test_targets_are_standardised_by_their_context_alone() -> None:
+    y = np.random.default_rng(0).normal(3, 2, (4, 6)).astype(np.float32)
+    for n in (2, 5):
+        context = y[:, :n].astype(float)
+        expected = (y - context.mean(1, keepdims=True)) / context.std(1, keepdims=True)
+        np.testing.assert_allclose(training.standardise_targets(y, jnp.int32(n)), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(training.standardise_targets(y, 1), y - y[:, :1], atol=1e-6)
+    recipe = small_recipe(standardise=True, smallest_context_size=3)
+    sizes, _, drawn = jax.vmap(lambda key: recipe.draw(key, {"lengthscale": 0.3}))(
+        jax.random.split(jax.random.key(0), 99)
+    )
+    assert set(np.asarray(sizes)) == {3, 4, 5, 6, 7}
+    for n, batch in zip(np.asarray(sizes), np.asarray(drawn), strict=True):
+        np.testing.assert_allclose(batch[:, :n].std(1), 1, rtol=1e-3)
 
 
 def test_learning_rates_rise_and_fall() -> None:
@@ -428,16 +445,25 @@ def test_bad_data_are_refused_and_odd_ones_answered() -> None:
         model.fit(np.where(x > 1, np.nan, x), np.full(5, np.nan))
     with pytest.raises(ValueError, match="X has 3 features, the network was trained for 2"):
         model.fit(np.ones((5, 3)), y)
-    with pytest.raises(ValueError, match="the context has 9 points, the network was trained for 8"):
+    with pytest.raises(ValueError, match="the context has 9 points, the network was trained for 1 to 8"):
         model.fit(np.ones((9, 2)), np.ones(9))
+    with pytest.raises(ValueError, match=r"targets reach from -1e\+308 to 1e\+308"):
+        model.fit(x, np.array([-1e308, 0, 0, 0, 1e308]))
+    few = estimators.AmortisedRegressor(
+        dataclasses.replace(regressor_weights(features=2, points=8), min_context_size=4)
+    )
+    with pytest.raises(ValueError, match="the context has 3 points, the network was trained for 4 to 8"):
+        few.fit(x[:3], y[:3])
     with pytest.raises(ValueError, match="is for classification"):
         estimators.AmortisedClassifier(regressor_weights()).fit(x, y > 2)
     with pytest.raises(ValueError, match="weights is None"):
         estimators.AmortisedRegressor().fit(x, y)
     with pytest.raises(ValueError, match="levels"):
         model.fit(x, y).predict_quantiles(x, (0.0,))
-    for targets in (np.full(5, 7.0), np.array([0, 0, 0, 0, 1e6])):  # constant, and far outside of the bars
+    # constant, far outside of the bars, and out of reach of float32
+    for targets in (np.full(5, 7.0), np.array([0, 0, 0, 0, 1e6]), np.float32(1e30) * y, 1e-30 * y):
         fitted = model.fit(x, targets)
+        assert np.isfinite(fitted.predict(x, return_std=True)).all()
         assert np.isfinite(fitted.predict(x)).all() and np.isfinite(fitted.log_density(x, targets)).all()
     assert np.isfinite(model.fit(x, np.full(5, 7.0)).log_density(x, np.full(5, 900.0))).all()
     twice = model.fit(np.repeat(x[:1], 5, 0), y).predict(x)
@@ -445,3 +471,12 @@ def test_bad_data_are_refused_and_odd_ones_answered() -> None:
     assert np.isfinite(model.fit(x[:, :1], y).predict(x[:, :1])).all()
     with pytest.raises(ValueError, match="binary"):
         estimators.AmortisedClassifier(classifier_weights()).fit(np.ones((3, 2)), [0, 1, 2])
+
+
+def test_a_feature_that_is_constant_up_to_rounding_is_not_blown_up() -> None:
+    """The mean of three times 0.1 is not 0.1, so that the deviation is 1e-17 and not 0."""
+    x = np.stack([np.full(3, 0.1), np.array([0.0, 1.0, 2.0])], 1)
+    assert 0 < x.std(0)[0] < 1e-15
+    model = estimators.AmortisedClassifier(classifier_weights()).fit(x, [0, 1, 1])
+    asked = model._rescale_inputs(np.array([[0.3, 1.0]]))
+    assert np.abs(asked).max() < 10 and np.isfinite(model.predict_proba(np.array([[0.3, 1.0]]))).all()

@@ -65,7 +65,7 @@ def effects_of(mean, half_width, n=6, level=0.95):
 DECISIONS = [
     (3.0, 1.0, "holds", ""),
     (0.5, 0.4, "holds", "small: below what matters"),
-    (0.4, 0.5, "fails", ""),
+    (0.4, 0.5, "fails", "below what matters (1 points)"),
     (-3.0, 1.0, "fails", ""),
     (0.9, 1.0, "undecided", "about 1 more replicate"),
     (0.0, 0.0, "fails", ""),

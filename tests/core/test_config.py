@@ -15,7 +15,7 @@ from core.papers import yaml_reader
 from core.papers.config import check_settings, load_config, parse_config
 from core.papers.config_files import all_slugs, read_config
 from core.papers.groups import merge_values
-from core.paths import configs_folder, results_folder
+from core.paths import configs_folder, published_folder
 
 FILE = "configs/paper/toy.yaml: "
 DEVIATION = {"what": "length", "paper": 300, "laptop": 30, "bears_on": ["C1"], "why": "time"}
@@ -336,7 +336,7 @@ def tuned(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish_winners(**winners: Any) -> None:
-    files.write_json(results_folder() / "toy" / "laptop" / "winners.json", winners)
+    files.write_json(published_folder() / "toy" / "laptop" / "winners.json", winners)
 
 
 def test_a_study_waits_for_the_winners_of_its_tuning(tuned):
@@ -391,6 +391,21 @@ def test_winners_by_arm(tuned):
     assert smoke.root == dict.fromkeys(("fast", "slow", "slow_again"), 0.2)
     tune["per_arm"] = False
     assert refusal(tuned) == "studies.fit: rate is a mapping by arm: write per_arm: true"
+
+
+def test_winners_under_conditions_are_those_of_an_arm(tuned):
+    (configs_folder().parents[1] / "experiments" / "toy" / "settings.py").write_text(SETTINGS_BY_ARM)
+    tuned["studies"]["drift"]["settings"] = {"rate": {"fast": 0.1}, "steps": 3}
+    tuned["studies"]["fit"] |= {"settings": {"steps": 3}, "scales": {}}
+    tune = {key: value for key, value in TUNE.items() if key != "per_arm"} | {"per": ["regime"]}
+    tuned["studies"]["drift"] |= {"tune": tune, "arms": tuned["studies"]["fit"]["arms"]}
+    publish_winners(drift={"fast/long": 0.2, "fast/short": 0.3})
+    assert refusal(tuned).startswith("the winner of fast/short in drift, rate=0.3, lies at the edge of its grid")
+    tune["edges"] = {"fast": "beyond it diverges"}
+    rates = parse_config("toy", tuned).studies["fit"].values("laptop")["rate"]
+    assert rates == {"fast/long": 0.2, "fast/short": 0.3}
+    tuned["studies"]["drift"]["tune"] = {**TUNE, "per": ["regime"]}
+    assert refusal(tuned) == "studies.fit: rate is one value: per names columns beside the arm"
 
 
 def test_one_value_is_no_mapping_by_arm(tuned):

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -208,3 +210,19 @@ def test_the_table_of_costs_of_the_toy(toy_root):
     assert line.startswith(f"| toy/fit | {replicates} | {steps} | 0.0 | 0.0 / 0.0 / 0.0 |")
     assert "| **all** |" in text and "495 TFLOP/s" in text and cost_table.is_current(text)
     assert accelerators.find_accelerator("H100").gib == 80
+
+
+@pytest.mark.parametrize(("platform", "gib"), [("linux", 3.0), ("darwin", 3.0 / 1024)])
+def test_peak_memory_is_in_the_units_of_the_system(platform: str, gib: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = SimpleNamespace(ru_maxrss=3 * 2**20)
+    monkeypatch.setattr("core.planning.machine.resource.getrusage", lambda who: used)
+    monkeypatch.setattr("core.planning.machine.sys.platform", platform)
+    assert machine.peak_memory_gib() == gib
+
+
+def test_peak_memory_is_that_of_this_process() -> None:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("this system does not say otherwise")
+    [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+    assert machine.peak_memory_gib() == pytest.approx(int(line.split()[1]) / 2**20, rel=0.2)

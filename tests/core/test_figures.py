@@ -1,6 +1,7 @@
 """The style of figures: what is drawn is what the numbers say, and files are the same every time."""
 
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from core.figures import drawing
+from core.figures import drawing, standard
+from core.papers.config import FigureForm
 
 
 def example() -> pd.DataFrame:
@@ -100,8 +102,53 @@ def test_places_of_the_grid_without_a_panel_are_left_out() -> None:
     plt.close(figure)
 
 
+def test_a_declared_figure_has_a_panel_for_each_value_of_a_column_and_a_line_for_each_arm() -> None:
+    form = FigureForm(study="s", x="step", y="left", panels="width", order=("a", "b"), caption="What is left.")
+    rows = [
+        {"replicate": r, "arm": arm, "width": width, "step": step, "metric": "left", "value": 10.0 * step + r}
+        for r in (0, 1)
+        for arm in ("a", "b", "c")
+        for width in (100.0, 1000.0)
+        for step in (1, 2)
+    ]
+    [figure] = standard.standard_figures({"left": form}, {"left": "error"}, "s", pd.DataFrame(rows)).values()
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["width 100", "width 1,000"]
+    for axes in figure.axes:
+        assert [line.get_label() for line in axes.lines] == ["a", "b"]
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), [10.5, 20.5])  # means over replicates
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "left (error)")
+    plt.close(figure)
+
+
 def test_style_does_not_leak() -> None:
     before = plt.rcParams["axes.grid"]
     drawing.call_in_style(lambda: {"one": drawn()})
     plt.close("all")
     assert plt.rcParams["axes.grid"] == before
+
+
+def declared(**more: Any) -> plt.Figure:
+    """A figure of the example, of which one panel lacks the first arm."""
+    rows = example().assign(metric="test_accuracy", part=lambda frame: frame["density"].map({3.6: "a"}).fillna("b"))
+    form = FigureForm(study="lenet", x="density", y="test_accuracy", caption="Accuracy.", **more)
+    shown = rows[(rows["arm"] != "dense") | (rows["part"] == "b")]
+    return standard.standard_figures({"it": form}, {"test_accuracy": "percent"}, "lenet", shown)["it"]
+
+
+@pytest.mark.parametrize("order", [(), ("dense", "ticket")])
+def test_panels_of_a_declared_figure_have_the_same_colours(order: tuple[str, ...]) -> None:
+    panels = declared(panels="part", order=order).axes
+    colours = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in panels]
+    assert [set(each) for each in colours] == [{"dense", "ticket"}, {"ticket"}]
+    assert len({each["ticket"] for each in colours}) == 1
+    plt.close("all")
+
+
+def test_a_logarithmic_axis_over_few_decades_has_plain_numbers() -> None:
+    [axes] = declared(log=("x",), at={"density": (21.1, 100.0)}).axes
+    low, high = axes.get_xlim()
+    inside = [place for place in axes.get_xticks() if low <= place <= high]
+    labels = [axes.xaxis.get_major_formatter()(place) for place in inside]
+    assert labels == ["20", "50", "100"][-len(labels) :] and len(labels) > 1
+    assert not any(text.get_text() for text in axes.get_xticklabels(minor=True))
+    plt.close("all")

@@ -11,9 +11,11 @@ from core.models.linear import (
     align_subspaces,
     denoising_mapping,
     fit_linear_svm,
+    fit_svm_by_reverse_validation,
     fit_svm_path,
     predict_class,
     principal_directions,
+    project_to_plane,
     proxy_a_distance,
     stacked_denoising_features,
 )
@@ -49,6 +51,24 @@ def test_several_classes_are_told_apart_as_by_scikit_learn() -> None:
     assert (np.asarray(predict_class(weights, x)) == other.predict(x)).mean() > 0.99
 
 
+def test_a_machine_chosen_by_reverse_validation_is_the_one_that_scikit_learn_would_choose() -> None:
+    """Every C learnt there and back by LIBLINEAR; the labels of the target are nowhere given."""
+    random = np.random.default_rng(3)
+    labels, held_labels = random.integers(0, 2, 80), random.integers(0, 2, 60)
+    source, held = (0.8 * each[:, None] + random.normal(size=(len(each), 6)) for each in (labels, held_labels))
+    target, costs = random.normal(size=(70, 6)) + 0.5, (1e-4, 1e-2, 1.0)
+    scores, machines = [], []
+    for c in costs:
+        machines.append(LinearSVC(C=c, tol=1e-8, max_iter=100_000).fit(source, labels))
+        back = LinearSVC(C=c, tol=1e-8, max_iter=100_000).fit(target, machines[-1].predict(target))
+        scores.append(back.score(held, held_labels))
+    assert len(set(scores)) == 3 and np.argmax(scores) != 0
+    given = [jnp.asarray(x, jnp.float32) for x in (source, target, held)]
+    found = fit_svm_by_reverse_validation((given[0], labels), given[1], (given[2], held_labels), costs)
+    best = machines[int(np.argmax(scores))]
+    np.testing.assert_allclose(found, np.append(best.coef_[0], best.intercept_), atol=2e-3)
+
+
 def test_principal_directions_are_those_of_scikit_learn() -> None:
     x, _ = clouds(2)
     mean, directions = principal_directions(jnp.asarray(x))
@@ -57,6 +77,8 @@ def test_principal_directions_are_those_of_scikit_learn() -> None:
     found = np.asarray(directions)
     signs = np.sign((found * other.components_.T).sum(0))
     np.testing.assert_allclose(found * signs, other.components_.T, atol=2e-4)
+    plane = np.asarray(project_to_plane(jnp.asarray(x[:10]), jnp.asarray(x[10:])))
+    np.testing.assert_allclose(np.abs(plane), np.abs(PCA(2).fit_transform(x)), atol=2e-3)
 
 
 def test_subspace_alignment_by_hand() -> None:

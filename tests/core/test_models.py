@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.models.images import CifarResNet20, ConvNet, Vgg19, max_pool_2x2, random_flip_and_shift
+from core.models.images import (
+    CifarResNet20,
+    ConvNet,
+    Vgg19,
+    blend_with_patches,
+    crop_and_resize,
+    max_pool_2x2,
+    random_flip_and_shift,
+)
 
 
 def shapes(model: nn.Module, *image: int) -> dict:
@@ -90,6 +98,16 @@ def test_initial_weights_have_the_glorot_variance_and_biases_are_zero():
     assert all(not np.any(layer["bias"]) for layer in params.values())
 
 
+def test_images_are_cropped_in_the_middle_and_resized() -> None:
+    x = jnp.arange(2 * 6 * 6, dtype=jnp.uint8).reshape(2, 6, 6)
+    np.testing.assert_array_equal(crop_and_resize(x, 4, 4), x[:, 1:5, 1:5])
+    np.testing.assert_array_equal(crop_and_resize(x, 9, 6), x)
+    ramp = jnp.broadcast_to(jnp.array([0, 100, 200, 100], jnp.uint8)[None, None, :, None], (1, 4, 4, 3))
+    larger = np.asarray(crop_and_resize(ramp, 4, 8))
+    assert larger.shape == (1, 8, 8, 3) and larger.dtype == np.uint8
+    assert larger[0, 3, :, 1].tolist() == [0, 25, 75, 125, 175, 175, 125, 100]
+
+
 def test_augmented_images_are_flips_and_shifts():
     image = np.arange(1, 8 * 8 * 3 + 1, dtype=np.float32).reshape(8, 8, 3)
     possible = {}
@@ -101,3 +119,22 @@ def test_augmented_images_are_flips_and_shifts():
     drawn = [possible[one.tobytes()] for one in batch]
     assert {top for _, top, _ in drawn} == {left for _, _, left in drawn} == set(range(9))
     assert 150 < sum(flip for flip, _, _ in drawn) < 250
+
+
+def test_blending_by_hand_does_not_wrap_around() -> None:
+    photograph = np.zeros((1, 2, 2, 3), np.uint8)
+    photograph[0, 0, 0], photograph[0, 0, 1], photograph[0, 1, 0] = (10, 200, 255), (1, 2, 3), (7, 7, 7)
+    given = (jax.random.key(0), jnp.array([[[1, 0], [255, 0]]], jnp.uint8), jnp.asarray(photograph))
+    black, grey = (np.asarray(blend_with_patches(*given, binary=binary)) for binary in (True, False))
+    assert black.dtype == grey.dtype == np.uint8
+    assert black[0].tolist() == [[[245, 55, 0], [1, 2, 3]], [[248, 248, 248], [0, 0, 0]]]
+    assert grey[0].tolist() == [[[9, 199, 254], [1, 2, 3]], [[248, 248, 248], [0, 0, 0]]]
+
+
+def test_patches_come_from_everywhere_in_every_photograph() -> None:
+    places = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+    photographs = jnp.asarray(np.stack([places] * 3, -1))
+    found = np.asarray(blend_with_patches(jax.random.key(1), jnp.zeros((600, 2, 2), jnp.uint8), photographs, True))
+    possible = {tuple(places[n, i : i + 2, j : j + 2].ravel()) for n in range(3) for i in range(3) for j in range(4)}
+    assert {tuple(patch) for patch in found[..., 0].reshape(600, 4).tolist()} == possible
+    assert (found[..., 0] == found[..., 2]).all()

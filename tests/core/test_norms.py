@@ -1,5 +1,6 @@
 """Layer, batch and weight norm against NumPy, against flax and against differences of their values."""
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -225,3 +226,20 @@ def test_a_weight_normalised_layer_starts_as_a_plain_one_and_ignores_the_scale_o
     params = fixed.init(jax.random.key(1), x)["params"]
     assert set(params) == {"direction", "gain"}
     np.testing.assert_array_equal(params["gain"], 2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1.0, 255.0])
+def test_images_of_one_colour_become_the_bias_and_have_finite_gradients(dtype: Any, value: float) -> None:
+    """Rows of constant pixels, as at the edge of scans: their mean is rounded, and their variance is that rounding."""
+    x = jnp.full((4, 784), value, dtype).at[0].set(jnp.linspace(0, 1, 784, dtype=dtype))
+    gain, bias = jnp.full(784, 2.0), jnp.full(784, 0.5)
+    layer = partial(norms.layer_norm, gain=gain, bias=bias)
+
+    def batch(x: jax.Array) -> jax.Array:
+        return norms.batch_norm(x, norms.batch_moments(x), gain, bias)
+
+    for normalise in (layer, batch):
+        slope = jax.grad(lambda x, f=normalise: jnp.sin(f(x).astype(jnp.float32)).sum())(x)
+        assert np.isfinite(np.asarray(normalise(x), np.float32)).all() and np.isfinite(slope.astype(jnp.float32)).all()
+    np.testing.assert_allclose(np.asarray(layer(x), np.float32)[1:], 0.5, atol=2e-2)

@@ -122,6 +122,7 @@ def taken(count: int, iterations: int | None = None, rate: float = 1.0, **given)
         ({"schedule": "cosine", "iterations": 4}, 5, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0]),
         ({"schedule": "cosine", "iterations": 2, "final": 0.5}, 3, [1, 0.75, 0.5]),
         ({"schedule": "exponential", "iterations": 4, "final": 0.0625}, 5, [1, 0.5, 0.25, 0.125, 0.0625]),
+        ({"schedule": "inverse", "iterations": 4, "growth": 12.0, "power": 0.5}, 3, [1, 4**-0.5, 7**-0.5]),
     ],
 )  # fmt: skip
 def test_hand_worked_schedules(given, count, expected):
@@ -149,6 +150,8 @@ def test_a_schedule_to_the_end_needs_the_length():
         ({"schedule": "piecewise"}, "needs drop_at"),
         ({"final": 0.1}, "belongs to linear, cosine, exponential"),
         ({"schedule": "exponential"}, "needs final"),
+        ({"schedule": "inverse"}, "inverse needs it"),
+        ({"growth": 2.0}, "nothing else does"),
         ({"schedule": "cosin"}, "schedule"),
         ({"clip": 0.0}, "clip"),
     ],

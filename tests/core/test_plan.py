@@ -1,6 +1,7 @@
 """Forecasts by hand-worked arithmetic, batches, memory, and what a budget refuses."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from core import files
 from core.errors import OverBudget
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
-from core.planning import forecasting, machine
+from core.planning import forecasting, machine, measurable
 from core.planning.estimate import published_changes
 from core.planning.forecasting import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
 from core.running import execute
@@ -60,8 +61,8 @@ def test_the_speed_of_this_machine_is_plausible():
 
 
 def test_a_recorded_cost_is_read_from_the_published_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path))
-    path = tmp_path / "toy" / "laptop" / "provenance.json"
+    monkeypatch.setenv("ENCORE_ROOT", str(tmp_path))
+    path = tmp_path / "results" / "toy" / "laptop" / "provenance.json"
     assert forecasting.published_cost("toy", "laptop", "fit") is None
     files.write_json(path, {"studies": {"fit": {"cost": COST}, "ready": {}}})
     assert forecasting.published_cost("toy", "laptop", "fit") == COST
@@ -93,7 +94,7 @@ def test_workers_last_as_far_as_cores_memory_and_work(toy_root, monkeypatch, wor
 
 
 def test_a_forecast_prefers_the_published_run_unless_settings_were_overridden(toy_root, tmp_path, monkeypatch):
-    files.write_json(tmp_path / "results" / "toy" / "laptop" / "provenance.json", {"studies": {"fit": {"cost": COST}}})
+    files.write_json(toy_root / "results" / "toy" / "laptop" / "provenance.json", {"studies": {"fit": {"cost": COST}}})
     monkeypatch.setattr(forecasting, "available_cores", lambda: [0, 1])
     monkeypatch.setattr(machine, "free_memory_gib", lambda: 64.0)
     found = forecasting.forecast_job(job(), 40.0)
@@ -143,7 +144,7 @@ def test_prepared_work_depends_on_its_own_settings_alone(toy_root):
 def test_a_plan_says_how_a_published_result_differs(toy_root, tmp_path):
     def publish(identity: Any) -> None:
         studies = {"studies": {"fit": {"identity": identity}}}
-        files.write_json(tmp_path / "results" / "toy" / "laptop" / "provenance.json", studies)
+        files.write_json(toy_root / "results" / "toy" / "laptop" / "provenance.json", studies)
 
     assert published_changes(job()) == []
     publish(job().identity.parts)
@@ -153,3 +154,14 @@ def test_a_plan_says_how_a_published_result_differs(toy_root, tmp_path):
     assert published_changes(job("settings.rate=0.3")) == []
     publish("?")
     assert published_changes(job()) == []
+
+
+def test_what_is_measured_is_imagined_for_the_replicates_that_are_asked_for(
+    toy_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = compose_launch(["paper=toy", "study=fit", "tracking=none", "first_replicate=5000"])
+    seen: list[list[int]] = []
+    make = measurable.imagined_table
+    monkeypatch.setattr(measurable, "imagined_table", lambda *given: (seen.append(list(given[2])), make(*given))[1])
+    found = measurable.follow_study(make_job(launch, launch.studies[0]))
+    assert seen == [[5000, 5001, 5002]] and found.fault == ""

@@ -98,7 +98,7 @@ def test_a_winner_at_the_edge_of_its_grid_is_refused_too(
     path.write_text(text.replace("  fit:\n", "  fit:\n    tuned_by: drift\n", 1))
     main(["list"])
     assert capsys.readouterr().err == ""
-    winners = here / "results" / "toy" / "laptop" / "winners.json"
+    winners = toy_root / "results" / "toy" / "laptop" / "winners.json"
     winners.parent.mkdir(parents=True)
     winners.write_text(json.dumps({"drift": 0.3}))
     said = "the winner of drift, rate=0.3, lies at the edge of its grid [0.1, 0.3]: widen it, or say in edges why not"
@@ -159,7 +159,7 @@ def test_overviews_are_kept_until_something_they_hang_on_changes(
     paper_overviews()
     (folder / "further.py").unlink()
     paper_overviews()
-    winners = here / "results" / "toy" / "laptop" / "winners.json"
+    winners = toy_root / "results" / "toy" / "laptop" / "winners.json"
     winners.parent.mkdir(parents=True)
     winners.write_text("{}")
     paper_overviews()

@@ -38,7 +38,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with everything in it: three papers, local and unfinished runs, a sweep, hostile words."""
     root = tmp_path_factory.mktemp("results")
-    drawn = SVG.format(n=300, text="accuracy")
+    drawn = SVG.format(n=900, text="accuracy")
     verdicts = [claim("C1"), claim("C2", "undecided"), claim("C3", "fails"), claim("C4", "not testable", clauses=[])]
     measure(publish(root, "a_paper", verdicts, **{"lenet-a": drawn}))
     measure(publish(root, "b_paper", [claim("C1", statement=HOSTILE)]), table(arms=(HOSTILE, "plain")))
@@ -260,6 +260,22 @@ def test_pages_fit_a_phone(browser: Browser, site: Path, name: str) -> None:
     browser.resize(360, 800, phone=True)
     browser.open(site / f"{name}.html")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_on_a_phone_nothing_hides_behind_the_edge(browser: Browser, site: Path) -> None:
+    """Sections and deviations are whole; a wide figure keeps its size, and is moved under the finger."""
+    browser.resize(390, 800, phone=True)
+    browser.open(site / "a_paper.html")
+    edges = "return [...document.querySelectorAll(arguments[0])].map(e => Math.round(e.getBoundingClientRect().right))"
+    for selector in (".contents a", ".deviations td", "#provenance ~ table td"):
+        found = browser.run(edges, selector)
+        assert found and max(found) <= 390, selector
+    assert browser.run("return document.querySelector('.deviations td:last-child').offsetHeight") > 0
+    browser.run("document.querySelectorAll('img').forEach(each => { each.loading = 'eager'; })")
+    browser.wait("return [...document.images].every(each => each.complete && each.naturalWidth)")
+    sizes = "const [image] = document.images, box = image.parentElement;"
+    assert browser.run(f"{sizes} return [image.naturalWidth, box.scrollWidth > box.clientWidth]") == [900, True]
+    assert browser.run(f"{sizes} return image.getBoundingClientRect().width") >= 900
 
 
 def test_pages_print_and_pictures_show_them(browser: Browser, site: Path) -> None:

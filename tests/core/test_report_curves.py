@@ -169,7 +169,7 @@ def test_damaged_tables_and_missing_figures_are_said_on_the_page(tmp_path: Path)
         build_site(tmp_path, [config("a_paper")], tmp_path / "report")
         text = Reader(tmp_path / "report" / "a_paper.html").text
         assert said in text
-        assert "results/a_paper/laptop: figures/lenet-losses.svg is missing" in text
+        assert "a_paper/laptop: figures/lenet-losses.svg is missing" in text
         assert "Sentence of C1." in text
 
 
@@ -184,7 +184,7 @@ def test_tables_of_something_else_are_refused() -> None:
 
 def test_a_run_that_goes_on_is_shown_with_its_live_rows(tmp_path: Path) -> None:
     run = run_halfway(tmp_path, "a_paper")
-    found = unfinished.read_unfinished_run(tmp_path, run)
+    found = unfinished.read_unfinished_run(run)
     assert found is not None
     assert (found.state, found.finished_replicates, found.started_replicates, found.last_step) == ("stopped", 1, 1, 300)
     with (run / "live" / "000001.jsonl").open("a") as file:  # the torn line is passed over, a later one wins
@@ -204,17 +204,17 @@ def test_a_run_at_work_is_told_from_one_that_stopped(tmp_path: Path) -> None:
     run = run_halfway(tmp_path, "a_paper")
     with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        found = unfinished.read_unfinished_run(tmp_path, run)
+        found = unfinished.read_unfinished_run(run)
         assert found is not None
         assert found.running
     (run / "verdict" / "0-1").mkdir(parents=True)
     (run / "verdict" / "0-1" / "claims.json").write_text("[]")
-    assert unfinished.read_unfinished_run(tmp_path, run) is None
+    assert unfinished.read_unfinished_run(run) is None
     (run / "settings.json").unlink()
     with (run / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(InvalidResult, match=r"settings\.json is missing"):
-            unfinished.read_unfinished_run(tmp_path, run)
+            unfinished.read_unfinished_run(run)
 
 
 def test_a_sweep_becomes_axes_and_points(tmp_path: Path) -> None:

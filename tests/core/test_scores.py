@@ -1,12 +1,15 @@
 """Calibration, ranking and ranks: hand-worked cases, and scikit-learn."""
 
+from itertools import product
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 from sklearn import metrics
 
 from core.errors import BadInput
-from core.tabular import scores
+from core.tabular import comparison, scores
 
 
 def test_calibration_error_by_hand():
@@ -84,3 +87,31 @@ def test_wilcoxon_by_hand_and_without_ties():
 def test_what_cannot_be_scored_is_refused(call, line):
     with pytest.raises(BadInput, match=line):
         call()
+
+
+def test_the_jackknife_spreads_as_the_bootstrap_over_tables() -> None:
+    random = np.random.default_rng(0)
+    p = [random.beta(2, 2, 300) for _ in range(20)]
+    hits = [random.uniform(size=300) < np.clip(each + random.normal(0, 0.15), 0, 1) for each in p]
+    values = scores.pooled_calibration_values(p, hits, 20)
+    drawn = random.integers(0, 20, (300, 20))
+    resampled = [
+        scores.expected_calibration_error(*(np.concatenate([part[t] for t in row]) for part in (p, hits)), 20)
+        for row in drawn
+    ]
+    assert values.std(ddof=1) / np.sqrt(20) == pytest.approx(np.std(resampled), rel=0.35)
+
+
+def test_the_probability_of_being_better_by_integration_and_over_all_outcomes() -> None:
+    """By numerical integration of the posterior, and by going through every outcome of the tasks."""
+    right, rival = np.array([1] * 9 + [0] * 4 + [1] * 5, bool), np.array([0] * 9 + [1] * 4 + [1] * 5, bool)
+    found = float(comparison.probability_better(jnp.asarray(right), jnp.asarray(rival)))
+    likelihood = lambda p: p**9 * (1 - p) ** 4  # noqa: E731
+    assert found == pytest.approx(integrate.quad(likelihood, 0.5, 1)[0] / integrate.quad(likelihood, 0, 1)[0], rel=1e-4)
+    assert found == pytest.approx(stats.beta(10, 5).sf(0.5), rel=1e-4)
+    for tasks in ([0.2, 0.7, 0.9], [0.6, 0.3, 0.8, 0.55]):
+        expected = 0.0
+        for won in product((0, 1), repeat=len(tasks)):
+            probability = np.prod([p if w else 1 - p for p, w in zip(tasks, won, strict=True)])
+            expected += probability * {-1: 0.0, 0: 0.5, 1: 1.0}[int(np.sign(2 * sum(won) - len(tasks)))]
+        assert float(comparison.probability_on_most(tasks)) == pytest.approx(expected, abs=1e-6)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.table import Column, Table
 
 from core import terminal
 from core.papers.claims import Printed
@@ -64,8 +65,8 @@ def test_every_verdict_has_its_mark(verdict):
 @pytest.mark.parametrize(
     ("verdict", "passes", "said"),
     [
-        ("fails", True, "fails as it must"),
-        ("holds", False, "does NOT separate (holds): the claim proves nothing"),
+        ("fails", True, "passes"),
+        ("holds", False, "does NOT pass (holds): the claim proves nothing"),
         ("not testable", False, "not testable"),
     ],
 )
@@ -124,3 +125,47 @@ def test_paths_are_shown_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     assert str(terminal.short_path(tmp_path / "here" / "results" / "x")) == "results/x"
     assert terminal.short_path(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
+
+
+# Tables
+
+
+def shown_table(width: int) -> list[str]:
+    table = Table("paper", "title", Column("run", no_wrap=True), "note", box=None, pad_edge=False)
+    table.add_row("lottery_ticket", "Finding Sparse, Trainable Neural Networks", "a b", "")
+    table.add_row("ntk", "Convergence and Generalization", "c", "odd")
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    terminal.print_table(console, table)
+    return [line.rstrip() for line in written(console).splitlines()]
+
+
+@pytest.mark.parametrize("width", [43, 50, 60, 80, 200])
+def test_tables_keep_every_word_whole(width: int) -> None:
+    found = shown_table(width)
+    assert all(len(line) <= width for line in found)
+    assert found[0].split() == ["paper", "title", "run", "note"]
+    words = " ".join(found).split()
+    assert {"lottery_ticket", "Trainable", "Networks", "Generalization", "odd"} <= set(words)
+    assert any("a b" in line for line in found), "a column that may not wrap was wrapped"
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_a_narrow_console_gets_a_line_for_each_cell(width: int) -> None:
+    found = shown_table(width)
+    assert all(len(line) <= width for line in found)
+    text = " ".join(" ".join(found).split())
+    assert text == (
+        "lottery_ticket title: Finding Sparse, Trainable Neural Networks run: a b "
+        "ntk title: Convergence and Generalization run: c note: odd"
+    )
+    assert "note:" not in found[: found.index("")], "an empty cell is left out"
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("40", 40), ("200", 200), ("wide", 120)])
+def test_output_that_is_piped_heeds_the_columns_asked_for(
+    monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert terminal.console(io.StringIO()).width == width

@@ -271,6 +271,17 @@ def test_data_sets_are_found_in_groups_too() -> None:
     assert data_sets_of_settings(built.replace(extra=InnerSettings(depth=1))) == ["mnist", "fashion_mnist", "digits"]
 
 
+class MayName(Settings):
+    """A data set that may be left out."""
+
+    backgrounds: DataSetName | None = setting("data set", default=None)
+
+
+def test_a_data_set_that_may_be_left_out_is_found_where_it_is_named() -> None:
+    assert data_sets_of_settings(MayName()) == []
+    assert data_sets_of_settings(MayName(backgrounds="digits")) == ["digits"]
+
+
 def test_plain_values_survive_json_and_build_the_same_settings() -> None:
     built = build(inner={"depth": 3, "cuts": [4]}, words=["a"], rates={"b": 2.0, "a": 1.0})
     values = settings_as_dict(built)
@@ -325,3 +336,11 @@ class _Fractional(Settings):
 def test_an_arm_without_a_value_is_named() -> None:
     with pytest.raises(KeyError, match="no value for the arm 'tikcet': did you mean 'ticket'"):
         build(rates={"ticket": 0.1}).rates["tikcet"]
+
+
+def test_an_arm_may_have_values_of_its_own_under_a_condition() -> None:
+    rates = PerArm[PositiveFloat]({"plain": 0.1, "plain/long": 0.3, "other": 1.0})
+    assert [rates[arm] for arm in ("plain", "plain/long", "plain/short", "other/long")] == [0.1, 0.3, 0.1, 1.0]
+    assert "other/long" in rates and "third/long" not in rates
+    with pytest.raises(KeyError, match="no value for the arm 'third/long'"):
+        rates["third/long"]

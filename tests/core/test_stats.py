@@ -173,6 +173,17 @@ def test_units_needed_for_a_share_by_search():
     assert stats.units_needed(stats.share_interval(hits), 0.7) == n - 10
 
 
+def test_units_needed_for_a_median_by_search():
+    """Among samples that look normal; 7 and 8 units have their extremes as bounds, which lie further out than 6's."""
+
+    def sample(n: int) -> np.ndarray:
+        return 0.7 + scipy_stats.norm.ppf((np.arange(1, n + 1) - 0.375) / (n + 0.25))
+
+    n = next(n for n in range(7, 200) if stats.median_interval(sample(n)).low > 0)
+    assert stats.median_interval(sample(8)).low < stats.median_interval(sample(6)).low < 0
+    assert stats.units_needed(stats.median_interval(sample(6)), 0.0) == n - 6
+
+
 def test_units_needed_where_the_interval_is_unbounded():
     assert stats.units_needed(stats.median_interval(np.arange(4.0)), 0.0) == 2
     assert stats.units_needed(stats.median_interval(np.arange(6.0), 0.975), 0.0) == 1

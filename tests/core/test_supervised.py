@@ -15,11 +15,12 @@ from core.errors import BadInput
 from core.lab.keys import replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
+from core.models.norms import BatchNorm, Moments
 from core.optim.settings import OptimizerSettings
 from core.papers.settings import build_settings
 from core.scaling.settings import ScalingSettings
 from core.supervised import training
-from core.supervised.batches import Split, epoch_batches, random_split
+from core.supervised.batches import Split, cyclic_batches, epoch_batches, random_split, uniform_batches
 from core.supervised.comparison import Comparison
 from core.supervised.settings import SupervisedSettings
 from core.supervised.tasks import (
@@ -97,6 +98,18 @@ def test_a_split_cuts_the_rows_and_every_epoch_visits_the_training_rows_once() -
     other = random_split((40, 25, 10, 7), 6, 9, jax.random.key(1), jax.random.key(3))
     np.testing.assert_array_equal(other.validation, held_out)
     assert (np.asarray(other.order) != order).any()
+
+
+def test_some_training_examples_can_be_evaluated_beside_the_held_out_ones() -> None:
+    split = random_split((40, 25, 10, 7), 5, 5, jax.random.key(1), jax.random.key(2), evaluated=8)
+    assert split.train is not None and len(set(np.asarray(split.train))) == 8
+    assert set(np.asarray(split.train)) < set(np.asarray(split.order).ravel())
+    chosen, given = plan(linear_task()), conditions()._replace(split=split)
+    state = training.begin(chosen, chosen.task.initial(jax.random.key(3)), given)
+    _, seen = training.evaluate(chosen, state, jnp.int32(0), given, EXAMPLES)
+    for part, rows in (("train", split.train), ("validation", split.validation)):
+        expected = training.mean_metrics(chosen.task, state.variables, EXAMPLES.train, rows)
+        assert seen[f"{part}_loss"] == expected["loss"] and seen[f"{part}_accuracy"] == expected["accuracy"]
 
 
 def test_epochs_differ_in_their_order() -> None:
@@ -196,6 +209,15 @@ class Variants(chex.TestCase):
             np.testing.assert_allclose(found["accuracy"], accuracy, rtol=1e-5)
 
 
+def test_cyclic_batches_repeat_one_order_and_uniform_ones_draw_anew() -> None:
+    cyclic = np.asarray(cyclic_batches(jax.random.key(0), 7, 3, 7)).ravel()
+    assert sorted(cyclic[:7]) == list(range(7)) and (cyclic[:7] != np.arange(7)).any()
+    np.testing.assert_array_equal(cyclic.reshape(3, 7), np.tile(cyclic[:7], (3, 1)))
+    uniform = np.asarray(uniform_batches(jax.random.key(0), 7, 50, 100))
+    counts = np.bincount(uniform.ravel(), minlength=7)
+    assert uniform.shape == (100, 50) and len(counts) == 7 and np.abs(counts - 5000 / 7).max() < 5 * np.sqrt(5000 / 7)
+
+
 def test_metrics_that_are_not_one_number_an_example_are_refused() -> None:
     task = linear_task(metrics=lambda logits, labels: {"loss": logits})
     with pytest.raises(AssertionError, match="shape"):
@@ -220,6 +242,26 @@ def test_the_best_network_is_the_one_at_the_lowest_validation_loss() -> None:
     np.testing.assert_allclose(result["test_loss"], test["loss"], rtol=1e-6)
     np.testing.assert_allclose(result["final_test_loss"], final["loss"], rtol=1e-6)
     chex.assert_trees_all_equal(result["variables"], networks[-1])
+
+
+def test_another_metric_can_be_monitored_and_of_equal_networks_the_later_is_kept() -> None:
+    def metrics(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+        return {"loss": -logits[:, 0], "error": 0.0 * logits[:, 0]}
+
+    def params(variables: Any, examples: Any) -> Any:
+        return variables["params"]
+
+    chosen = plan(linear_task(metrics=metrics), keep_best=True, monitor="validation_error", also=params)
+    given, states = conditions(), []
+    state = training.begin(chosen, chosen.task.initial(jax.random.key(3)), given)
+    for i in range(3):
+        state = training.step(chosen, state, jax.random.key(i), jnp.int32(i), given, EXAMPLES)
+        state, _ = training.evaluate(chosen, state, jnp.int32(i + 1), given, EXAMPLES)
+        states.append(state.variables)
+    last = training.step(chosen, state, jax.random.key(3), jnp.int32(3), given, EXAMPLES)
+    result = training.finish(chosen, last, given, EXAMPLES)
+    assert int(result["early_stop_iteration"]) == 3
+    chex.assert_trees_all_equal(result["also"], states[-1]["params"])
 
 
 # Comparisons
@@ -251,6 +293,24 @@ def test_replicates_train_alike_in_every_layout_of_the_batch(how: str, tmp_path:
     chex.assert_trees_all_close(jax.tree.map(lambda leaf: leaf[1:], found.variables), second.variables, rtol=1e-5)
     assert found.steps.tolist() == [4, 8, 9] and found.curves["validation_loss"].shape == (2, 3)
     np.testing.assert_allclose(found.curves["validation_loss"][1:], second.curves["validation_loss"], rtol=1e-5)
+
+
+def test_statistics_in_named_tuples_come_back_as_they_were(tmp_path: Path) -> None:
+    """A stage keeps dictionaries alone; what is trained, or read from it, has the types of what training began with."""
+
+    class Batched(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return BatchNorm(name="norm")(nn.Dense(4, name="hidden")(x), train=train)
+
+    task = module_task(Batched(), jax.ShapeDtypeStruct((3,), jnp.float32))
+    found = []
+    for _ in range(2):
+        comparison = comparison_of(lab_of(tmp_path), task)
+        found.append(comparison.train("a", comparison.initial("init")).variables)
+        assert isinstance(found[-1]["batch_stats"]["norm"]["running"], Moments)
+    chex.assert_trees_all_equal(*found)
+    assert (np.asarray(found[0]["batch_stats"]["norm"]["running"].count) == 9).all()
 
 
 def test_everything_measured_becomes_rows(tmp_path: Path) -> None:

@@ -299,6 +299,25 @@ def test_what_waits_is_uploaded_once(
     assert [run.folder for run in upload.pending_uploads(offline.parent, (), False, {})] == [offline]
 
 
+def test_a_mirror_that_was_cut_short_is_made_anew_and_uploaded_once(
+    offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Mirror.start(offline, TRACKING, computing=False).finish(offline / "verdict" / "0-2")
+    [run] = upload.pending_uploads(offline.parent, (), False, {})
+    assert wandb.current_mirror_line(run.run_info, VerdictFolder(offline / "verdict" / "0-2"))
+    [written] = (offline / "wandb").glob("*run-*/*.wandb")
+    written.write_bytes(written.read_bytes()[: written.stat().st_size // 2])
+    with recorder() as (address, handler):
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert main(["sync"]) == 0, capsys.readouterr()
+        sent = handler.received
+        for text in (b"validation_loss/ticket, density 21.1, replicate 1", b"first_crossing", b"It wins."):
+            assert text in sent
+        assert curves(records_of(offline)) == measured_curves(offline)
+        assert main(["sync"]) == 0 and "nothing waits" in capsys.readouterr().out
+        assert handler.received == sent
+
+
 def test_a_mirror_is_rebuilt_from_the_files_alone(
     offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

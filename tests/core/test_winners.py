@@ -61,6 +61,15 @@ def test_conditions_are_selected() -> None:
         find_winners(tuning(), table)
 
 
+def test_an_arm_has_a_winner_under_every_condition_that_asks_for_one() -> None:
+    """Curves of different lengths among them: the last step of each condition counts."""
+    long = rows_of(LOSSES, batch=4.0, step=20)
+    early = rows_of({arm: values[::-1] for arm, values in LOSSES.items()}, batch=4.0, step=10)
+    short = rows_of({arm: values[::-1] for arm, values in LOSSES.items()}, batch=128.0, step=10)
+    found = find_winners(tuning(per=("batch",)), pd.DataFrame([*long, *early, *short]))
+    assert found == {"ticket/4": 0.3, "dense/4": 1.0, "ticket/128": 0.3, "dense/128": 0.1}
+
+
 def test_what_was_never_reached_never_wins() -> None:
     losses = {"ticket": [[np.inf, 1.0], [3.0, 3.0], [np.inf, np.inf]]}
     assert find_winners(tuning(), pd.DataFrame(rows_of(losses))) == {"ticket": 0.3}

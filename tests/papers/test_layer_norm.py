@@ -12,11 +12,11 @@ from jax.flatten_util import ravel_pytree
 
 from core.data import catalogue, loading
 from core.errors import BadInput
-from core.lab import keys
+from core.lab.keys import replicate_keys
 from core.lab.lab import Lab
 from core.lab.replicas import ReplicateAxis
 from core.papers.config import load_config
-from experiments.layer_norm import drawing, experiment, invariances, learning, perceptrons, sequences
+from experiments.layer_norm import drawing, experiment, invariances, networks
 
 CONFIG = load_config("layer_norm")
 
@@ -26,51 +26,16 @@ def settings_of(study: str, scale: str = "smoke", **changes: Any) -> Any:
     return CONFIG.studies[study].build(CONFIG.studies[study].values(scale)).replace(**changes)
 
 
-# Values in the state of the largest loop: parameters, two moments of each and Adam's count, running statistics.
-
-
-def adam(parameters: int) -> int:
-    return 3 * parameters + 1
-
-
-def perceptron(width: int) -> int:
-    """The one with batch norm, whose layers have no bias of their own; means, variances and a count for each."""
-    weights = 784 * width + width * width + width * 10
-    return adam(weights + 2 * (2 * width + 10)) + 2 * (2 * width + 10) + 3
-
-
-def gru(symbols: int, width: int) -> int:
-    """With layer norm: gains and biases of both gates and of the candidate, for input and state."""
-    kernels = 3 * width * (symbols + width + 1)
-    return adam(kernels + 2 * 2 * 3 * width + (width + 1) * symbols)
-
-
-def lstm(inputs: int, width: int, steps: int = 0) -> int:
-    """With norms of input, state and cell; running statistics of every step where it is batch norm."""
-    kernels, normalised = 4 * width * (inputs + width + 1), 9 * width
-    return adam(kernels + 2 * normalised + (width + 1) * 10) + steps * (2 * normalised + 3)
-
-
-def draw(width: int, latent: int) -> int:
-    kernels = 4 * width * (2 * 784 + 2 * width + latent + width) + 2 * width * latent + 784 * width
-    return adam(kernels + 2 * (4 * width + 2 * width) + 784)
-
-
-PARAMETERS = {
-    "numerics": {"laptop": 0, "paper": 0},
-    "mlp": {"laptop": perceptron(256), "paper": perceptron(1000)},
-    "chars": {"laptop": gru(80, 128), "paper": gru(80, 2400)},
-    "rows": {"laptop": lstm(28, 128, 28), "paper": lstm(28, 240, 28)},
-    "pixels": {"laptop": lstm(14, 64), "paper": lstm(28, 400)},
-    "draw": {"laptop": draw(64, 16), "paper": draw(256, 100)},
-    "gain": {"laptop": lstm(28, 128, 28), "paper": lstm(28, 240, 28)},
-    "seconds": {"laptop": 0, "paper": 0},
-    "tuning": {"laptop": perceptron(256), "paper": perceptron(256)},
-    "long_tuning": {"laptop": draw(64, 16), "paper": draw(64, 16)},
+# Parameters, two moments of each and Adam's count, running statistics of the largest network.
+SIZES = {
+    "mlp": {"laptop": 810_580, "paper": 5_398_084},
+    "chars": {"laptop": 276_337, "paper": 54_252_241},
+    "rows": {"laptop": 316_531, "paper": 915_955},
+    "pixels": {"laptop": 66_079, "paper": 2_092_831},
+    "draw": {"laptop": 1_525_297, "paper": 8_250_673},
 }
+PARAMETERS = {"numerics": {"laptop": 0, "paper": 0}, **SIZES, **{f"{name}_tuning": SIZES[name] for name in SIZES}}
 
-
-# --- table 1 --------------------------------------------------------------------------------------------------------
 
 PRINTED = {  # the paper's table 1: what each norm is invariant to
     "layer_norm": {"matrix_scaling", "matrix_centring", "dataset_scaling", "case_scaling"},
@@ -104,84 +69,17 @@ def test_the_config_claims_every_cell_of_table_1() -> None:
     }
 
 
-def test_transformations_are_made_as_the_table_says() -> None:
-    settings, key = settings_of("numerics", factor=2.0), jax.random.key(0)
-    w, x = (jax.random.normal(jax.random.key(k), (3, 2)) for k in (1, 2))
-    made = {name: invariances.transformed(settings, name, key, w, x) for name in invariances.TRANSFORMATIONS}
-    for name, (kernel, cases) in made.items():
-        changed = [(np.asarray(kernel) != w).any(), (np.asarray(cases) != x).any()]
-        assert changed == [not name.startswith(("dataset", "case")), name.startswith(("dataset", "case"))]
-    np.testing.assert_allclose(made["matrix_scaling"][0], 2 * w)
-    np.testing.assert_allclose(np.ptp(np.asarray(made["matrix_centring"][0] - w), axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(made["vector_scaling"][0] / w, [[2, 2], [1, 1], [1, 1]], rtol=1e-6)
-    np.testing.assert_allclose(np.ptp(np.asarray(made["dataset_centring"][1] - x), axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(made["case_scaling"][1] / x, [[2, 2], [1, 1], [1, 1]], rtol=1e-6)
-
-
-def test_a_layer_under_every_norm_is_the_one_of_the_equations() -> None:
-    random = np.random.default_rng(0)
-    w, x = random.normal(size=(4, 3)), random.normal(size=(5, 3))
-    gain, bias = random.normal(size=4), random.normal(size=4)
-    a = x @ w.T
-    expected = {
-        "plain": a,
-        "layer_norm": (a - a.mean(1, keepdims=True)) / a.std(1, keepdims=True),
-        "batch_norm": (a - a.mean(0)) / a.std(0),
-        "batch_axis": (a - a.mean(0)) / a.std(0),
-        "weight_norm": x @ (w / np.linalg.norm(w, axis=1, keepdims=True)).T,
-        "uncentred": a / np.sqrt((a**2).mean(0)),
-        "whole_matrix": a / np.sqrt((w**2).sum()),
-    }
-    with jax.enable_x64(True):
-        for arm, normal in expected.items():
-            given = [jnp.asarray(each) for each in (w, x, gain, bias)]
-            found = invariances.normalised(settings_of("numerics"), arm, *given)
-            np.testing.assert_allclose(found, gain * normal + bias, rtol=1e-7, err_msg=arm)
-
-
 def test_only_norms_over_the_batch_see_the_other_cases() -> None:
-    settings = settings_of("numerics")
     with jax.enable_x64(True):
         found = {
-            arm: jax.tree.map(float, jax.jit(partial(invariances.company, settings, arm))(jax.random.key(0)))
-            for arm in ("plain", "layer_norm", "batch_norm", "batch_axis")
+            arm: jax.tree.map(
+                float, jax.jit(partial(invariances.company, settings_of("numerics"), arm))(jax.random.key(0))
+            )
+            for arm in ("layer_norm", "batch_norm", "batch_axis")
         }
-    assert max(found["layer_norm"].values()) < 1e-12 > max(found["plain"].values())
+    assert max(found["layer_norm"].values()) < 1e-12
     assert found["batch_norm"]["mates"] > 0.1 < found["batch_norm"]["test"] and "alone" not in found["batch_norm"]
     assert found["batch_axis"]["mates"] > 0.1 < found["batch_axis"]["alone"] and found["batch_axis"]["test"] == 0
-
-
-# --- training -------------------------------------------------------------------------------------------------------
-
-
-def test_a_step_is_that_of_adam_on_a_gradient_cut_at_its_norm() -> None:
-    """Two steps on a quadratic, by the equations of Adam in NumPy."""
-    target = jnp.array([[1.0, -2.0, 30.0], [0.5, 0.1, -3.0]])
-
-    def loss(values: Any, row: jax.Array, key: jax.Array, targets: jax.Array) -> tuple[jax.Array, Any]:
-        return 0.5 * jnp.sum((values["params"]["w"] - targets[row]) ** 2), {"seen": values["batch_stats"]["seen"] + 1}
-
-    def initial(key: jax.Array) -> dict[str, Any]:
-        return {"params": {"w": jnp.zeros(3)}, "batch_stats": {"seen": jnp.zeros(())}}
-
-    state, w, m, v = learning.begin(initial, jax.random.key(0)), np.zeros(3), np.zeros(3), np.zeros(3)
-    for i in range(2):
-        order = jnp.array([0, 1])
-        state = learning.update(loss, 2.0, state, jax.random.key(i), jnp.int32(i), order, {}, np.float32(0.1), target)
-        g = w - np.asarray(target[i])
-        g *= min(1, 2.0 / np.linalg.norm(g))
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        w = w - 0.1 * (m / (1 - 0.9 ** (i + 1))) / (np.sqrt(v / (1 - 0.999 ** (i + 1))) + 1e-8)
-        np.testing.assert_allclose(state.values["params"]["w"], w, rtol=1e-5)
-    assert state.values["batch_stats"]["seen"] == 2
-
-
-def test_controls_have_the_networks_of_their_arms() -> None:
-    arms = ("plain", "plain_again", "batch_norm_again", "shuffled", "layer_norm")
-    assert [learning.kind_of(arm) for arm in arms] == ["plain", "plain", "batch_norm", "layer_norm", "layer_norm"]
-
-
-# --- perceptrons ----------------------------------------------------------------------------------------------------
 
 
 def perceptron_by_hand(values: Any, x: np.ndarray, arm: str) -> np.ndarray:
@@ -201,73 +99,32 @@ def perceptron_by_hand(values: Any, x: np.ndarray, arm: str) -> np.ndarray:
     return normalised(a, "norm_output") if arm == "batch_norm" else a + params["output"]["bias"]
 
 
-@pytest.mark.parametrize("arm", perceptrons.ARMS)
+@pytest.mark.parametrize("arm", ["plain", "batch_norm_again", "layer_norm"])
 def test_perceptrons_are_normalised_where_the_paper_says(arm: str) -> None:
-    settings = settings_of("mlp")
-    values = perceptrons.initial(settings, arm, 4, jax.random.key(0))
-    flat, rebuild = ravel_pytree(values["params"])
-    values["params"] = rebuild(flat + 0.1 * jax.random.normal(jax.random.key(1), flat.shape))
-    x = np.random.default_rng(0).random((6, 64))
-    net = perceptrons.perceptron(settings, arm, 4)
-    apply = jax.jit(partial(net.apply, training=True, mutable=["batch_stats"]))
-    logits, _ = apply(values, jnp.asarray(x, jnp.float32))
-    np.testing.assert_allclose(logits, perceptron_by_hand(values, x, arm), rtol=2e-4, atol=2e-5)
+    """Hidden layers alone by layer norm, the output too by batch norm: in training, loss and all."""
+    settings, data = settings_of("mlp"), loading.load_data_set("digits")
+    task = networks.perceptron_task(settings, arm)
+    variables = perturbed(task.initial(jax.random.key(0)))
+    batch = {"x": data["train_images"][:6], "y": data["train_labels"][:6]}
+    loss, _ = jax.jit(task.loss)(variables, batch, jax.random.key(0), 0)
+    logits = perceptron_by_hand(variables, batch["x"].reshape(6, -1) / 255, networks.network_of(arm))
+    assert float(loss) == pytest.approx(softmax_loss(logits, batch["y"]), rel=1e-4)
 
 
 def test_running_statistics_remember_as_many_images_at_every_batch_size() -> None:
-    """The weights of past batches, summed over the images in them: memory^-1 per image of the newest batch."""
+    """The weight of the newest batch, by the images in it, is memory^-1; small batches have unbiased variances."""
     settings = settings_of("mlp", "laptop")
     for batch in (4, 128):
-        net = perceptrons.perceptron(settings, "batch_norm", batch)
+        own = settings.replace(training=settings.training.replace(batch=batch))
+        net = networks.perceptron_of(own, "batch_norm")
         assert (1 - net.momentum) / batch == pytest.approx(1 / settings.memory)
         assert net.unbiased == (batch == 4)
 
 
-def test_the_wrong_axis_is_looked_at_in_training_batches() -> None:
-    """Its error on images depends on which images come together; the others' does not."""
-    settings, data = settings_of("mlp"), loading.load_data_set("digits")
-    arrays = [jnp.asarray(data[name]) for name in sequences.IMAGE_PARTS]
-    rows = jnp.arange(64)
-    for arm in ("layer_norm", "batch_axis"):
-        values = perceptrons.initial(settings, arm, 4, jax.random.key(0))
-        evaluate = jax.jit(partial(perceptrons.evaluate, settings, arm, 4, values, "test"))
-        losses = [
-            float(evaluate(order, *arrays)["loss"]) for order in (rows, jax.random.permutation(jax.random.key(1), rows))
-        ]
-        assert (abs(losses[0] - losses[1]) > 1e-3) == (arm == "batch_axis")
-        logits = perceptrons.perceptron(settings, arm, 4).apply(values, perceptrons.as_vectors(arrays[2][:64]), False)
-        if arm == "layer_norm":
-            p = np.asarray(jax.nn.log_softmax(logits))[np.arange(64), np.asarray(arrays[3][:64])]
-            assert losses[0] == pytest.approx(-p.mean(), rel=1e-5)
-            wrong = 100 * (np.asarray(logits).argmax(1) != np.asarray(arrays[3][:64])).mean()
-            assert float(evaluate(rows, *arrays)["error"]) == pytest.approx(wrong)
-
-
-def test_both_batch_sizes_see_as_many_images_of_the_same_choice() -> None:
-    settings, key = settings_of("mlp"), jax.random.key(0)
-    (small, parts), (large, others) = (perceptrons.arranged(settings, batch, key, 360) for batch in (4, 32))
-    assert small.size == large.size == settings.seen
-    assert len(np.unique(small)) == settings.seen <= settings.examples, "an epoch repeats no image"
-    for name in parts:
-        np.testing.assert_array_equal(parts[name], others[name])
-    assert not set(np.asarray(parts["validation"]).tolist()) & set(np.asarray(small).ravel().tolist())
-    assert len(parts["test"]) == 360 and len(parts["train"]) == settings.watched
-
-
-# --- sequences ------------------------------------------------------------------------------------------------------
-
-
-def test_windows_are_stretches_of_the_text() -> None:
-    settings = settings_of("chars", length=3)
-    text = jnp.arange(50, dtype=jnp.uint8)
-    assert sequences.windows(settings, text, jnp.array([0, 7])).tolist() == [[0, 1, 2, 3], [7, 8, 9, 10]]
-    order, parts = sequences.arranged_text(settings, jax.random.key(0))
-    shapes = catalogue.find_data_set("sample_text").array_shapes
-    assert order.shape == (settings.steps, settings.batch) and int(order.max()) + 3 < shapes["train_text"][0][0]
-    for part, count in (("validation", settings.validation), ("test", settings.test)):
-        starts = np.asarray(parts[part])
-        assert len(starts) == count and (np.diff(starts) >= 3).all(), "windows overlap"
-        assert starts[-1] + 3 < shapes[f"{part}_text"][0][0]
+def perturbed(variables: dict[str, Any]) -> dict[str, Any]:
+    """Gains and biases away from 1 and 0."""
+    flat, rebuild = ravel_pytree(variables["params"])
+    return {**variables, "params": rebuild(flat + 0.1 * jax.random.normal(jax.random.key(1), flat.shape))}
 
 
 def softmax_loss(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -290,93 +147,41 @@ def gru_by_hand(params: Any, x: np.ndarray) -> np.ndarray:
 
 
 def test_a_text_is_read_letter_by_letter_and_its_loss_is_in_bits() -> None:
-    settings = settings_of("chars")
-    data = loading.load_data_set("sample_text")
-    arrays = [jnp.asarray(data[name]) for name in sequences.TEXT_PARTS]
-    values = sequences.first_text_values(settings, "plain", jax.random.key(0))
-    starts = jnp.array([0, 11, 40])
-    codes = np.stack([data["train_text"][s : s + settings.length + 1] for s in (0, 11, 40)])
-    logits = gru_by_hand(values["params"], np.eye(len(catalogue.find_data_set("sample_text").classes))[codes[:, :-1]])
-    expected = softmax_loss(logits, codes[:, 1:])
-    losses = [jax.jit(partial(sequences.text_loss, settings, "plain", shuffled)) for shuffled in (False, True)]
-    loss, shuffled = (float(each(values, starts, jax.random.key(0), *arrays)[0]) for each in losses)
-    assert loss == pytest.approx(expected, rel=1e-5) and abs(shuffled - expected) > 1e-4
-    seen = jax.jit(partial(sequences.evaluate_text, settings, "plain", values, "train"))(starts, *arrays)
-    assert float(seen["loss"]) == pytest.approx(expected / np.log(2), rel=1e-5)
+    settings, data = settings_of("chars"), loading.load_data_set("sample_text")
+    task = networks.text_task(settings, "plain")
+    batch = task.gather({"text": jnp.asarray(data["train_text"])}, jnp.array([0, 11, 40]))
+    variables = task.initial(jax.random.key(0))
+    logits = gru_by_hand(variables["params"], np.eye(len(catalogue.find_data_set("sample_text").classes))[batch["x"]])
+    expected = softmax_loss(logits, np.asarray(batch["y"]))
+    assert float(jax.jit(task.loss)(variables, batch, jax.random.key(0), 0)[0]) == pytest.approx(expected, rel=1e-5)
+    bits = jax.jit(task.metrics)(variables, batch)["loss"]
+    assert bits.shape == (3,) and float(bits.mean()) == pytest.approx(expected / np.log(2), rel=1e-5)
+
+
+def test_summed_inputs_have_a_variance_of_one_at_first() -> None:
+    """Of one-hot letters and of images in [-1, 1]; Glorot's weights make those of letters ten times smaller."""
+    letters = {}
+    for arm in ("plain", "layer_norm", "small_inputs"):
+        params = networks.text_task(settings_of("chars", "laptop"), arm).initial(jax.random.key(0))["params"]
+        letters[arm] = float(params["recurrent"]["input_kernel"].std())
+    assert letters == pytest.approx({"plain": 1, "layer_norm": 1, "small_inputs": 0.098}, rel=0.03)
+    kernel = networks.image_task(settings_of("rows", "laptop"), "plain").initial(jax.random.key(0))
+    x = np.sign(np.random.default_rng(0).normal(size=(50, 28)))
+    assert (x @ kernel["params"]["recurrent"]["input_kernel"]).var() == pytest.approx(1, rel=0.1)
 
 
 def test_images_are_cut_into_pieces_from_the_top() -> None:
     images = jnp.arange(2 * 64, dtype=jnp.uint8).reshape(2, 8, 8)
-    rows = sequences.as_pieces(settings_of("rows"), images)
-    np.testing.assert_allclose(rows, np.asarray(images, float) / 127.5 - 1, atol=1e-6)
-    settings = settings_of("pixels").long
+    np.testing.assert_allclose(networks.image_pieces(1, 8, images), np.asarray(images, float) / 127.5 - 1, atol=1e-6)
     small = np.asarray(images, float).reshape(2, 4, 2, 4, 2).mean((2, 4)).reshape(2, 8, 2) / 127.5 - 1
-    np.testing.assert_allclose(sequences.as_pieces(settings, images), small, atol=1e-6)
-
-
-def test_empty_margins_do_not_blow_up_the_gradient() -> None:
-    settings = settings_of("rows", "laptop", width=16, batch=4)
-    values = sequences.first_image_values(settings, "layer_norm", jax.random.key(0))
-    images = jnp.zeros((4, 28, 28), jnp.uint8).at[:, 18:22].set(200)
-    given = (jnp.arange(4), jax.random.key(0), images, jnp.arange(4))
-
-    def loss(params: Any) -> jax.Array:
-        own = {**values, "params": params}
-        return sequences.image_loss(settings, "layer_norm", False, own, *given)[0]
-
-    gradient, _ = ravel_pytree(jax.jit(jax.grad(loss))(values["params"]))
-    assert 1e-3 < float(jnp.linalg.norm(gradient)) < 1e3
-
-
-@pytest.mark.parametrize("arm", ["plain", "layer_norm", "batch_norm"])
-def test_the_class_of_an_image_follows_from_all_of_its_rows(arm: str) -> None:
-    settings = settings_of("rows")
-    values = sequences.first_image_values(settings, arm, jax.random.key(0))
-    x = jax.random.uniform(jax.random.key(1), (5, 8, 8))
-    read = jax.jit(partial(sequences.image_reader(settings, arm).apply, values, training=False))
-    for row in range(8):
-        logits, other = (np.asarray(read(each)) for each in (x, x.at[:, row].add(1.0)))
-        assert logits.shape == (5, 10) and (abs(logits - other).max(1) > 1e-5).all()
+    np.testing.assert_allclose(networks.image_pieces(2, 2, images), small, atol=1e-6)
 
 
 def test_the_initial_gain_is_that_of_the_norms() -> None:
-    for arm in ("layer_norm", "batch_norm"):
-        settings = settings_of("rows", gain=0.1)
-        params = sequences.first_image_values(settings, arm, jax.random.key(0))["params"]["recurrent"]
+    for arm, gain in {"layer_norm": 1.0, "layer_norm_small_gain": 0.1, "batch_norm_small_gain": 0.1}.items():
+        params = networks.image_task(settings_of("rows"), arm).initial(jax.random.key(0))["params"]["recurrent"]
         gains = [value for name, value in params.items() if name in ("input_gain", "recurrent_gain", "cell_gain")]
-        assert len(gains) == 3 and all((gain == np.float32(0.1)).all() for gain in gains)
-
-
-def test_gradients_through_time_are_those_of_the_inputs() -> None:
-    """By finite differences along the gradient's own direction at two steps; the last one is the unit."""
-    settings, data = settings_of("rows", batch=4), loading.load_data_set("digits")
-    arrays = [jnp.asarray(data[name]) for name in ("train_images", "train_labels")]
-    norms = np.asarray(jax.jit(partial(sequences.gradient_norms, settings, "plain"))(jax.random.key(0), *arrays))
-    assert norms.shape == (8,) and norms[-1] == 1 and (norms > 0).all()
-    keys_ = jax.random.split(jax.random.key(0))
-    values = sequences.first_image_values(settings, "plain", keys_[0])
-    rows = jax.random.choice(keys_[1], len(arrays[0]), (4,), replace=False)
-    x = np.array(jax.random.uniform(keys_[1], (4, 8, 8), minval=-1.0))
-    read = jax.jit(partial(sequences.image_reader(settings, "plain").apply, values, training=False))
-
-    def loss(x: np.ndarray) -> float:
-        logits = np.asarray(read(jnp.asarray(x)))
-        return softmax_loss(logits, np.asarray(arrays[1][rows]))
-
-    found = []
-    for t in (2, 7):
-        slopes = np.zeros((4, 8))
-        for case in range(4):
-            for pixel in range(8):
-                up, down = x.copy(), x.copy()
-                up[case, t, pixel] += 0.05
-                down[case, t, pixel] -= 0.05
-                slopes[case, pixel] = (loss(up) - loss(down)) / 0.1
-        found.append(np.linalg.norm(slopes, axis=1).mean())
-    assert norms[2] == pytest.approx(found[0] / found[1], rel=0.05)
-
-
-# --- DRAW -----------------------------------------------------------------------------------------------------------
+        assert len(gains) == 3 and all((each == np.float32(gain)).all() for each in gains)
 
 
 def draw_by_hand(settings: Any, norm: bool, params: Any, x: np.ndarray, key: jax.Array) -> np.ndarray:
@@ -411,24 +216,18 @@ def draw_by_hand(settings: Any, norm: bool, params: Any, x: np.ndarray, key: jax
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_bound_of_draw_is_that_of_its_equations(norm: bool) -> None:
     settings = settings_of("draw", glimpses=3)
-    params = drawing.initial(settings, jax.random.key(0))["params"]
-    flat, rebuild = ravel_pytree(params)
-    params = rebuild(flat + 0.1 * jax.random.normal(jax.random.key(1), flat.shape))
+    params = perturbed(drawing.initial(drawing.sizes_of(settings), jax.random.key(0)))["params"]
     x = np.random.default_rng(0).integers(0, 2, (5, 64)).astype(np.float32)
-    found = jax.jit(partial(drawing.bound, settings, norm))(params, jnp.asarray(x), jax.random.key(2))
+    found = jax.jit(partial(drawing.bound, drawing.sizes_of(settings), norm))(params, jnp.asarray(x), jax.random.key(2))
     np.testing.assert_allclose(found, draw_by_hand(settings, norm, params, x, jax.random.key(2)), rtol=2e-4)
 
 
 def test_pixels_are_binarised_once_with_their_grey_value_as_probability() -> None:
-    images = jnp.full((400, 8, 8), 51, jnp.uint8)
-    bits = np.asarray(drawing.binarised(images, jnp.arange(400), 0))
+    examples = {"images": jnp.full((400, 8, 8), 51, jnp.uint8)}
+    bits = np.asarray(drawing.binarise(examples, jnp.arange(400))["x"])
     assert set(np.unique(bits)) == {0.0, 1.0} and bits.mean() == pytest.approx(0.2, abs=0.01)
-    np.testing.assert_array_equal(drawing.binarised(images, jnp.array([7, 3]), 0), bits[[7, 3]])
-    assert (drawing.binarised(images, jnp.arange(400), 1) != bits).any(), "training and test share their draws"
+    np.testing.assert_array_equal(drawing.binarise(examples, jnp.array([7, 3]))["x"], bits[[7, 3]])
     assert len(np.unique(bits, axis=0)) > 390, "images share their draws"
-
-
-# --- what the arms of a study share ---------------------------------------------------------------------------------
 
 
 class Spy(Lab):
@@ -439,55 +238,44 @@ class Spy(Lab):
         self.began: dict[str, tuple] = {}
 
     def iterate(self, name: str, step: Any, keys: Any, state: Any, **options: Any) -> Any:
-        order, parts = options["each"]
-        self.began[name] = (state.values["params"], np.asarray(order), jax.tree.map(np.asarray, parts))
+        [conditions] = options["each"]
+        self.began[self._scope.prefix + name] = (state.variables["params"], jax.tree.map(np.asarray, conditions))
         options = {**options, "steps": 1, "evaluate_every": 1}
         return super().iterate(name, lambda state, *_: state, keys, state, **options)
 
 
+def began(study: str, tmp_path: Path) -> dict[str, tuple]:
+    axis = ReplicateAxis.choose(2)
+    lab = Spy(range(2), [tmp_path / "0", tmp_path / "1"], tmp_path / "checkpoints", loading.load_data_set, axis)
+    experiment.STUDIES[study].trial(settings_of(study), replicate_keys("layer_norm", study, [0, 1]), lab)
+    return lab.began
+
+
 def test_arms_share_first_weights_and_order_and_the_control_shares_neither(tmp_path: Path) -> None:
-    lab = Spy(
-        range(2),
-        [tmp_path / "0", tmp_path / "1"],
-        tmp_path / "checkpoints",
-        loading.load_data_set,
-        ReplicateAxis.choose(2),
+    found = began("chars", tmp_path)
+    (plain, own), (layer, beside), (again, other), (small, _) = (
+        found[arm] for arm in ("plain", "layer_norm", "plain_again", "small_inputs")
     )
-    experiment.chars_trial(settings_of("chars"), keys.replicate_keys("layer_norm", "chars", [0, 1]), lab)
-    assert set(lab.began) == {"plain", "layer_norm", "plain_again", "shuffled"}
-    plain, layer, again, shuffled = (lab.began[n] for n in ("plain", "layer_norm", "plain_again", "shuffled"))
     for name in ("input_kernel", "recurrent_kernel"):
-        np.testing.assert_array_equal(plain[0]["recurrent"][name], layer[0]["recurrent"][name])
-        assert (plain[0]["recurrent"][name] != again[0]["recurrent"][name]).all()
-    jax.tree.map(np.testing.assert_array_equal, layer[0], shuffled[0])
-    for other in (layer, shuffled):
-        np.testing.assert_array_equal(plain[1], other[1])
-    assert (plain[1] != again[1]).mean() > 0.9 and (plain[1][0] != plain[1][1]).mean() > 0.9
-    for other in (layer, shuffled, again):
-        jax.tree.map(np.testing.assert_array_equal, plain[2], other[2])
+        np.testing.assert_array_equal(plain["recurrent"][name], layer["recurrent"][name])
+        assert (plain["recurrent"][name] != again["recurrent"][name]).all()
+        assert (plain["recurrent"][name] == small["recurrent"][name]).all() == (name == "recurrent_kernel")
+    jax.tree.map(np.testing.assert_array_equal, own.split, beside.split)
+    assert (own.split.order != other.split.order).mean() > 0.9
+    np.testing.assert_array_equal(own.split.validation, other.split.validation)
 
 
-# --- settings -------------------------------------------------------------------------------------------------------
-
-CONTRADICTIONS = [
-    ("mlp", {"examples": 1400}, "are more than 1437 images"),
-    ("mlp", {"batches": (65, 4)}, "must not exceed every"),
-    ("chars", {"test": 60}, "do not fit into 434 letters"),
-    ("rows", {"pixels": 5}, "do not cut 8 x 8 pixels evenly"),
-    ("rows", {"shrink": 3}, "do not cut 8 x 8 pixels evenly"),
-    ("rows", {"examples": 1430}, "do not fit 1437 images"),
-    ("draw", {"test": 361}, "361 test images are asked for"),
-    ("gain", {"gains": (1.0,)}, "two gains or more"),
-]
+def test_both_batch_sizes_see_as_many_images_of_the_same_choice(tmp_path: Path) -> None:
+    found = began("mlp", tmp_path)
+    for arm in settings_of("mlp").arms:
+        large, small = (found[f"{batch}/{arm}"][1].split for batch in (128, 4))
+        assert large.order[0].size == small.order[0].size == 256
+        jax.tree.map(np.testing.assert_array_equal, large[1:], small[1:])
+        assert not set(large.validation[0]) & (set(large.order[0].ravel()) | set(small.order[0].ravel()))
 
 
-@pytest.mark.parametrize(("study", "changes", "words"), CONTRADICTIONS)
-def test_contradictory_settings_are_refused(study: str, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadInput, match=words) as refused:
-        settings_of(study, **changes)
-    assert "\n" not in str(refused.value)
-
-
-def test_an_arm_without_a_learning_rate_is_refused() -> None:
-    with pytest.raises(BadInput, match="learning rate of the arm batch_norm is missing"):
-        experiment.RateSettings(plain=0.1, layer_norm=0.2).of("batch_norm")
+def test_contradictory_settings_are_refused_in_one_line() -> None:
+    for study, change in {"mlp": {"small_batch": 5}, "pixels": {"shrink": 3}, "rows": {"pixels": 5}}.items():
+        with pytest.raises(BadInput, match=r"does not divide|do not cut 8 x 8 pixels evenly") as refused:
+            CONFIG.studies[study].build({**CONFIG.studies[study].values("smoke"), **change})
+        assert "\n" not in str(refused.value)

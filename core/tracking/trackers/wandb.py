@@ -95,7 +95,10 @@ class WandbTracker:
         except TimeoutError:
             url, self.offline_reason = None, "tracking is offline: the server stopped answering"
         if complete:
-            update_mirror_state(self.run, holds=self._holds, folder=place.name, pushed=url)
+            import wandb
+
+            wandb.teardown()  # only its end brings everything to the disk
+            update_mirror_state(self.run, holds=self._holds, folder=place.name, pushed=url, size=_mirror_size(place))
             for earlier in set(place.parent.glob("*run-*")) - {place}:
                 shutil.rmtree(earlier, ignore_errors=True)
         if url:
@@ -159,6 +162,8 @@ def current_mirror_line(run: RunInfo, verdict: VerdictFolder) -> str | None:
         return None
     if state["pushed"]:
         return f"wandb: {state['pushed']}"
+    if _mirror_size(run.folder / "wandb" / state["folder"]) != state["size"]:
+        return None  # cut short by a full disk or a copy that was broken off
     waits = run.tracking["mode"] == "offline" and not state["touched"]
     return f"wandb: offline run, {UPLOAD_HINT}" if waits else None
 
@@ -173,16 +178,21 @@ def mirror_digest(run: RunInfo, verdict: VerdictFolder) -> str:
 def read_mirror_state(folder: Path) -> dict[str, Any]:
     """What `mirror.json` of a run's folder says; of no mirror where it is absent or damaged.
 
-    `holds` is the digest of what a complete mirror shows, `folder` its name, `pushed` where a server has it, `touched`
-    whether a server may have seen a part of it, `tracking` how it was asked for.
+    `holds` is the digest of what a complete mirror shows, `folder` its name, `size` its bytes, `pushed` where a server
+    has it, `touched` whether a server may have seen a part of it, `tracking` how it was asked for.
     """
     state: dict[str, Any] = {"touched": False, "generation": 0} | dict.fromkeys(
-        ("holds", "folder", "pushed", "tracking")
+        ("holds", "folder", "size", "pushed", "tracking")
     )
     try:
         return state | files.read_json(folder / "wandb" / "mirror.json")
     except (OSError, ValueError, TypeError):
         return state
+
+
+def _mirror_size(place: Path) -> int:
+    """Bytes of what wandb has written of a run in a folder, and would upload."""
+    return sum(path.stat().st_size for path in place.glob("*.wandb"))
 
 
 def update_mirror_state(run: RunInfo, **changes: Any) -> None:

@@ -1,0 +1,184 @@
+"""The networks of section 6 and of its stand-ins: perceptrons, and recurrent readers of texts and of images."""
+
+import dataclasses
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from core.data.catalogue import find_data_set
+from core.models.norms import BatchNorm, LayerNorm
+from core.models.recurrent import RecurrentLayer
+from core.supervised.tasks import Task, cross_entropies, module_task
+from experiments.layer_norm.settings import GainSettings, PerceptronSettings, ReaderSettings, TextSettings
+
+BITS = 1 / np.log(2)  # of a nat
+AGAIN, SMALL_GAIN = "_again", "_small_gain"  # how the names of arms end that have the network of another
+NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "batch_norm": "batch"}
+
+
+def network_of(arm: str) -> str:
+    """The arm whose network and learning rate an arm has: it differs in its draws, or in its initial gain."""
+    return arm.removesuffix(AGAIN).removesuffix(SMALL_GAIN)
+
+
+def image_example(data_set: str) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of one image of a data set."""
+    shape, dtype = find_data_set(data_set).array_shapes["train_images"]
+    return jax.ShapeDtypeStruct(shape[1:], jnp.dtype(dtype))
+
+
+def loss_and_error(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    """Cross-entropy in nats, and 100 where the most likely class is wrong, of every case."""
+    wrong = (logits.argmax(-1) != labels).astype(jnp.float32)
+    return {"loss": cross_entropies(logits, labels), "error": 100 * wrong}
+
+
+# --- perceptrons (section 6.6) ----------------------------------------------------------------------------------------
+
+
+class BatchAxis(nn.Module):
+    """Layer normalisation along the wrong axis: over the cases at hand, in training and test alike."""
+
+    @nn.compact
+    def __call__(self, a: jax.Array) -> jax.Array:
+        """Summed inputs (cases, units), each unit with mean 0 and variance 1 over the cases, times g, plus b."""
+        gain = self.param("gain", nn.initializers.ones, a.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, a.shape[-1:])
+        mean, variance = a.mean(0), a.var(0)
+        return gain[None] * (a - mean[None]) / jnp.sqrt(variance + 1e-5)[None] + bias[None]
+
+
+class Perceptron(nn.Module):
+    """Dense layers with ReLU; layer norm on the hidden layers only, batch norm on the output layer too."""
+
+    hidden: tuple[int, ...]
+    classes: int
+    arm: str
+    momentum: float
+    unbiased: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Logits (cases, classes) of inputs (cases, inputs)."""
+        for number, width in enumerate(self.hidden):
+            # h = max(0, LN(W x)); biases are those of the norm, where there is one
+            a = nn.Dense(width, use_bias=self.arm == "plain", name=f"dense_{number}")(x)
+            x = nn.relu(self.normalise(a, f"norm_{number}", train))
+        logits = nn.Dense(self.classes, use_bias=self.arm != "batch_norm", name="output")(x)
+        return self.normalise(logits, "norm_output", train) if self.arm == "batch_norm" else logits
+
+    def normalise(self, a: jax.Array, name: str, train: bool) -> jax.Array:
+        """Summed inputs under the norm of the arm."""
+        if self.arm == "layer_norm":
+            return LayerNorm(name=name)(a)
+        if self.arm == "batch_norm":
+            return BatchNorm(momentum=self.momentum, unbiased=self.unbiased, name=name)(a, train=train)
+        return BatchAxis(name=name)(a) if self.arm == "batch_axis" else a
+
+
+def as_vectors(images: jax.Array) -> jax.Array:
+    """Bytes (cases, height, width) as vectors of numbers in [0, 1]."""
+    return images.reshape(len(images), -1).astype(jnp.float32) / 255
+
+
+def perceptron_of(settings: PerceptronSettings, arm: str) -> Perceptron:
+    """The network of an arm; running statistics remember as many images whatever the batch size."""
+    batch, classes = settings.training.batch, len(find_data_set(settings.data.name).classes)
+    momentum = max(0.0, 1 - batch / settings.memory)
+    return Perceptron(settings.hidden, classes, network_of(arm), momentum, batch <= settings.unbiased_up_to)
+
+
+def perceptron_task(settings: PerceptronSettings, arm: str) -> Task:
+    """Classification of images by the network of an arm."""
+    net, example = perceptron_of(settings, arm), image_example(settings.data.name)
+    return module_task(net, example, metrics=loss_and_error, prepare=as_vectors, scaling=settings.scaling, at_once=1000)
+
+
+# --- recurrent readers ------------------------------------------------------------------------------------------------
+
+
+class Reader(nn.Module):
+    """A recurrent layer over a sequence and a dense layer: logits at every step, or after the last one alone.
+
+    Attributes:
+      input_sd: of the initial input weights; 0: Glorot's.
+      gain: initial gain of the norms.
+    """
+
+    cell: str
+    width: int
+    classes: int
+    norm: str
+    input_sd: float
+    gain: float = 1.0
+    every_step: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Logits (cases, steps, classes), or (cases, classes), of sequences (cases, steps, inputs)."""
+        steps, inputs = x.shape[1:]
+        layer = RecurrentLayer(
+            self.cell,
+            inputs,
+            self.width,
+            self.norm,
+            initial_gain=self.gain,
+            forget_bias=1.0,
+            max_length=steps if self.norm == "batch" else 1,
+            input_init=nn.initializers.normal(self.input_sd) if self.input_sd else nn.initializers.glorot_normal(),
+            name="recurrent",
+        )
+        h, _ = layer(x.swapaxes(0, 1), train=train)
+        h = h.swapaxes(0, 1) if self.every_step else h[-1]
+        return nn.Dense(self.classes, name="output")(h)
+
+
+def text_task(settings: TextSettings, arm: str) -> Task:
+    """A GRU that foretells the next letter after every letter; W x has variance 1 at first but for `small_inputs`."""
+    symbols = len(find_data_set(settings.data.name).classes)
+    kind = network_of(arm)
+    net = Reader("gru", settings.width, symbols, NORMS[kind], 0.0 if kind == "small_inputs" else 1.0, every_step=True)
+    window = jax.ShapeDtypeStruct((settings.data.length,), jnp.int32)
+    letters = partial(jax.nn.one_hot, num_classes=symbols)
+    task = module_task(net, window, window_losses, window_metrics, prepare=letters, at_once=250)
+    return dataclasses.replace(task, gather=partial(text_windows, settings.data.length))
+
+
+def text_windows(length: int, examples: dict[str, jax.Array], starts: jax.Array) -> dict[str, jax.Array]:
+    """The T letters from each start (n,) on, and the ones that follow each of them: int32 (n, T)."""
+    codes = examples["text"][starts[:, None] + jnp.arange(length + 1)[None]].astype(jnp.int32)
+    return {"x": codes[:, :-1], "y": codes[:, 1:]}
+
+
+def window_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross-entropy of the next letter in every window, in nats."""
+    return cross_entropies(logits, labels).mean(-1)
+
+
+def window_metrics(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
+    """The same in bits per letter."""
+    return {"loss": BITS * window_losses(logits, labels)}
+
+
+def image_task(settings: ReaderSettings, arm: str) -> Task:
+    """An LSTM that names the class of an image after its last piece; W x has a variance of about 1 at first."""
+    classes, gain = len(find_data_set(settings.data.name).classes), 1.0
+    if isinstance(settings, GainSettings):
+        gain = settings.small_gain if arm.endswith(SMALL_GAIN) else settings.gain
+    net = Reader("lstm", settings.width, classes, NORMS[network_of(arm)], settings.pixels**-0.5, gain)
+    example, pieces = image_example(settings.data.name), partial(image_pieces, settings.shrink, settings.pixels)
+    return module_task(net, example, metrics=loss_and_error, prepare=pieces, scaling=settings.scaling, at_once=250)
+
+
+def image_pieces(shrink: int, pixels: int, images: jax.Array) -> jax.Array:
+    """Bytes (cases, height, width) as sequences (cases, steps, pixels) of numbers in [-1, 1], rows from the top.
+
+    An empty margin is not 0: summed inputs that are all alike leave nothing to normalise, and through many such steps
+    gradients grow by 1/√ε at each.
+    """
+    n, height, width = images.shape
+    small = images.astype(jnp.float32).reshape(n, height // shrink, shrink, width // shrink, shrink)
+    return small.mean((2, 4)).reshape(n, -1, pixels) / 127.5 - 1
