@@ -255,7 +255,7 @@ def test_missing_data_is_one_line_that_names_what_was_tried(
 ) -> None:
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
-    assert main(["run", "paper=lottery_ticket", "study=lenet", "tracking=none"]) == 4
+    assert main(["run", "paper=lottery_ticket", "study=sparse", "tracking=none", "budget.minutes=1e6"]) == 4
     line = one_line(capfd)
     for part in (
         "mnist",

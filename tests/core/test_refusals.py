@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from core.cli.main import main
+from core.errors import BadInput
+from core.papers.config import StudyConfig, load_config
+from core.papers.config_files import all_slugs
+from core.papers.groups import merge_values, open_dotted_keys
 from core.papers.overview import paper_overviews
+from core.papers.settings import LARGEST, flatten_settings
 from core.paths import cache_folder
 
 COMMANDS = {
@@ -133,6 +138,35 @@ def test_it_takes_less_than_two_seconds_and_neither_jax_nor_flax(command: str, t
     assert done.stderr == expected
     code, heavy, seconds = done.stdout.split(" ", 1)[0], *done.stdout.split(" ", 1)[1].rsplit(" ", 1)
     assert (code, heavy) == ("2", "[]") and float(seconds) < 2 * slow, (seconds, slow)
+
+
+# Settings of the papers
+
+
+@pytest.mark.parametrize("slug", all_slugs())
+def test_a_refused_setting_of_a_paper_is_named(slug: str) -> None:
+    """Each whole number of each study alone, as small and as large as can be: the line says which one was given."""
+    found = 0
+    for study in load_config(slug).studies.values():
+        values = study.values("smoke")
+        for name, value in flatten_settings(study.all_values("smoke")):
+            if isinstance(value, bool) or not isinstance(value, int):
+                continue
+            for other in (1, LARGEST, LARGEST + 1):
+                changed = merge_values(values, open_dotted_keys({name: other}))
+                if said := refusal(study, changed, name):
+                    found += 1
+                    assert f"settings.{name}={other}" in said, said
+    assert found
+
+
+def refusal(study: StudyConfig, values: dict, name: str) -> str:
+    """What is said of values of which the user gave one; empty where they are accepted."""
+    try:
+        study.build(values, [name])
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 # What `encore list` keeps
