@@ -110,7 +110,7 @@ def test_a_paper_is_shown_by_its_claims_and_settings_on_request(capsys: pytest.C
 
 
 def test_durations_come_from_clocks_that_never_go_back() -> None:
-    """The wall clock may jump during a run: it is asked for dates, and for the age of sources, which are read again when
+    """The wall clock may jump during a run: it is asked for dates, and for the age of sources, which are read anew when
     it went back."""
     wall = re.compile(r"time\.time\(|time_ns\(|datetime\.(?:now|today|utcnow)\(")
     asked = {
