@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     }
     for target in (*targets.values(), project_root() / "tests" / f"test_{slug}.py"):
         if target.exists():
-            raise BadInput(f"{target.relative_to(project_root())} exists already: choose another name")
+            raise BadInput(f"{short_path(target)} exists already: choose another name")
     for target in targets.values():
         try:
             files.check_can_write(target.parent)

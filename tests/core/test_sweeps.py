@@ -174,7 +174,10 @@ def test_what_a_killed_sweep_has_started_ends_with_it(here: Path, launcher: str)
     """Pool processes, their workers and their mirrors, while they compute and while they wait."""
     words = [word for word in LONG if word != "tracking=none"]
     process = started(*words, f"launcher={launcher}", "settings.steps=2000000", "settings.every=5000")
-    wait_for(lambda: len(processes_of(here)) > 2, process)
+    if launcher == "vectorised":  # which writes no curves while it computes
+        wait_for(lambda: list(here.rglob("checkpoints/*")) or len(processes_of(here)) > 2, process)
+    else:
+        wait_for(lambda: list(runs_of(here).rglob("live/*.jsonl")), process)
     children = processes_of(here) - {process.pid}
     assert len(children) >= 2
     process.kill()

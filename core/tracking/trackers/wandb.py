@@ -162,7 +162,7 @@ def current_mirror_line(run: RunInfo, verdict: VerdictFolder) -> str | None:
         return None
     if state["pushed"]:
         return f"wandb: {state['pushed']}"
-    if _mirror_size(run.folder / "wandb" / state["folder"]) != state["size"]:
+    if state["size"] not in (None, _mirror_size(run.folder / "wandb" / state["folder"])):
         return None  # cut short by a full disk or a copy that was broken off
     waits = run.tracking["mode"] == "offline" and not state["touched"]
     return f"wandb: offline run, {UPLOAD_HINT}" if waits else None
