@@ -274,7 +274,7 @@ def test_the_patterns_find_what_they_are_for(kind: str, text: str) -> None:
 
 def test_nothing_large_or_derived_is_tracked() -> None:
     for path in tracked():
-        assert path.stat().st_size < 4_000_000, shown(path)
+        assert path.stat().st_size < 5_000_000, shown(path)  # the largest: networks kept beside a result
         assert not shown(path).startswith(("results/runs/", "results/report/", ".venv/", ".cache/", "wandb/"))
         assert path.suffix not in (".pyc", ".pkl", ".pickle", ".tmp")
 

@@ -220,7 +220,7 @@ def fingerprints(root: Path) -> dict[str, str]:
     """Those of every trial, by paper and study."""
     found = {}
     for path in sorted((root / "experiments").iterdir()):
-        if path.is_dir() and path.name.isidentifier():
+        if (path / "experiment.py").is_file():
             for study in identity.study_parts(path):
                 found[f"{path.name} {study}"] = identity.code_of_trial(path, study).fingerprint
     return found
@@ -252,7 +252,7 @@ def test_a_constant_changes_exactly_what_reaches_it(repository: Path) -> None:
 def test_no_presentation_is_in_the_identity_of_a_trial() -> None:
     outside = {"cli", "figures", "judging", "launch", "planning", "publishing", "report", "running", "runs", "sweeps"}
     for path in sorted((REPOSITORY / "experiments").iterdir()):
-        if path.is_dir() and path.name.isidentifier():
+        if (path / "experiment.py").is_file():
             for study in identity.study_parts(path):
                 modules = identity.code_of_trial(path, study).modules
                 assert not {word for name in modules for word in name.split(".")} & (outside | {"tracking"}), study
