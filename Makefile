@@ -67,5 +67,5 @@ clean:                            ## remove the environment and the caches, neve
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes --no-build-isolation -r locks/$*.txt || \
 	  .venv/bin/python -m pip install --quiet --require-hashes --no-build-isolation --use-pep517 -r locks/$*.txt
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
-	.venv/bin/python -m compileall -q -j 0 .venv/lib core configs experiments || true
+	.venv/bin/python -m compileall -qq -j 0 .venv/lib core configs experiments || true
 	@touch $@
