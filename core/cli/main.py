@@ -41,7 +41,7 @@ Perform the experiments of a paper and judge its claims.
   encore run paper=lottery_ticket                          the config's default studies at laptop scale
   encore run paper=lottery_ticket scale=smoke              small, in a minute or a few; decides nothing
   encore run paper=lottery_ticket study=conv               one study; study=[lenet,conv] several; study=all every one
-  encore run paper=lottery_ticket settings.iterations=2000 another value for a setting (encore show lists them)
+  encore run paper=lottery_ticket settings.training.iterations=2000 another value (encore show lists them)
   encore run paper=lottery_ticket first_replicate=1000     the same on fresh random replicates
   encore run paper=lottery_ticket replicates=11            more replicates; those already computed are reused
   encore run -m paper=lottery_ticket settings.optimizer.learning_rate=6e-4,1.2e-3   a sweep
@@ -60,7 +60,7 @@ keys of a run
   hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
 
 sweeps: with -m every key of a run can name several values, as a,b,c or range(1,9,2), papers and replicates too
-  encore run -m paper=lottery_ticket study=lenet launcher=joblib workers=1 settings.rounds=12,15
+  encore run -m paper=lottery_ticket study=lenet launcher=joblib workers=1 settings.pruning.rounds=12,15
   launcher=local           local | vectorised | joblib | slurm | slurm_local | ray; launcher.<key>=<value> its options
   sweeper=grid             grid: all combinations | tpe: search; sweeper.trials=20, sweeper.seed=…; axes of a search may
                            be 'interval(0.1,1)', 'tag(log,interval(1e-4,1))', 'int(interval(2,9))'
@@ -103,7 +103,7 @@ Takes the same keys as `encore run`; paper= may name several, or all.
   encore plan paper=lottery_ticket study=all scale=paper           on this machine
   encore plan paper=all scale=paper --on h100 --count 8            on accelerators, from their published peaks
   encore plan paper=all study=all --within 30                      which runs decide the most claims in half an hour
-  encore plan -m paper=lottery_ticket settings.rounds=3,5,7        a sweep
+  encore plan -m paper=lottery_ticket study=lenet settings.pruning.rounds=9,12   a sweep
   encore plan --check                                              how good the forecasts of earlier runs were
 
 With budget.minutes=… a plan that takes longer is refused (exit code 3), as the run would be.
