@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from core.cli.main import COMMANDS, main
+from core.errors import Stopped
 from core.papers.config import load_config
 from tests.limits import machine_seconds
 
@@ -196,6 +197,16 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(
 ) -> None:
     assert REFUSALS[line] in refusal(capsys, *line.split())
     assert not list(here.iterdir())
+
+
+def test_an_error_with_lines_of_a_library_behind_it_is_one_line(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(arguments: object) -> int:
+        raise Stopped("stopped; the same command goes on from here\n    full_key: hydra\n    object_type=dict")
+
+    monkeypatch.setattr("core.cli.list.main", stopped)
+    assert refusal(capsys, "list", code=75) == "encore: stopped; the same command goes on from here"
 
 
 # Settings

@@ -267,7 +267,8 @@ def main(words: Sequence[str] | None = None) -> int:
         finally:
             output.flush_output()
     except EncoreError as error:
-        return _tell(str(error), error.exit_code)
+        # One line: where a signal comes in the middle of OmegaConf's work, that adds lines of its own.
+        return _tell(str(error).partition("\n")[0], error.exit_code)
     except KeyboardInterrupt:
         return _tell("stopped", Unfinished.exit_code)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough

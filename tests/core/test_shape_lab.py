@@ -171,3 +171,10 @@ def test_a_scan_counts_as_often_as_it_runs():
     assert count_operations(outer, x) == pytest.approx(3 * (5 + 1) * product, rel=0.05)
     assert count_operations(jax.grad(lambda x: inner(x).sum()), x) == pytest.approx(15 * product, rel=0.2)
     assert count_operations(jnp.matmul, x, x) == product
+
+
+def test_a_loop_that_would_be_evaluated_for_ever_is_refused_before_its_steps_are_counted_out(toy_root):
+    study = load_config("toy").studies["fit"]
+    settings = study.build(study.values("laptop")).replace(steps=2**31 - 1, every=1)
+    with pytest.raises(BadInput, match="'fast' is evaluated 2,147,483,647 times: at most 100,000, so less often"):
+        count_trial_cost("toy", study, settings)
