@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -27,16 +27,19 @@ TIMES = """
 """
 
 
-def copy_papers(root: Path, names: Sequence[str]) -> None:
-    """A project with copies of one paper under several names."""
-    (root / "configs" / "paper").mkdir(parents=True)
-    for name in names:
-        shutil.copy(ROOT / "configs" / "paper" / f"{PAPER}.yaml", root / "configs" / "paper" / f"{name}.yaml")
-        shutil.copytree(ROOT / "experiments" / PAPER, root / "experiments" / name)
+def copy_papers(root: Path, papers: Mapping[str, str]) -> None:
+    """A project with copies of present papers under names of their own: config, experiment and results alike."""
+    ignored = shutil.ignore_patterns("__pycache__", "paper")
+    shutil.copytree(ROOT / "configs", root / "configs", ignore=ignored)
+    (root / "configs" / "paper").mkdir()
+    for name, slug in papers.items():
+        shutil.copy(ROOT / "configs" / "paper" / f"{slug}.yaml", root / "configs" / "paper" / f"{name}.yaml")
+        shutil.copytree(ROOT / "experiments" / slug, root / "experiments" / name, ignore=ignored)
         for module in (root / "experiments" / name).glob("*.py"):
             text = module.read_text(encoding="utf-8")
-            module.write_text(text.replace(f"experiments.{PAPER}", f"experiments.{name}"), encoding="utf-8")
-        shutil.copytree(ROOT / "results" / PAPER, root / "results" / name)
+            module.write_text(text.replace(f"experiments.{slug}", f"experiments.{name}"), encoding="utf-8")
+        if (ROOT / "results" / slug).is_dir():
+            shutil.copytree(ROOT / "results" / slug, root / "results" / name)
 
 
 def write_points(folder: Path, steps: int) -> int:
@@ -84,8 +87,8 @@ def measure_report(options: Options, result: Result) -> None:
     with tempfile.TemporaryDirectory() as name:
         roots = {f"{options.sizes.papers} papers": Path(name) / "many", "many points": Path(name) / "one"}
         many, one = roots.values()
-        copy_papers(many, [f"paper_{number:02d}" for number in range(options.sizes.papers)])
-        copy_papers(one, ["points"])
+        copy_papers(many, {f"paper_{number:02d}": PAPER for number in range(options.sizes.papers)})
+        copy_papers(one, {"points": PAPER})
         rows = write_points(one / "results" / "points" / "laptop", options.sizes.steps)
         built = take_turns({each: partial(build, root) for each, root in roots.items()}, options.rounds)
         for clock, seconds in built.items():

@@ -5,6 +5,7 @@ command is run once before it is timed, as the second time is the usual one: wha
 kept until something they hang on is written. `from nothing` has an empty cache.
 """
 
+import itertools
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.harness import Measurement, Options
 from benchmarks.peers import ROOT
+from benchmarks.report import copy_papers
 from benchmarks.results import Result
 from benchmarks.timing import take_turns, time_command
 
@@ -31,26 +33,13 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 FROM_NOTHING = ("list", "check", "report")
 
 
-def copy_papers(root: Path, count: int) -> list[str]:
-    """A project with so many papers; returns their names."""
+def repeat_papers(count: int) -> dict[str, str]:
+    """So many names, the present ones first, and which present paper each of them is."""
     present = sorted(path.stem for path in (ROOT / "configs" / "paper").glob("*.yaml"))
-    ignored = shutil.ignore_patterns("__pycache__", "paper")
-    shutil.copytree(ROOT / "configs", root / "configs", ignore=ignored)
-    (root / "configs" / "paper").mkdir()
-    names = [slug if number < len(present) else f"{slug}_{number}" for number, slug in _numbered(present, count)]
-    for name, (_, slug) in zip(names, _numbered(present, count), strict=True):
-        shutil.copy(ROOT / "configs" / "paper" / f"{slug}.yaml", root / "configs" / "paper" / f"{name}.yaml")
-        shutil.copytree(ROOT / "experiments" / slug, root / "experiments" / name, ignore=ignored)
-        for module in (root / "experiments" / name).glob("*.py"):
-            text = module.read_text(encoding="utf-8")
-            module.write_text(text.replace(f"experiments.{slug}", f"experiments.{name}"), encoding="utf-8")
-        if (ROOT / "results" / slug).is_dir():
-            shutil.copytree(ROOT / "results" / slug, root / "results" / name)
-    return names
-
-
-def _numbered(present: Sequence[str], count: int) -> list[tuple[int, str]]:
-    return [(number, present[number % len(present)]) for number in range(count)]
+    return {
+        slug if number < len(present) else f"{slug}_{number}": slug
+        for number, slug in zip(range(count), itertools.cycle(present), strict=False)
+    }
 
 
 def run_command(root: Path, words: Sequence[str], cache: Path) -> dict[str, float]:
@@ -71,7 +60,7 @@ def measure_tools(options: Options, result: Result) -> None:
     """Each command in turn, warm; some from nothing."""
     with tempfile.TemporaryDirectory() as name:
         root, cache = Path(name) / "project", Path(name) / "cache"
-        copy_papers(root, options.sizes.papers)
+        copy_papers(root, repeat_papers(options.sizes.papers))
         for words in COMMANDS.values():
             run_command(root, words, cache)
         runs = {name: partial(run_command, root, words, cache) for name, words in COMMANDS.items()}

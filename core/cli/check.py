@@ -3,7 +3,7 @@
 import argparse
 import functools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,25 +51,28 @@ def published_states(slugs: Iterable[str]) -> dict[str, list[publish.PublishedSt
 
 def _find_states(slug: str) -> list[dict[str, str]]:
     config = load_config(slug)
-    current = functools.cache(lambda scale: _current_studies(config, scale))
-    found = publish.published_states(published_folder(), slug, lambda scale, study: current(scale).get(study))
+    found = publish.published_states(published_folder(), slug, _current_identities(config))
     return [state._asdict() for state in found]
 
 
-def _current_studies(config: PaperConfig, scale: str) -> dict[str, publish.CurrentIdentities]:
-    """What every study would be if it were run now."""
-    launch = compose.compose_launch([f"paper={config.slug}", "study=all", f"scale={scale}"])
-    return {each.study.name: standing(jobs.make_job(launch, each)) for each in launch.studies}
+def _current_identities(config: PaperConfig) -> Callable[[str, str], publish.CurrentIdentities | None]:
+    """What a study would be if it were run now, by scale and study; None when the config has it no more.
 
+    All studies of a scale are composed together, once.
+    """
 
-def now(config: PaperConfig, scale: str, study: str) -> publish.CurrentIdentities | None:
-    """What a study would be if it were run now; None when the config has it no more."""
-    return _current_studies(config, scale).get(study)
+    @functools.cache
+    def find_studies(scale: str) -> dict[str, publish.CurrentIdentities]:
+        launch = compose.compose_launch([f"paper={config.slug}", "study=all", f"scale={scale}"])
+        return {each.study.name: standing(jobs.make_job(launch, each)) for each in launch.studies}
+
+    return lambda scale, study: find_studies(scale).get(study)
 
 
 def _remake(config: PaperConfig) -> None:
     from core.judging import verdicts
 
+    current = _current_identities(config)
     for folder in sorted(path for path in (published_folder() / config.slug).glob("[!.]*") if path.is_dir()):
         scale = folder.name
         again = publish.remake_verdicts(
@@ -77,7 +80,7 @@ def _remake(config: PaperConfig) -> None:
             config.slug,
             scale,
             config,
-            lambda scale, study: now(config, scale, study),
+            current,
             lambda study, table, scale=scale: verdicts.judge_study(config, study, table, scale),
             lambda study, table, arrays: _drawn(config, study, table, arrays),
         )
@@ -114,10 +117,10 @@ def _confirm(config: PaperConfig) -> bool:
     commit, dirty = provenance.git_state(project_root())
     if dirty is not False:
         raise BadInput(f"{config.slug}: commit your changes first; only committed code can be confirmed")
-    different = False
+    different, current = False, _current_identities(config)
     for folder in sorted(path for path in (published_folder() / config.slug).glob("[!.]*") if path.is_dir()):
         for study, recorded in published.read_provenance(folder).items():
-            standing_now = now(config, folder.name, study)
+            standing_now = current(folder.name, study)
             if standing_now is None or not confirm.can_confirm(recorded, standing_now):
                 continue
             if config.studies[study].form.exclusive:

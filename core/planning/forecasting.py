@@ -1,6 +1,5 @@
 """What a run would do and cost: batches of replicates, a forecast of minutes and memory, operations by shapes alone."""
 
-import contextlib
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import files, paths
+from core import files
+from core.kept import find_answers
 from core.launch.hosts import spreads_batches
 from core.launch.jobs import Job
 from core.papers.config import StudyConfig
@@ -105,15 +105,13 @@ def replicate_batches(replicates: Sequence[int], accelerator: bool) -> list[list
 
 
 def job_trial_cost(job: Job) -> dict[str, Any]:
-    """What one replicate of a job takes by shapes; kept in the cache under the identity of the run."""
-    counting = files.sha256_file(Path(__file__).parents[1] / "lab" / "shape_lab.py")[:12]
-    kept = paths.cache_folder() / "trial_costs" / f"{job.identity.name}-{counting}.json"
-    with contextlib.suppress(OSError, ValueError):
-        return files.read_json(kept)
-    found = count_trial_cost(job.launch.config.slug, job.study, job.chosen.settings)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
-        files.write_json(kept, found)
-    return found
+    """What one replicate of a job takes by shapes; kept under the identity of the run while the counting stays."""
+    run, counting = job.identity.name, files.sha256_file(Path(__file__).parents[1] / "lab" / "shape_lab.py")
+
+    def count(_: str) -> dict[str, Any]:
+        return count_trial_cost(job.launch.config.slug, job.study, job.chosen.settings)
+
+    return find_answers("trial_costs", {run: counting}, count)[run]
 
 
 def count_trial_cost(slug: str, study: StudyConfig, settings: Any) -> dict[str, Any]:

@@ -1,21 +1,20 @@
 """Whether a study measures what its claims are judged by, found out from shapes alone before anything is computed."""
 
-import contextlib
-import json
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import files, paths
+from core import files
 from core.errors import BadInput
+from core.kept import find_answers
 from core.lab.shape_lab import ShapeLab
 from core.launch.jobs import Job, verdict_identity
 from core.papers.claims import Claim
 from core.papers.reading import noting_settings, unread_settings
 from core.planning.forecasting import trace_trial
-from core.runs.identity import digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,19 +67,11 @@ def check_measurable(job: Job) -> None:
 
 
 def cached_shape_findings(job: Job) -> ShapeFindings:
-    """What following the job's study by shapes says, from the cache where it is there."""
-    asking = files.sha256_file(Path(__file__))
-    about = [job.identity.parts, verdict_identity(job.launch.config, job.study.name), job.launch.scale, asking]
-    name = digest(about)
-    kept = paths.cache_folder() / "measurable" / f"{name}.json"
-    try:
-        written = files.read_json(kept)
-        return ShapeFindings(written["fault"], tuple(written["unread"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        found = follow_study(job)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, and nothing else
-        files.write_text(kept, json.dumps({"fault": found.fault, "unread": found.unread}))
-    return found
+    """What following the job's study by shapes says; kept under its identities while this module stays."""
+    key = f"{job.identity.name} {verdict_identity(job.launch.config, job.study.name)}"
+    stamps = {key: files.sha256_file(Path(__file__))}
+    found = find_answers("measurable", stamps, lambda _: dataclasses.asdict(follow_study(job)))[key]
+    return ShapeFindings(found["fault"], tuple(found["unread"]))
 
 
 def follow_study(job: Job) -> ShapeFindings:

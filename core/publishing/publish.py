@@ -14,7 +14,7 @@ from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig, check_winners
 from core.runs import published
-from core.runs.identity import Identity, identity_differences
+from core.runs.identity import Identity, identity_differences, inputs_of
 from core.runs.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, PublishedStudy, find_edits
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def remake_verdicts(
     judge: Callable[[str, "pd.DataFrame"], list[dict[str, Any]]],
     draw: Callable[[str, "pd.DataFrame", dict[str, "np.ndarray"]], dict[str, bytes]],
 ) -> list[str]:
-    """Make verdicts and figures again, from the published measurements, where their logic changed.
+    """Make verdicts and figures again, from the published measurements, where their logic changed and nothing else.
 
     Args:
       results: folder of published results.
@@ -153,6 +153,8 @@ def remake_verdicts(
             now = current_identities(scale, study)
             if now is None or _logic(part.provenance) == (now.verdicts, now.figures):
                 continue
+            if inputs_of(part.provenance["identity"]) != inputs_of(now.identity.parts):
+                continue  # rows of other settings or data are of another study: it is to be run again
             parts[study] = dataclasses.replace(
                 part,
                 claims=judge(study, part.table),

@@ -1,6 +1,7 @@
 """Publishing: what is refused, what is merged, that it is all or nothing, and that edits and changes are seen."""
 
 import dataclasses
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -421,6 +422,18 @@ def test_verdicts_and_figures_are_made_again_from_published_measurements(tmp_pat
     assert [status.state for status in published_states(tmp_path, "demo", now)] == [CURRENT, CURRENT]
     assert remake_verdicts(tmp_path, "demo", "laptop", CONFIG, now, judge, draw) == []
     assert contents(folder) == after
+
+
+def test_rows_of_other_settings_are_not_judged_by_todays_claims(tmp_path):
+    before = contents(folder := published_run(tmp_path))
+
+    def refuse(*_):
+        raise AssertionError("nothing is to be judged or drawn")
+
+    for other in ({"rate": 0.2}, {"flags": {"jax_enable_x64": "true"}}):
+        now = functools.partial(lambda scale, study, other: standing(study, verdicts="v2", **other), other=other)
+        assert remake_verdicts(tmp_path, "demo", "laptop", CONFIG, now, refuse, refuse) == []
+    assert contents(folder) == before
 
 
 def test_one_replicate_can_be_compared(tmp_path):

@@ -27,7 +27,7 @@ from core.papers.settings import (
     settings_as_dict,
     unit_of,
 )
-from core.papers.validation import _shown, conflict
+from core.papers.validation import conflict
 
 
 class InnerSettings(Settings):
@@ -138,7 +138,8 @@ def test_an_optional_group_is_null_or_a_group() -> None:
 )
 def test_the_wrong_type_is_refused(name: str, value: Any, said: str) -> None:
     message = refusal(**{name: value})
-    assert message.startswith(f"settings.{name}={_shown(value)} ") and said in message
+    shown = {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+    assert message.startswith(f"settings.{name}={shown} ") and said in message
 
 
 @pytest.mark.parametrize(
