@@ -23,6 +23,7 @@ mpl.use("Agg")
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANEL_INCHES = (3.3, 2.5)
+LEGEND_ROW_INCHES = 0.19
 
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -124,7 +125,10 @@ def plot_mean_with_band(
         color, marker = PALETTE[position % len(PALETTE)], MARKERS[position % len(MARKERS)]
         shown = table.index.to_numpy(dtype=float)
         axes.plot(shown, table["mean"], color=color, marker=marker, label=(names or {}).get(value, str(value)))
-        axes.fill_between(shown, table["low"], table["high"], color=color, alpha=0.18, linewidth=0)
+        if len(shown) == 1:  # a band has no area there
+            axes.vlines(shown, table["low"], table["high"], color=color)
+        else:
+            axes.fill_between(shown, table["low"], table["high"], color=color, alpha=0.18, linewidth=0)
 
 
 def add_shared_legend(figure: Figure) -> None:
@@ -134,13 +138,11 @@ def add_shared_legend(figure: Figure) -> None:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
     if entries:
+        columns = max(1, int(figure.get_figwidth() // 2.2))
+        # The legend gets room of its own: else it takes it from the panels.
+        figure.set_figheight(figure.get_figheight() + LEGEND_ROW_INCHES * math.ceil(len(entries) / columns))
         with plt.rc_context(STYLE):
-            figure.legend(
-                entries.values(),
-                entries.keys(),
-                loc="outside lower center",
-                ncols=max(1, int(figure.get_figwidth() // 2.2)),
-            )
+            figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
 
 
 def call_in_style(make: Callable[..., Mapping[str, Figure]], *arguments: Any) -> dict[str, Figure]:

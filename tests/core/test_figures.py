@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection
 from scipy import stats
 
 from core.figures import drawing, standard
@@ -73,6 +74,18 @@ def test_bands_hold_means_and_keep_colours_by_order() -> None:
         assert lines[arm].get_color() == color
     assert axes.get_xlabel() == "weights remaining (%)"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ticket", "dense"]
+    plt.close(figure)
+
+
+def test_an_interval_at_a_single_place_is_a_bar() -> None:
+    """A band would have no area there."""
+    frame = pd.DataFrame({"x": 1.0, "y": [1.0, 3.0], "arm": "a", "replicate": [0, 1]})
+    figure, axes = plt.subplots()
+    drawing.plot_mean_with_band(axes, frame, "x", "y", "arm")
+    [drawn_line] = [each for each in axes.collections if isinstance(each, LineCollection)]
+    [segment] = drawn_line.get_segments()
+    half = 12.706204736 * 1.0  # t of one degree of freedom, times the standard error
+    np.testing.assert_allclose(segment, [[1.0, 2.0 - half], [1.0, 2.0 + half]])
     plt.close(figure)
 
 
