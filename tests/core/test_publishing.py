@@ -14,14 +14,11 @@ import pytest
 from core import files
 from core.errors import BadInput, Unfinished
 from core.papers.config import PaperConfig, Tuning
-from core.publishing.confirm import can_confirm, confirm_study
 from core.publishing.publish import (
     CURRENT,
     EDITED,
     VERDICTS_CHANGED,
-    CurrentIdentities,
     PublishableRun,
-    compare_replicate,
     ledger_entries,
     publish,
     published,
@@ -29,80 +26,7 @@ from core.publishing.publish import (
     remake_verdicts,
 )
 from core.runs import measurements
-from core.runs.identity import Code, run_identity
-from tests.results_files import config
-
-CONFIG = config("demo", claims=("C1", "C2", "C3"))
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
-
-
-def standing(
-    study="lenet", verdicts="v1", figures="f1", code="c1", jax="1.0", rate=0.1, flags: dict | None = None
-) -> CurrentIdentities:
-    found = run_identity(
-        "demo",
-        study,
-        "laptop",
-        settings={"rate": rate},
-        code=Code({"core.parts": {"f": code}}),
-        data={"digits": {"images": "aa"}},
-        libraries={"jax": jax},
-        flags=flags or {},
-    )
-    return CurrentIdentities(found, verdicts, figures)
-
-
-def rows(study: str, replicates: int, **conditions: Any) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"study": study, "replicate": number, "arm": arm, **conditions, "metric": "accuracy", "value": value + number}
-        for number in range(replicates)
-        for arm, value in (("ticket", 90.1), ("dense", np.inf))
-    )
-
-
-def candidate(
-    results: Path,
-    study="lenet",
-    replicates=2,
-    claims=("C2", "C1"),
-    overridden=(),
-    dirty: bool | None = False,
-    **now: str,
-) -> PublishableRun:
-    """A finished run in the runs folder."""
-    current = standing(study, **now)
-    folder = results / "runs" / current.identity.name
-    settings = {"paper": "demo", "study": study, "scale": "laptop", "settings": {"rate": 0.1}}
-    files.write_json(
-        folder / "settings.json", {**settings, "overridden": list(overridden), "identity": current.identity.parts}
-    )
-    for number in range(replicates):
-        files.write_json(folder / "replicates" / f"{number:06d}" / "done.json", {"seconds": 1.0})
-    verdict = folder / "verdict" / f"0-{replicates}"
-    measurements.write_measurements(verdict / "measurements.csv.gz", rows(study, replicates, density=21.1))
-    measurements.write_arrays(verdict / "arrays.npz", {"mask": np.arange(3.0)})
-    files.write_json(verdict / "claims.json", [{"id": name, "study": study, "verdict": "holds"} for name in claims])
-    files.write_bytes(verdict / "figures" / "accuracy.svg", SVG)
-    files.write_bytes(verdict / "figures" / "former.svg", SVG)  # left by an earlier version of the experiment
-    logic = {"figures": ["accuracy"], "verdict_identity": current.verdicts, "figures_identity": current.figures}
-    files.write_json(
-        verdict / "provenance.json", {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", **logic}
-    )
-    return PublishableRun(study, folder, replicates, current)
-
-
-def published_run(results: Path, **options: Any) -> Path:
-    return publish("demo", "laptop", [candidate(results, **options)], CONFIG, results, dirty=False)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def state(results: Path, **now: str) -> list[tuple[str, str, str]]:
-    return [
-        tuple(status[1:]) for status in published_states(results, "demo", lambda scale, study: standing(study, **now))
-    ]
+from tests.published_runs import CONFIG, SVG, candidate, contents, published_run, rows, standing, state
 
 
 def test_a_finished_run_is_published(tmp_path):
@@ -434,69 +358,3 @@ def test_rows_of_other_settings_are_not_judged_by_todays_claims(tmp_path):
         now = functools.partial(lambda scale, study, other: standing(study, verdicts="v2", **other), other=other)
         assert remake_verdicts(tmp_path, "demo", "laptop", CONFIG, now, refuse, refuse) == []
     assert contents(folder) == before
-
-
-def test_one_replicate_can_be_compared(tmp_path):
-    folder = published_run(tmp_path)
-    table = rows("lenet", 2, density=21.1)
-    again = table[table["replicate"] == 1]
-    assert compare_replicate(folder, "lenet", 1, again) == []
-    moved = again.assign(value=again["value"] * (1 + 1e-6))
-    assert compare_replicate(folder, "lenet", 1, moved) == [
-        f"accuracy arm=ticket density=21.1: 91.1 published, {float(moved['value'].iloc[0])!r} now"
-    ]
-    assert compare_replicate(folder, "lenet", 1, moved, tolerance=1e-5) == []
-    assert compare_replicate(folder, "lenet", 1, moved, ignored=["accuracy"]) == []
-    renamed = again.replace({"arm": {"dense": "full"}})
-    assert compare_replicate(folder, "lenet", 1, renamed) == [
-        "accuracy arm=dense density=21.1: only published",
-        "accuracy arm=full density=21.1: not published",
-    ]
-
-
-def confirmed(results: Path, again: pd.DataFrame) -> list[str]:
-    about = {"commit": "cd", "date": "2025-03-04"}
-    return confirm_study(results, "demo", "laptop", CONFIG, "lenet", standing(code="c2"), again, about)
-
-
-def test_changed_code_that_computes_a_replicate_bit_by_bit_keeps_a_result_current(tmp_path):
-    folder = published_run(tmp_path)
-    before = contents(folder)
-    table = rows("lenet", 2, density=21.1)
-    assert confirmed(tmp_path, table[table["replicate"] == 1]) == []
-    assert state(tmp_path, code="c2") == [("lenet", CURRENT, "by replicate 1, computed again on 2025-03-04")]
-    assert state(tmp_path) == [("lenet", "renew (3 min)", "definition core.parts.f changed")]
-    after = contents(folder)
-    assert {name for name in after if after[name] != before[name]} == {"provenance.json"}
-    about = files.read_json(folder / "provenance.json")["studies"]["lenet"]
-    assert about["commit"] == "ab", "where the numbers come from stays as it was"
-    entry = {"commit": "cd", "date": "2025-03-04", "replicate": 1, "rows": 2}
-    entry["before"] = {"code": standing().identity.parts["code"]["digest"], "libraries": {"jax": "1.0"}}
-    assert about["confirmed"] == [entry]
-    assert published.find_edits(folder) == []
-
-
-def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
-    folder = published_run(tmp_path)
-    before = contents(folder)
-    table = rows("lenet", 2, density=21.1)
-    again = table[table["replicate"] == 0].assign(value=lambda found: np.nextafter(found["value"], 0))
-    [line, _] = confirmed(tmp_path, again)
-    assert line.startswith("accuracy arm=dense density=21.1: inf published, ")
-    assert contents(folder) == before
-
-
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        ({"code": "c2"}, True),
-        ({"code": "c2", "jax": "2.0"}, True),
-        ({"rate": 0.2}, False),
-        ({"code": "c2", "flags": {"jax_enable_x64": "true"}}, False),
-        ({}, False),
-    ],
-)
-def test_code_and_libraries_can_be_confirmed_but_no_other_settings_or_flags(tmp_path, now, expected):
-    folder = published_run(tmp_path)
-    assert can_confirm(published.read_provenance(folder)["lenet"], standing(**now)) == expected
-    assert not can_confirm(published.read_provenance(folder)["lenet"], None)

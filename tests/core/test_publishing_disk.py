@@ -8,7 +8,7 @@ import os
 from core import files
 from core.cli.main import main
 from core.publishing.publish import publish, published
-from tests.core.test_publishing import CONFIG, candidate, contents, published_run
+from tests.published_runs import CONFIG, candidate, contents, published_run
 
 
 def test_a_disk_that_fills_up_in_mid_publication_leaves_what_was_there(tmp_path, monkeypatch):
