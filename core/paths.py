@@ -65,13 +65,19 @@ def cache_folder() -> Path:
 @contextlib.contextmanager
 def temporary_results_folder() -> Generator[Path]:
     """Send what is computed to a temporary folder for a while, away from all runs."""
+    with tempfile.TemporaryDirectory() as folder, results_in(Path(folder)):
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def results_in(folder: Path) -> Generator[None]:
+    """Send what is computed to another folder for a while."""
     before = os.environ.get("ENCORE_RESULTS")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["ENCORE_RESULTS"] = folder
-        try:
-            yield Path(folder)
-        finally:
-            if before is None:
-                del os.environ["ENCORE_RESULTS"]
-            else:
-                os.environ["ENCORE_RESULTS"] = before
+    os.environ["ENCORE_RESULTS"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ENCORE_RESULTS"]
+        else:
+            os.environ["ENCORE_RESULTS"] = before

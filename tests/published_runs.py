@@ -17,6 +17,7 @@ from core.runs import measurements
 from core.runs.identity import Code, run_identity
 from tests.results_files import config
 
+COST = {"seconds_per_replicate": 30.0, "calibration_gflops": 50.0}
 CONFIG = config("demo", claims=("C1", "C2", "C3"))
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><path d="M 0 0"/></svg>'
 
@@ -70,9 +71,8 @@ def candidate(
     files.write_bytes(verdict / "figures" / "accuracy.svg", SVG)
     files.write_bytes(verdict / "figures" / "former.svg", SVG)  # left by an earlier version of the experiment
     logic = {"figures": ["accuracy"], "verdict_identity": current.verdicts, "figures_identity": current.figures}
-    files.write_json(
-        verdict / "provenance.json", {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", **logic}
-    )
+    about = {"dirty": dirty, "date": "2025-01-02", "seconds": 130.0, "commit": "ab", "cost": COST}
+    files.write_json(verdict / "provenance.json", {**about, **logic})
     return PublishableRun(study, folder, replicates, current)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import functools
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from core.papers.config import PaperConfig, load_config
 from core.papers.config_files import all_slugs
 from core.paths import project_root, published_folder
 from core.planning.machine import available_cores
-from core.publishing import confirm, publish
-from core.runs import provenance, published
+from core.publishing import publish, recompute
+from core.runs import provenance
 
 # Relative difference that other versions of the numerical libraries may make after thousands of steps.
 OTHER_LIBRARIES = 0.05
@@ -26,11 +26,11 @@ OTHER_LIBRARIES = 0.05
 def main(arguments: argparse.Namespace) -> int:
     """Print the state of every published study; exit code 1 when one was edited or is computed differently."""
     slugs, bad = arguments.papers or all_slugs(), False
-    for config in map(load_config, slugs if arguments.remake or arguments.confirm else ()):
-        if arguments.remake:
+    if arguments.remake:
+        for config in map(load_config, slugs):
             _remake(config)
-        if arguments.confirm:
-            bad |= _confirm(config)
+    if arguments.confirm:
+        bad |= _confirm(list(map(load_config, slugs)))
     for slug, found in published_states(slugs).items():
         for status in found or [publish.PublishedState("-", "-", "not published", "")]:
             print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {status.detail}".rstrip())
@@ -106,50 +106,17 @@ def _spot(config: PaperConfig) -> bool:
         (name for name in studies if studies[name]["cost"]["steps"]), key=lambda n: studies[n]["seconds"], default=None
     )
     study = study or next(iter(studies))
-    job, table = _first_replicate(config, study, "laptop")
+    with paths.temporary_results_folder():
+        job, table = recompute.first_replicate(config, study, "laptop")
     same_libraries = studies[study]["identity"]["libraries"] == job.identity.parts["libraries"]
     found = publish.compare_replicate(folder, study, job.numbers[0], table, 0.0 if same_libraries else OTHER_LIBRARIES)
-    return _differences(config.slug, study, job, table, found)
+    return recompute.print_differences(config.slug, study, job.numbers[0], len(table), found)
 
 
-def _confirm(config: PaperConfig) -> bool:
-    """Compute the first replicate of each published study with other code or libraries again; record equal ones."""
+def _confirm(configs: Sequence[PaperConfig]) -> bool:
+    """Confirm what one replicate can confirm, the cost said first; True where one differs or cannot be computed."""
     commit, dirty = provenance.git_state(project_root())
     if dirty is not False:
-        raise BadInput(f"{config.slug}: commit your changes first; only committed code can be confirmed")
-    different, current = False, _current_identities(config)
-    for folder in sorted(path for path in (published_folder() / config.slug).glob("[!.]*") if path.is_dir()):
-        for study, recorded in published.read_provenance(folder).items():
-            standing_now = current(folder.name, study)
-            if standing_now is None or not confirm.can_confirm(recorded, standing_now):
-                continue
-            if config.studies[study].form.exclusive:
-                print(f"{config.slug} {study}: seconds cannot be confirmed by a replicate; run it again")
-                continue
-            job, table = _first_replicate(config, study, folder.name)
-            about = {"commit": commit, "date": provenance.today()}
-            found = confirm.confirm_study(
-                published_folder(), config.slug, folder.name, config, study, standing_now, table, about
-            )
-            different |= _differences(config.slug, study, job, table, found)
-    return different
-
-
-def _first_replicate(config: PaperConfig, study: str, scale: str) -> tuple[jobs.Job, Any]:
-    """The measurements of the first published replicate of a study, computed again away from all runs."""
-    from core.running import execute
-    from core.runs import measurements
-
-    words = [f"paper={config.slug}", f"study={study}", f"scale={scale}", "replicates=1", "tracking=none"]
-    launch = compose.compose_launch(words)
-    job = jobs.make_job(launch, launch.studies[0])
-    with paths.temporary_results_folder():
-        execute.run_launch(launch)
-        return job, measurements.collect_measurements(job.run, study, job.numbers)
-
-
-def _differences(slug: str, study: str, job: jobs.Job, table: Any, found: list[str]) -> bool:
-    print(f"{slug} {study}: replicate {job.numbers[0]} computed again, {len(found)} of {len(table)} rows differ")
-    for line in found[:5]:
-        print(f"  {line}")
-    return bool(found)
+        raise BadInput("commit your changes first; only committed code can be confirmed")
+    found = [each for config in configs for each in recompute.confirmable_studies(config, _current_identities(config))]
+    return recompute.confirm_each(found, {"commit": commit, "date": provenance.today()})

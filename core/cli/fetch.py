@@ -2,16 +2,24 @@
 
 import argparse
 
+from core import files
 from core.data import catalogue, loading
 from core.errors import BadInput, DataMissing, unknown_name
 from core.papers.claims import SCALES
 from core.papers.config import load_config
 from core.papers.config_files import all_slugs
 from core.papers.settings import data_sets_of_settings
+from core.paths import project_root
+from core.report import data_table
+from core.terminal import short_path
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch and verify data sets, those of papers or those that are named; what cannot be had is said at last."""
+    if arguments.document:
+        return _document()
+    if not arguments.names:
+        raise BadInput("which data? name papers or data sets, or all")
     wanted: dict[str, None] = {}
     for name in all_slugs() if arguments.names == ["all"] else arguments.names:
         wanted |= dict.fromkeys(_data_sets(name, arguments.every_study))
@@ -23,6 +31,14 @@ def main(arguments: argparse.Namespace) -> int:
             faults.append(str(error))
     if faults:
         raise DataMissing("; ".join(faults))
+    return 0
+
+
+def _document() -> int:
+    """Write docs/data.md anew."""
+    path = project_root() / data_table.DATA_FILE
+    files.write_text(path, data_table.render_data_table())
+    print(short_path(path))
     return 0
 
 

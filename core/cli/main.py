@@ -45,6 +45,7 @@ Perform the experiments of a paper and judge its claims.
   encore run paper=lottery_ticket first_replicate=1000     the same on fresh random replicates
   encore run paper=lottery_ticket replicates=11            more replicates; those already computed are reused
   encore run -m paper=lottery_ticket settings.optimizer.learning_rate=6e-4,1.2e-3   a sweep
+  encore run paper=all                                     every paper, one after the other; paper=[ntk,pfn] some
 
 keys of a run
   paper=<name>             required
@@ -70,8 +71,9 @@ sweeps: with -m every key of a run can name several values, as a,b,c or range(1,
 The same command goes on where a sweep was stopped; given in two terminals, they share it. `encore sweeps` shows it.
 
 exit codes: 0 finished, whatever the verdicts; 2 bad input; 3 over budget; 4 data missing; 75 interrupted, give the same
-command again to go on. A sweep ends with 0 when every point is finished, with the code of its failures (1 when they
-differ), and with 75 when it was stopped or left points interrupted
+command again to go on. Several papers end with the worst of their codes, the lowest but 0. A sweep ends with 0 when
+every point is finished, with the code of its failures (1 when they differ), and with 75 when it was stopped or left
+points interrupted
 """
 
 BOARD = """\
@@ -186,7 +188,8 @@ def commands() -> dict[str, Parser]:
     plan.add_argument("--document", action="store_true", help="write docs/cost.md: every paper on 1, 8 and 64 H100")
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
-    fetch.add_argument("names", nargs="+", metavar="name", help="names of papers or of data sets, or all")
+    fetch.add_argument("names", nargs="*", metavar="name", help="names of papers or of data sets, or all")
+    fetch.add_argument("--document", action="store_true", help="write docs/data.md: every data set, and who uses it")
     fetch.add_argument(
         "--every-study", action="store_true", help="also the data of studies and scales not run by default"
     )
@@ -207,7 +210,8 @@ def commands() -> dict[str, Parser]:
     check.add_argument(
         "--confirm",
         action="store_true",
-        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
+        help="where only code or libraries changed, compute one replicate again; equal bits keep the result current. "
+        "Says first what it takes; stopped, the same command goes on",
     )
 
     new = command("new", "write the files of a new paper, as a small working example", NEW)

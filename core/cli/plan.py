@@ -11,7 +11,7 @@ from rich.table import Table
 from core import files
 from core.errors import BadInput, OverBudget
 from core.launch import compose
-from core.papers.config_files import all_slugs
+from core.launch.paper_words import several_papers, words_by_paper
 from core.paths import project_root
 from core.planning import accelerators, budget, cost_ledger, estimate
 from core.planning.accelerators import STEP_SECONDS, Fleet
@@ -168,10 +168,9 @@ def expand_runs(words: Sequence[str], multirun: bool) -> list[list[str]]:
 
 def _papers(words: Sequence[str]) -> list[list[str]]:
     """The words once per paper."""
-    names = [word for word in words if word.startswith("paper=")]
-    others = [word for word in words if not word.startswith("paper=")]
-    if len(names) != 1:
-        return [list(words)]
-    wanted = names[0].removeprefix("paper=")
-    listed = all_slugs() if wanted == "all" else [name.strip() for name in wanted.split(",")]
-    return [[f"paper={name}", *others] for name in listed]
+    if (listed := several_papers(words)) is None:
+        names = [word.removeprefix("paper=") for word in words if word.startswith("paper=")]
+        if len(names) != 1:
+            return [list(words)]
+        listed = [name.strip() for name in names[0].split(",")]
+    return list(words_by_paper(words, listed).values())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from core.errors import BadInput
 from core.launch import hydra_queries
 from core.launch.compose import compose_launch
+from core.launch.paper_words import several_papers, words_by_paper
 from core.running import surroundings
 
 WITHOUT_PAPER = ("plugins",)  # what Hydra can say of no run in particular
@@ -27,6 +28,8 @@ def main(arguments: argparse.Namespace) -> int:
     _check_words(arguments.overrides)
     if not arguments.cfg and (arguments.resolve or arguments.package):
         raise BadInput("--resolve and --package belong to --cfg job, --cfg hydra or --cfg all")
+    if (slugs := several_papers(words)) is not None:
+        return _run_several(arguments, words, slugs)
     launch = compose_launch(words)
     if arguments.info:
         hydra_queries.ask_hydra(launch, words, _flags(arguments))
@@ -38,6 +41,16 @@ def main(arguments: argparse.Namespace) -> int:
 
         return run_launch(launch)
     return 0
+
+
+def _run_several(arguments: argparse.Namespace, words: Sequence[str], slugs: Sequence[str]) -> int:
+    """Run the same command for several papers, one after the other."""
+    if arguments.cfg or arguments.info:
+        raise BadInput("--cfg and --info speak of one run: name one paper")
+    surroundings.check_results_folder()
+    from core.running.several_papers import run_papers
+
+    return run_papers(words_by_paper(words, slugs))
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -38,10 +38,12 @@ EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*Enco
 def run_launch(launch: Launch) -> int:
     """Run every selected study, show the verdicts, and return 0; errors are raised with their exit codes."""
     with handle_signals(raise_stopped):
-        return _execute(launch)
+        perform_launch(launch)
+    return 0
 
 
-def _execute(launch: Launch) -> int:
+def perform_launch(launch: Launch) -> list[JobOutcome]:
+    """The same, for a caller that handles signals; returns what came of every study, nothing where process 0 judges."""
     surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
     screen = display.RunDisplay()
@@ -55,11 +57,10 @@ def _execute(launch: Launch) -> int:
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
-        return 0
-    screen.print_verdicts(
-        [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
-    )
-    return 0
+        return []
+    outcomes = [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
+    screen.print_verdicts(outcomes)
+    return outcomes
 
 
 def check_measurable(jobs: Iterable[Job]) -> None:

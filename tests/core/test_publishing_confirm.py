@@ -1,19 +1,20 @@
 """Replicates computed again by changed code: what they confirm, and what they do not."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from core import files
+from core.errors import DataMissing, Stopped
+from core.paths import runs_folder
+from core.publishing import recompute
 from core.publishing.confirm import can_confirm, confirm_study
-from core.publishing.publish import (
-    CURRENT,
-    compare_replicate,
-    published,
-)
-from tests.published_runs import CONFIG, contents, published_run, rows, standing, state
+from core.publishing.publish import CURRENT, CurrentIdentities, compare_replicate, publish, published
+from tests.published_runs import CONFIG, candidate, contents, published_run, rows, standing, state
 
 
 def test_one_replicate_can_be_compared(tmp_path):
@@ -64,6 +65,70 @@ def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
     [line, _] = confirmed(tmp_path, again)
     assert line.startswith("accuracy arm=dense density=21.1: inf published, ")
     assert contents(folder) == before
+
+
+@pytest.fixture
+def two_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two published studies whose code changed; the names of those of which a replicate was computed again."""
+    monkeypatch.setenv("ENCORE_ROOT", str(tmp_path))
+    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr("core.planning.machine.measure_gflops", lambda: 25.0)
+    results = tmp_path / "results"
+    computed: list[str] = []
+    runs = [candidate(results, claims=("C1",)), candidate(results, study="conv", claims=("C2",))]
+    publish("demo", "laptop", runs, CONFIG, results, dirty=False)
+
+    def compute(config: Any, study: str, scale: str) -> tuple[Any, pd.DataFrame]:
+        computed.append(study)
+        assert runs_folder() == results / "runs" / "confirm" / "runs", "away from all runs"
+        table = rows(study, 1, density=21.1)
+        wrong = study == "lenet" and computed.count("lenet") == 1
+        folder = runs_folder() / study
+        files.write_json(folder / "done.json", {})
+        about = SimpleNamespace(run=SimpleNamespace(folder=folder), numbers=(0,))
+        return about, table.assign(value=table["value"] + 1) if wrong else table
+
+    monkeypatch.setattr(recompute, "first_replicate", compute)
+    return computed
+
+
+def confirm_all() -> bool:
+    def now(scale: str, study: str) -> CurrentIdentities:
+        return standing(study, code="c2")
+
+    return recompute.confirm_each(recompute.confirmable_studies(CONFIG, now), {"commit": "cd", "date": "2025-03-04"})
+
+
+def test_the_cost_is_said_first_and_what_is_confirmed_is_not_computed_again(
+    two_studies: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """60 seconds of one replicate on a machine half as fast, and 5 to start it; one differs, which stops no other."""
+    assert confirm_all() is True
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "to confirm 2 studies, one replicate of each is computed again: 2 min"
+    assert lines[:2] == ["  demo laptop lenet: 1 min", "  demo laptop conv: 1 min"]
+    assert "demo lenet: replicate 0 computed again, 1 of 2 rows differ" in lines
+    assert "demo conv: replicate 0 computed again, 0 of 2 rows differ" in lines
+    kept = tmp_path / "results" / "runs" / "confirm" / "runs"
+    assert [path.name for path in kept.iterdir()] == ["lenet"], "what differs is not computed once more to be seen"
+    assert confirm_all() is False
+    assert two_studies == ["lenet", "conv", "lenet"]
+    assert confirm_all() is False and len(two_studies) == 3
+    assert capsys.readouterr().out.count("to confirm") == 1
+
+
+def test_a_signal_stops_and_other_faults_do_not(
+    two_studies: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults: list[Exception] = [DataMissing("no data"), Stopped("stopped; the same command goes on from here")]
+
+    def fail(*_: Any) -> Any:
+        raise faults.pop(0)
+
+    monkeypatch.setattr(recompute, "first_replicate", fail)
+    with pytest.raises(Stopped):
+        confirm_all()
+    assert "demo laptop lenet: no data" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
