@@ -86,5 +86,5 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def state(results: Path, **now: str) -> list[tuple[str, str, str]]:
     return [
-        tuple(status[1:]) for status in published_states(results, "demo", lambda scale, study: standing(study, **now))
+        tuple(status[1:4]) for status in published_states(results, "demo", lambda scale, study: standing(study, **now))
     ]

@@ -33,7 +33,10 @@ def main(arguments: argparse.Namespace) -> int:
         bad |= _confirm(list(map(load_config, slugs)))
     for slug, found in published_states(slugs).items():
         for status in found or [publish.PublishedState("-", "-", "not published", "")]:
-            print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {status.detail}".rstrip())
+            detail = status.detail if not (arguments.why and status.why) else ""
+            print(f"{slug:20} {status.scale:8} {status.study:10} {status.state:32} {detail}".rstrip())
+            for line in status.why if arguments.why else ():
+                print(f"    {line}")
             bad |= status.state == publish.EDITED
         if arguments.spot and found:
             bad |= _spot(load_config(slug))

@@ -203,6 +203,9 @@ def commands() -> dict[str, Parser]:
 
     check = command("check", "which published results are current, stale or edited by hand")
     check.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")
+    check.add_argument(
+        "--why", action="store_true", help="name all that differs: settings, definitions, files, libraries"
+    )
     check.add_argument("--spot", action="store_true", help="compute one published replicate again and compare")
     check.add_argument(
         "--remake", action="store_true", help="make verdicts and figures again where only their logic changed"

@@ -6,6 +6,7 @@ from core.cli.new import update_readme_table
 from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import load_config
+from core.papers.settings import settings_as_dict
 from core.paths import project_root, published_folder
 from core.publishing import publish
 from core.runs import provenance
@@ -43,4 +44,5 @@ def standing(job: jobs.Job) -> publish.CurrentIdentities:
         job.identity,
         jobs.verdict_identity(config, job.study.name),
         jobs.figures_identity(config),
+        settings_as_dict(job.chosen.settings),
     )

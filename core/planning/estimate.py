@@ -14,11 +14,13 @@ from core.launch import compose, jobs
 from core.launch.compose import Launch, SelectedStudy
 from core.launch.jobs import Job
 from core.papers.config import PaperConfig
+from core.papers.settings import settings_as_dict
 from core.paths import published_folder, runs_folder
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.accelerators import Fleet
 from core.runs import published
-from core.runs.identity import digest, identity_differences
+from core.runs.differences import identity_differences
+from core.runs.identity import digest
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,11 @@ def estimate_study(
 def published_changes(job: Job) -> list[str]:
     """In what the published result of a study differs from what would be run; nothing where settings are overridden."""
     folder = published_folder() / job.launch.config.slug / job.launch.scale
-    recorded = published.read_provenance(folder).get(job.study.name, {}).get("identity")
-    if job.chosen.overridden or not isinstance(recorded, dict):
+    recorded = published.read_provenance(folder).get(job.study.name, {})
+    if job.chosen.overridden or not isinstance(recorded.get("identity"), dict):
         return []
-    return identity_differences(recorded, job.identity.parts)
+    values = (recorded.get("settings"), settings_as_dict(job.chosen.settings))
+    return identity_differences(recorded["identity"], job.identity.parts, values)
 
 
 def count_decidable_claims(config: PaperConfig, study: str, scale: str) -> int:

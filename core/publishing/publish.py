@@ -14,7 +14,8 @@ from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig, check_winners
 from core.runs import published
-from core.runs.identity import Identity, identity_differences, inputs_of
+from core.runs.differences import SHOWN, identity_differences
+from core.runs.identity import Identity, inputs_of
 from core.runs.published import ARRAYS, CLAIMS, PROVENANCE, TABLE, PublishedStudy, find_edits
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ CURRENT, VERDICTS_CHANGED, EDITED = "current", "verdict logic changed (seconds)"
 
 @dataclass(frozen=True)
 class CurrentIdentities:
-    """What a study would be if it were run now: its identity, those of its verdicts and of its figures."""
+    """What a study would be if it were run now: its identity, those of its verdicts and of its figures.
+
+    `settings` are the values behind the identity, for saying how they differ.
+    """
 
     identity: Identity
     verdicts: str
     figures: str
+    settings: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,16 @@ class PublishableRun:
 
 
 class PublishedState(NamedTuple):
-    """The state of one published study ("*": of all, when files were edited); `detail` says what differs."""
+    """The state of one published study ("*": of all, when files were edited).
+
+    `detail` says in a line what differs, `why` names all of it.
+    """
 
     scale: str
     study: str
     state: str
     detail: str
+    why: Sequence[str] = ()
 
 
 def publish(
@@ -120,8 +129,9 @@ def published_states(
             found.append(PublishedState(folder.name, "*", EDITED, "; ".join(edits)))
             continue
         for study, provenance in published.read_provenance(folder).items():
-            state, detail = _state(provenance, current_identities(folder.name, study))
-            found.append(PublishedState(folder.name, study, state, detail))
+            now = current_identities(folder.name, study)
+            state, detail = _state(provenance, now)
+            found.append(PublishedState(folder.name, study, state, detail, _differences(provenance, now, shown=None)))
     return found
 
 
@@ -227,7 +237,8 @@ def _refusal(slug: str, candidate: PublishableRun) -> str | None:
     settings = files.read_json(folder / "settings.json")
     if settings["overridden"]:
         return f"settings were overridden ({', '.join(settings['overridden'])}); only the config's own are published"
-    if changes := identity_differences(settings["identity"], now.identity.parts):
+    values = (settings["settings"], now.settings)
+    if changes := identity_differences(settings["identity"], now.identity.parts, values):
         return f"the run is no longer current ({', '.join(changes)}); {command} makes a new one"
     done = [(folder / "replicates" / f"{number:06d}" / "done.json").exists() for number in range(candidate.replicates)]
     if not all(done):
@@ -291,11 +302,19 @@ def _state(provenance: Mapping[str, Any], now: CurrentIdentities | None) -> tupl
     renew = f"renew ({max(1, math.ceil(provenance['seconds'] / 60))} min)"
     if now is None:
         return renew, "the config has no such study"
-    if changes := identity_differences(provenance["identity"], now.identity.parts):
+    if changes := _differences(provenance, now):
         return renew, ", ".join(changes)
     pairs = zip(("verdicts", "figures"), _logic(provenance), (now.verdicts, now.figures), strict=True)
     changed = [name for name, before, after in pairs if before != after]
     return (VERDICTS_CHANGED, ", ".join(changed)) if changed else (CURRENT, _confirmation_text(provenance))
+
+
+def _differences(provenance: Mapping[str, Any], now: CurrentIdentities | None, shown: int | None = SHOWN) -> list[str]:
+    """In what a published study differs from what would be run now."""
+    if now is None:
+        return []
+    values = (provenance.get("settings"), now.settings)
+    return identity_differences(provenance["identity"], now.identity.parts, values, shown)
 
 
 def _confirmation_text(provenance: Mapping[str, Any]) -> str:

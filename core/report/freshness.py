@@ -15,6 +15,7 @@ from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, load_config
 from core.papers.config_files import all_slugs
+from core.papers.settings import settings_as_dict
 from core.processes import end_with_process
 from core.publishing import publish
 from core.report.freshness_process import CURRENT, EDITED, STALE, UNKNOWN, Freshness
@@ -31,8 +32,8 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
         if name not in config.studies:
             return None
         launch = compose.default_launch(config, scale, name)
-        job = jobs.make_job(launch, launch.studies[0])
-        return publish.CurrentIdentities(job.identity, jobs.verdict_identity(config, name), figures())
+        job, values = jobs.make_job(launch, launch.studies[0]), settings_as_dict(launch.studies[0].settings)
+        return publish.CurrentIdentities(job.identity, jobs.verdict_identity(config, name), figures(), values)
 
     try:
         return [_describe(status) for status in publish.published_states(results, config.slug, now)]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, suggest
-from core.runs.numeric_flags import UNSET
 from core.runs.reachability import Reach, Roots, find_reach
 from core.runs.source_tree import REPOSITORY, current_tree
 
@@ -32,7 +31,6 @@ FIGURES = ("core.figures.drawing:call_in_style", "core.figures.drawing:save_figu
 FIGURES += ("core.figures.standard:standard_figures",)
 NUMERICAL = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")  # distributions in every run's identity
 SHORT = 12  # hexadecimal digits of the hash of one setting, definition or file
-SHOWN = 3  # things that changed which are named; of the others there is a number
 
 # Import names met often; asking the metadata of everything that is installed costs 0.1 s.
 _DISTRIBUTIONS = {
@@ -184,7 +182,7 @@ def run_identity(
       flags: settings of the numerical libraries that differ from their defaults.
       prepared: the identity of the work that all replicates share.
     """
-    values = {name: _short(value) for name, value in _leaves(settings)}
+    values = {name: _short(value) for name, value in flatten_leaves(settings)}
     definitions = {
         module: {name: hashed[:SHORT] for name, hashed in own.items()} for module, own in code.definitions.items()
     }
@@ -201,10 +199,11 @@ def run_identity(
     return Identity(slug, study, scale, parts | ({"prepared": prepared.parts} if prepared else {}))
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested plain data."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from flatten_leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
@@ -218,72 +217,6 @@ def inputs_of(parts: Mapping[str, Any]) -> list[Any]:
     prepared = parts.get("prepared")
     own = [parts.get(part) for part in ("settings", "data", "flags")]
     return own + ([inputs_of(prepared)] if prepared else [])
-
-
-# What differs between two identities
-
-
-def identity_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """In which parts two identities differ, a short line each.
-
-    Such as "definition core.models.norms.layer_norm changed", "settings batch, optimizer.learning_rate and 3 more
-    changed", "data file mnist/train-images changed", "jax 0.10.2 -> 0.11.0" or "flag jax_enable_x64 unset -> true".
-    """
-    lines = _changes("definition", "code", _part(recorded, "code"), _part(current, "code"))
-    lines += _changes("setting", "settings", _part(recorded, "settings"), _part(current, "settings"))
-    before, now = _mapping(recorded.get("data")), _mapping(current.get("data"))
-    for name in sorted({*before, *now}):
-        lines += _changes("data file", f"data {name}", _data_set(before, name), _data_set(now, name))
-    for title, part, nothing in (("", "libraries", "unused"), ("flag ", "flags", UNSET)):
-        before, now = _mapping(recorded.get(part)), _mapping(current.get(part))
-        changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-        lines += [f"{title}{name} {before.get(name, nothing)} -> {now.get(name, nothing)}" for name in changed]
-    before, now = _mapping(recorded.get("prepared")), _mapping(current.get("prepared"))
-    if bool(before) != bool(now):
-        return [*lines, "prepared work"]
-    own = {part: now.get(part) for part in ("settings", "data", "libraries", "flags")}  # said of the run already
-    return lines + [f"prepared work: {line}" for line in (identity_differences({**before, **own}, now) if now else ())]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _part(parts: Mapping[str, Any], name: str) -> tuple[Any, dict[str, str]]:
-    """A part's digest, and the hashes of what it is made of by their dotted names, where they are recorded."""
-    part = parts.get(name)
-    if not isinstance(part, Mapping):
-        return part, {}
-    return part.get("digest"), dict(_leaves(_mapping(part.get("definitions") or part.get("values"))))
-
-
-def _data_set(sets: Mapping[str, Any], name: str) -> tuple[Any, dict[str, str]]:
-    found = sets.get(name)
-    if not isinstance(found, Mapping):
-        return found, {}
-    return found.get("digest"), {f"{name}/{file}": hashed for file, hashed in _mapping(found.get("files")).items()}
-
-
-def _changes(
-    kind: str, part: str, recorded: tuple[Any, dict[str, str]], current: tuple[Any, dict[str, str]]
-) -> list[str]:
-    """Lines on one part: what changed; where nothing did, what is new or gone; else just the part."""
-    (before, old), (now, new) = recorded, current
-    if before == now:
-        return []
-    if not old or not new:
-        return [part]
-    changed = [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
-    if changed:
-        return [_named(kind, changed, "changed")]
-    more, less = sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys())
-    lines = [_named(kind, names, word) for names, word in ((more, "new"), (less, "gone")) if names]
-    return lines or [part]
-
-
-def _named(kind: str, names: list[str], what: str) -> str:
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{kind}{'s' * (len(names) > 1)} {', '.join(names[:SHOWN])}{rest} {what}"
 
 
 # Verdicts, figures, libraries

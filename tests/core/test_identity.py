@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.runs import identity
-from core.runs.identity import Code, identity_differences
+from core.runs.differences import identity_differences
+from core.runs.identity import Code
 from core.runs.source_tree import REPOSITORY
 from tests.limits import machine_seconds
 from tests.small_project import SHARED, Project, project
@@ -83,7 +84,7 @@ def test_there_is_a_hash_for_every_setting_definition_and_file() -> None:
         ({"settings": {"b": 0.2, "a": [1, "é"], "group": {"c": 3}}}, ["settings b, group.c changed"]),
         ({"settings": {"b": 0.1, "a": [1, "é"], "group": {"d": 2}}}, ["setting group.d new", "setting group.c gone"]),
         ({"data": {"mnist": {"train": "ee" * 32, "shapes": "cd" * 32}}}, ["data file mnist/train changed"]),
-        ({"data": {"digits": {"a": "1"}}}, ["data digits", "data mnist"]),
+        ({"data": {"digits": {"a": "1"}}}, ["data digits new", "data mnist gone"]),
         ({"libraries": {"jax": "1.1", "scipy": "1.0", "numpy": "2.0"}}, ["jax 1.0 -> 1.1", "scipy unused -> 1.0"]),
         ({"flags": {"jax_enable_x64": "true"}}, ["flag jax_enable_x64 unset -> true"]),
         ({"prepared": sample()}, ["prepared work"]),
@@ -102,6 +103,27 @@ def test_of_many_differences_some_are_named() -> None:
     ]
 
 
+def test_settings_are_said_with_their_values() -> None:
+    """Changed ones first; those of records without a hash for each setting by their values alone."""
+    before, now = {"b": 0.1, "a": [1, 2], "group": {"c": True}}, {"b": 0.2, "a": [1, 2], "group": {"d": None}}
+    lines = ["setting b 0.1 -> 0.2", "setting group.d new: null", "setting group.c gone (was true)"]
+    parts = sample(settings=before).parts, sample(settings=now).parts
+    assert identity_differences(*parts, (before, now)) == lines
+    assert identity_differences(*parts, (before, now), shown=1) == [lines[0], "2 more settings"]
+    assert identity_differences({**parts[0], "settings": "c0de"}, parts[1], (before, now), None) == lines
+    assert identity_differences(*parts, (None, now)) == identity_differences(*parts) == ["setting b changed"]
+    form = sample(settings={**before, "x64": False}).parts, sample(settings={**before, "x64": True}).parts
+    assert identity_differences(*form, (before, before)) == ["setting x64 changed"]
+
+
+def test_everything_can_be_named_on_a_line_of_its_own() -> None:
+    now = sample(settings={"b": 1}, code=changed_code(f="12" * 8, g="12" * 8, h="12" * 8)).parts
+    assert identity_differences(sample().parts, now, shown=None) == [
+        "definition core.a.f changed", "definition core.a.g changed", "definition core.a.h new",
+        "setting b changed", "setting a gone", "setting group.c gone",
+    ]  # fmt: skip
+
+
 def test_differences_of_prepared_work_are_said_once() -> None:
     before = sample(prepared=sample()).parts
     now = sample(flags={"f": "1"}, prepared=sample(code=changed_code(g="0" * 16), flags={"f": "1"})).parts
@@ -111,7 +133,8 @@ def test_differences_of_prepared_work_are_said_once() -> None:
 @pytest.mark.parametrize("recorded", [{}, {"code": "c0de", "settings": "ab", "data": {"mnist": "cd"}}])
 def test_records_without_the_parts_are_different_as_a_whole(recorded: dict) -> None:
     lines = identity_differences(recorded, sample().parts)
-    assert lines[:3] == ["code", "settings", "data mnist"]
+    assert lines[:2] == ["code (recorded as a whole then)", "settings (recorded as a whole then)"]
+    assert lines[2] == ("data mnist (recorded as a whole then)" if recorded else "data mnist new")
 
 
 def test_other_processes_agree(project: Project) -> None:

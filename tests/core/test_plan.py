@@ -10,6 +10,7 @@ from core import files
 from core.errors import OverBudget
 from core.launch.compose import compose_launch
 from core.launch.jobs import Job, make_job
+from core.papers.settings import settings_as_dict
 from core.planning import forecasting, machine, measurable
 from core.planning.estimate import published_changes
 from core.planning.forecasting import BYTES_PER_WORKER, OVERHEAD_SECONDS, Forecast
@@ -142,8 +143,8 @@ def test_prepared_work_depends_on_its_own_settings_alone(toy_root):
 
 
 def test_a_plan_says_how_a_published_result_differs(toy_root, tmp_path):
-    def publish(identity: Any) -> None:
-        studies = {"studies": {"fit": {"identity": identity}}}
+    def publish(identity: Any, **settings: Any) -> None:
+        studies = {"studies": {"fit": {"identity": identity, **settings}}}
         files.write_json(toy_root / "results" / "toy" / "laptop" / "provenance.json", studies)
 
     assert published_changes(job()) == []
@@ -152,6 +153,9 @@ def test_a_plan_says_how_a_published_result_differs(toy_root, tmp_path):
     publish(job("settings.rate=0.2").identity.parts)
     assert published_changes(job()) == ["setting rate changed"]
     assert published_changes(job("settings.rate=0.3")) == []
+    before = settings_as_dict(job("settings.rate=0.2").chosen.settings)
+    publish(job("settings.rate=0.2").identity.parts, settings=before)
+    assert published_changes(job()) == ["setting rate 0.2 -> 0.1"]
     publish("?")
     assert published_changes(job()) == []
 

@@ -277,7 +277,7 @@ def test_the_check_says_what_changed(tmp_path, now, expected, detail):
 def test_the_check_of_a_study_that_left_the_config(tmp_path):
     published_run(tmp_path)
     (status,) = published_states(tmp_path, "demo", lambda scale, study: None)
-    assert status == ("laptop", "lenet", "renew (3 min)", "the config has no such study")
+    assert status == ("laptop", "lenet", "renew (3 min)", "the config has no such study", [])
     assert published_states(tmp_path, "other", lambda scale, study: None) == []
 
 

@@ -1,5 +1,6 @@
 """Replicates computed again by changed code: what they confirm, and what they do not."""
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,13 @@ import pandas as pd
 import pytest
 
 from core import files
+from core.cli import check
+from core.cli.main import main
 from core.errors import DataMissing, Stopped
 from core.paths import runs_folder
 from core.publishing import recompute
 from core.publishing.confirm import can_confirm, confirm_study
-from core.publishing.publish import CURRENT, CurrentIdentities, compare_replicate, publish, published
+from core.publishing.publish import CURRENT, CurrentIdentities, compare_replicate, publish, published, published_states
 from tests.published_runs import CONFIG, candidate, contents, published_run, rows, standing, state
 
 
@@ -65,6 +68,25 @@ def test_a_row_that_differs_in_the_last_bit_confirms_nothing(tmp_path):
     [line, _] = confirmed(tmp_path, again)
     assert line.startswith("accuracy arm=dense density=21.1: inf published, ")
     assert contents(folder) == before
+
+
+def test_why_names_everything_on_lines_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published_run(tmp_path)
+
+    def states(slugs: Any) -> dict[str, Any]:
+        now = dataclasses.replace(standing(rate=0.2, code="c2"), settings={"rate": 0.2})
+        return {"demo": published_states(tmp_path, "demo", lambda *_: now)}
+
+    monkeypatch.setattr(check, "published_states", states)
+    assert main(["check"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.endswith("renew (3 min)                    definition core.parts.f changed, setting rate 0.1 -> 0.2")
+    assert main(["check", "--why"]) == 0
+    line, *why = capsys.readouterr().out.splitlines()
+    assert line.endswith("renew (3 min)")
+    assert why == ["    definition core.parts.f changed", "    setting rate 0.1 -> 0.2"]
 
 
 @pytest.fixture
