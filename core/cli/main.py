@@ -65,6 +65,7 @@ sweeps: with -m every key of a run can name several values, as a,b,c or range(1,
   launcher=local           local | vectorised | joblib | slurm | slurm_local | ray; launcher.<key>=<value> its options
   sweeper=grid             grid: all combinations | tpe: search; sweeper.trials=20, sweeper.seed=…; axes of a search may
                            be 'interval(0.1,1)', 'tag(log,interval(1e-4,1))', 'int(interval(2,9))'
+  sweeper.pruner=none      none | median | halving: stop points that are worse than others on their first replicates
   objective.metric=<name>  what is better: a measurement on validation data, never on test data
   objective.direction=min  min | max; objective.study=, objective.arm=, objective.select.<column>= name one number
   points=[4,7]             only these points, by the numbers that `encore sweeps <id>` shows
@@ -117,6 +118,7 @@ Progress and best points of the sweeps that were started here, the newest first.
 
   encore sweeps                  every sweep: points, states, the best one
   encore sweeps 3fa2             the points of the sweep whose identity begins so
+  encore sweeps 3fa2 --wandb sweep.yaml    the same search for `wandb sweep` and `wandb agent`
 """
 
 
@@ -165,6 +167,7 @@ def commands() -> dict[str, Parser]:
 
     sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
     sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
+    sweeps.add_argument("--wandb", metavar="FILE", help="write the sweep for the controller of Weights & Biases")
 
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")

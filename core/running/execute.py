@@ -63,6 +63,21 @@ def perform_launch(launch: Launch) -> list[JobOutcome]:
     return outcomes
 
 
+def compute_launch(launch: Launch) -> None:
+    """Compute the missing replicates of every selected study and judge nothing; another process must not be at it."""
+    surroundings.check_surroundings(launch)
+    screen, gflops = display.RunDisplay(), worker_reuse.recent_machine_gflops()
+    jobs = [job for job in (make_job(launch, chosen) for chosen in launch.studies) if job.missing]
+    forecasts = [forecast_job(job, gflops) for job in jobs]
+    if jobs:
+        check_budget(launch, forecasts)
+        check_measurable(jobs)
+        fetch_data(jobs, screen.print_line)
+    for job, forecast in zip(jobs, forecasts, strict=True):
+        with locked_run(job):
+            compute_replicates(job, job.missing, forecast, screen)
+
+
 def check_measurable(jobs: Iterable[Job]) -> None:
     """Refuse studies that do not measure what their claims are judged by; a finished run needs no jax to be shown."""
     for job in jobs:
@@ -110,12 +125,19 @@ def check_budget(launch: Launch, forecasts: Sequence[forecasting.Forecast]) -> N
 
 def run_job(job: Job, forecast: forecasting.Forecast, gflops: float, screen: "display.RunDisplay") -> JobOutcome:
     """Compute what is missing, then judge; the mirror follows the files."""
+    with locked_run(job):
+        return compute_and_judge(job, forecast, gflops, screen)
+
+
+@contextlib.contextmanager
+def locked_run(job: Job) -> Generator[None]:
+    """The folder of a run for this process alone, with its settings in it. Raises Busy where another is at it."""
     busy = f"{job.identity.name} is being computed by another process; the same command shows its result afterwards"
     try:
         with files.try_lock(job.run.folder / "lock", busy):
             files.remove_temporaries(job.run.folder)
             write_settings(job)
-            return compute_and_judge(job, forecast, gflops, screen)
+            yield
     except OSError as error:
         raise surroundings.results_error(error) from None
 

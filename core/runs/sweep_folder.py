@@ -14,7 +14,7 @@ from typing import Any
 from core import files
 from core.errors import unknown_name
 
-STATES = ("waiting", "running", "finished", "failed", "interrupted")
+STATES = ("waiting", "running", "finished", "failed", "interrupted", "pruned")
 SWEEPS_FOLDER = "sweeps"  # within the folder of runs
 
 
@@ -33,6 +33,7 @@ class SweepPoint:
       objective: {"mean", "low", "high", "n"} of what the sweep selects by; bounds are None for a single replicate.
       code: the exit code it ended with.
       seconds: how long the last attempt took.
+      means: the mean objective over its first 1, 2, … replicates, as far as a pruner has compared it.
     """
 
     number: int
@@ -45,6 +46,7 @@ class SweepPoint:
     objective: Mapping[str, Any] | None = None
     code: int = 0
     seconds: float = 0.0
+    means: tuple[float, ...] = ()
 
     def label(self) -> str:
         """Its values in one line."""
@@ -64,6 +66,7 @@ class Sweep:
       points: by number.
       winner: {"number", "fresh"}, the best point and what fresh replicates of it gave (None: not run yet), or None.
       folder: where this is recorded.
+      pruner: the rule by which bad points stop early: "none", "median" or "halving".
     """
 
     identity: str
@@ -74,6 +77,7 @@ class Sweep:
     points: tuple[SweepPoint, ...]
     winner: Mapping[str, Any] | None
     folder: Path = field(compare=False)
+    pruner: str = "none"
 
     def count_points(self, state: str) -> int:
         """How many points are in a state."""
@@ -176,6 +180,7 @@ def is_locked(path: Path) -> bool:
 def parse_point(content: Mapping[str, Any]) -> SweepPoint:
     """A point as a file holds it."""
     sequences: dict[str, Any] = {name: tuple(content[name]) for name in ("words", "runs", "replicates")}
+    sequences["means"] = tuple(content.get("means", ()))
     return SweepPoint(**{**content, **sequences})
 
 

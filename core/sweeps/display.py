@@ -22,7 +22,8 @@ from core.terminal import console, format_duration, print_table, short_path
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 20.0
 BEST_COUNT = 5
-MARKS = {"finished": "✓", "failed": "✗", "interrupted": "–", "running": "…", "waiting": " "}
+MARKS = {"finished": "✓", "failed": "✗", "interrupted": "–", "pruned": "↓", "running": "…", "waiting": " "}
+DONE = ("finished", "failed", "pruned")
 
 
 class SweepProgress:
@@ -84,11 +85,11 @@ class SweepProgress:
     def _tell(self, point: SweepPoint) -> None:
         before = self._seen.get(point.number)
         self._seen[point.number] = point
-        if point.state in ("finished", "failed", "interrupted") and (before is None or before.state != point.state):
+        if point.state in (*DONE, "interrupted") and (before is None or before.state != point.state):
             found = f" · {format_objective_value(point.objective)}" if point.objective else ""
-            said = f": {point.message}" if point.message else ""
+            said = f": {'pruned ' * (point.state == 'pruned')}{point.message}" if point.message else ""
             took = f" in {format_duration(point.seconds / 60)}" if point.seconds else ""
-            done = sum(each.state in ("finished", "failed") for each in self._seen.values())
+            done = sum(each.state in DONE for each in self._seen.values())
             count = f"{MARKS[point.state]} {done}/{len(self._seen)}"
             self.print_line(f"{count} {point.label()}{took}{found}{said}")
 
@@ -135,7 +136,7 @@ def print_sweep_end(sweep: Sweep, stopped: bool, words: Sequence[str], only_poin
         screen.print(f" to run just those again: {shlex.join(['encore', 'run', '-m', *own, f'points=[{numbers}]'])}")
     screen.print(f" encore sweeps {sweep.identity}")
     wanted = [point for point in sweep.points if only_points is None or point.number in only_points]
-    unfinished = [point for point in wanted if point.state not in ("finished", "failed")]
+    unfinished = [point for point in wanted if point.state not in DONE]
     if stopped or any(point.state == "interrupted" for point in unfinished):
         done = len(wanted) - len(unfinished)
         print(
@@ -177,7 +178,8 @@ def print_overview(screen: Console, sweeps: Sequence[Sweep]) -> None:
 
 def print_points(screen: Console, sweep: Sweep) -> None:
     """Every point of a sweep."""
-    screen.print(f"sweep {sweep.identity} ({sweep.sweeper}): {format_state_counts(sweep)}", style="bold")
+    rule = "" if sweep.pruner == "none" else f", bad points pruned by the {sweep.pruner} rule"
+    screen.print(f"sweep {sweep.identity} ({sweep.sweeper}{rule}): {format_state_counts(sweep)}", style="bold")
     screen.print(f" {shlex.join(['encore', 'run', '-m', *sweep.words])}")
     table = Table("point", *sweep.axes, "state", box=None, pad_edge=False)
     for name in ("objective", "time", "run or message") if sweep.objective else ("time", "run or message"):

@@ -23,7 +23,7 @@ from core.planning.machine import available_cores, check_device
 from core.running import execute, surroundings, worker_reuse
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
-from core.sweeps import objective, search, sweep_command
+from core.sweeps import objective, pruning, search, sweep_command
 from core.sweeps.display import SweepProgress, print_sweep_end
 from core.sweeps.objective import Objective
 from core.sweeps.run_point import Leader, run_point
@@ -73,15 +73,18 @@ def make_driver(command: SweepCommand) -> "SweepDriver":
         checker = PointChecker(
             (*[word for word in command.fixed if not word.startswith("workers=")], f"workers={workers}")
         )
-    wanted = _objective(command, checker)
+    wanted, pruner = _objective(command, checker), options["sweeper"]["pruner"]
     source = search.make_source(command, checker, wanted, options)
     checked = [checker.check_point(number, values) for number, values in enumerate(source.points_to_check())]
+    pruner = pruning.check_pruner(pruner, wanted, command.choices["launcher"], checked)
+    if pruner != pruning.NONE:
+        sweep_command.check_installed("tpe")  # the pruners are Optuna's, too
     folder = sweep_folder.sweep_path(runs_folder(), source.sweep_identity())
     listed = checked if command.choices["sweeper"] == "grid" else []
     if command.only_points is not None and listed and (beyond := [n for n in command.only_points if n >= len(listed)]):
         raise BadInput(f"points={beyond[0]} is beyond the last point, {len(listed) - 1}")
     return SweepDriver(
-        command, checker, source, wanted, listed, folder, [*hydra_words, *sweep_command.override_words(values)]
+        command, checker, source, wanted, listed, folder, [*hydra_words, *sweep_command.override_words(values)], pruner
     )
 
 
@@ -111,6 +114,7 @@ class SweepDriver:
     points: list[SweepPoint]
     folder: Path
     hydra_words: list[str]
+    pruner: str = pruning.NONE
     attempts: dict[int, int] = field(default_factory=dict)
     failure: str = ""
 
@@ -162,6 +166,7 @@ class SweepDriver:
             points=tuple(sorted(listed, key=lambda point: point.number)),
             winner=None,
             folder=self.folder,
+            pruner=self.pruner,
         )
         sweep_folder.write_sweep(sweep)
 
@@ -169,20 +174,28 @@ class SweepDriver:
         """A point as this start sees it: finished ones stay so, under today's code and while their runs are there."""
         if before is None or before.runs != checked.runs:
             return checked
-        if before.state == "running":
+        if before.state == "running" or (before.state == "pruned" and self.pruner != pruning.NONE):
             return before
         if before.state != "finished":
             return checked
         jobs = self.checker.point_jobs(checked.words)
         if any(job.missing for job in jobs):
             return checked
-        return dataclasses.replace(before, words=checked.words, objective=self._value(jobs))
+        means = before.means or self._means(jobs)
+        return dataclasses.replace(before, words=checked.words, objective=self._value(jobs), means=means)
 
     def _value(self, jobs: Sequence[Job]) -> dict[str, Any] | None:
         if self.objective is None:
             return None
         [job] = [job for job in jobs if job.study.name == self.objective.study]
         return self.objective.mean_interval(job)
+
+    def _means(self, jobs: Sequence[Job]) -> tuple[float, ...]:
+        """What a pruner compares of a point that was finished without one."""
+        if self.objective is None or self.pruner == pruning.NONE:
+            return ()
+        [job] = [job for job in jobs if job.study.name == self.objective.study]
+        return tuple(pruning.running_means(self.objective.values(job), self.objective.direction))
 
     def _rewrite(self, point: SweepPoint) -> None:
         """Change what is recorded of a point, unless another terminal has just begun with it."""
@@ -264,7 +277,9 @@ class SweepDriver:
         with contextlib.suppress(OSError, ValueError):
             before = next((p for p in sweep_folder.read_sweep(folder).points if p.words == words), None)
         fresh = self._refresh_point(before, dataclasses.replace(fresh, state="waiting", objective=None))
-        sweep_folder.write_sweep(dataclasses.replace(sweep, points=(fresh,), winner=None, folder=folder))
+        sweep_folder.write_sweep(
+            dataclasses.replace(sweep, points=(fresh,), winner=None, folder=folder, pruner=pruning.NONE)
+        )
         if before is None:  # whatever is there belongs to another winner
             sweep_folder.point_path(folder, fresh.number).unlink(missing_ok=True)
         if fresh.state != "finished":

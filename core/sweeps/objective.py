@@ -48,7 +48,19 @@ class Objective:
 
         None when a value is infinite (never reached). Bounds are None for a single replicate.
         """
+        import numpy as np
+
         from core.judging import stats
+
+        interval = stats.mean_interval(np.array(self.values(job)))
+        if not math.isfinite(interval.estimate):
+            return None
+        bounded = math.isfinite(interval.low)
+        low, high = (interval.low, interval.high) if bounded else (None, None)
+        return {"mean": interval.estimate, "low": low, "high": high, "n": interval.n}
+
+    def values(self, job: Job) -> list[float]:
+        """The number of every replicate of a job whose replicates are computed, in their order."""
         from core.runs import measurements
 
         rows = measurements.collect_measurements(job.run, job.study.name, job.numbers)
@@ -59,12 +71,7 @@ class Objective:
             rows = rows[rows["step"] == rows["step"].max()]
         if sorted(rows["replicate"]) != sorted(job.numbers):
             raise BadInput(f"{self.metric} under {self.conditions()} is not one number for every replicate")
-        interval = stats.mean_interval(rows["value"].to_numpy())
-        if not math.isfinite(interval.estimate):
-            return None
-        bounded = math.isfinite(interval.low)
-        low, high = (interval.low, interval.high) if bounded else (None, None)
-        return {"mean": interval.estimate, "low": low, "high": high, "n": interval.n}
+        return [float(value) for value in rows.sort_values("replicate")["value"]]
 
 
 def parse_objective(values: Mapping[str, Any], launch: Launch) -> Objective | None:

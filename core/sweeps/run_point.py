@@ -21,7 +21,7 @@ from core.running import execute, worker_reuse
 from core.running.worker_pool import STOP_SECONDS
 from core.runs import sweep_folder
 from core.runs.sweep_folder import Sweep, SweepPoint
-from core.sweeps import core_reservation
+from core.sweeps import core_reservation, pruning
 from core.sweeps.objective import Objective
 
 POLL_SECONDS = 0.3
@@ -100,7 +100,7 @@ def compute_point_if_free(folder: Path, number: int, leader: Leader) -> None:
         files.try_lock(sweep_folder.point_lock_path(folder, number), "in progress elsewhere"),
     ):
         sweep, point = sweep_folder.read_point(folder, number)
-        if point.state == "finished":
+        if point.state in ("finished", "pruned"):
             return
         sweep_folder.write_point(folder, dataclasses.replace(point, state="running", message=None, code=0))
         started = time.monotonic()
@@ -109,17 +109,24 @@ def compute_point_if_free(folder: Path, number: int, leader: Leader) -> None:
             stop_with_leader(leader),
             redirect_output(sweep_folder.point_output_path(folder, number)),
         ):
-            found = compute_point(sweep, point, leader)
+            found = compute_point(folder, sweep, point, leader)
         seconds = round(time.monotonic() - started, 3)
         sweep_folder.write_point(folder, dataclasses.replace(point, **found, seconds=seconds))
 
 
-def compute_point(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
-    """Run a point; returns its new state with message, exit code and objective."""
+def compute_point(folder: Path, sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
+    """Run a point of the sweep in `folder`; returns its new state with message, exit code and objective."""
     try:
         launch = set_tracking_group(compose.compose_launch(point.words), sweep.identity)
+        means: list[float] = []
+        if sweep.pruner != pruning.NONE:
+            means, pruned = pruning.compute_until_pruned(folder, sweep, point, launch)
+            if pruned:
+                message = f"after {len(means)} of {point.replicates[1]} replicates, mean {means[-1]:.4g}"
+                return {"state": "pruned", "message": message, "code": 0, "means": tuple(means)}
         execute.run_launch(launch)
-        return {"state": "finished", "message": None, "code": 0, "objective": objective_value(sweep, launch)}
+        value = objective_value(sweep, launch)
+        return {"state": "finished", "message": None, "code": 0, "objective": value, "means": tuple(means)}
     except Busy:
         return {"state": "waiting", "message": "its runs are being computed by another process"}
     except Unfinished as error:

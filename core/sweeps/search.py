@@ -167,8 +167,12 @@ def _trial(point: SweepPoint, space: Mapping[str, "BaseDistribution"]) -> Any:
 
     params = {key: _value(point.overrides[key], distribution) for key, distribution in space.items()}
     value = point.objective["mean"] if point.state == "finished" and point.objective else None
-    state = TrialState.COMPLETE if value is not None else TrialState.FAIL
-    return optuna.trial.create_trial(params=params, distributions=dict(space), value=value, state=state)
+    state, seen = TrialState.COMPLETE if value is not None else TrialState.FAIL, {}
+    if point.state == "pruned":  # the estimator takes it for worse than all that went further
+        state, seen = TrialState.PRUNED, dict(enumerate(point.means, 1))
+    return optuna.trial.create_trial(
+        params=params, distributions=dict(space), value=value, state=state, intermediate_values=seen
+    )
 
 
 def _value(text: str, distribution: "BaseDistribution") -> Any:

@@ -225,7 +225,7 @@ def hydra_words(command: SweepCommand, values: Mapping[str, Any]) -> list[str]:
     `values` are those that the configuration needs to be composed at all.
     """
     for name in command.choices.values():
-        _check_installed(name)
+        check_installed(name)
     chosen = [f"{key}={name}" for key, name in command.choices.items()]
     bare = compose_sweep([*chosen, *override_words(values)])
     return [_check_launcher_word(word, command, bare) for word in command.launcher]
@@ -278,7 +278,8 @@ def _leaves(group: Mapping[str, Any], prefix: str) -> list[str]:
     return names
 
 
-def _check_installed(name: str) -> None:
+def check_installed(name: str) -> None:
+    """Refuse the choice of a launcher or a search whose package is not there, with the extra that brings it."""
     module, extra = REQUIRED_EXTRAS.get(name, ("core", ""))
     if importlib.util.find_spec(module) is None:
         raise BadInput(f"'{name}' needs a further package: pip install 'encore-papers[{extra}]'")

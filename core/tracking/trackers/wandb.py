@@ -129,7 +129,7 @@ def start_tracker(run: RunInfo) -> WandbTracker:
     generation = start_generation(run)
     offline_reason, tracking = None, run.tracking
     keywords: dict[str, Any] = {
-        "id": files.sha256(f"{run.folder.name} {generation}".encode())[:16],
+        "id": _run_id(run, generation),
         "project": run.project,
         "entity": tracking["entity"],
         "group": run.group,
@@ -153,6 +153,13 @@ def start_tracker(run: RunInfo) -> WandbTracker:
                 offline_reason = f"tracking is offline: {_one_line(error)}"
     wandb_run = wandb.init(**keywords, mode="offline", settings=wandb.Settings(**settings))
     return WandbTracker(run, wandb_run, offline_reason)
+
+
+def _run_id(run: RunInfo, generation: int) -> str:
+    """The run's own identifier, or the one that the agent of a wandb sweep has given this point."""
+    if os.environ.get("WANDB_SWEEP_ID") and (given := os.environ.get("WANDB_RUN_ID")):
+        return given
+    return files.sha256(f"{run.folder.name} {generation}".encode())[:16]
 
 
 def current_mirror_line(run: RunInfo, verdict: VerdictFolder) -> str | None:
