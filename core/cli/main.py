@@ -57,6 +57,8 @@ keys of a run
   device=auto              auto | cpu | accelerator; workers=<n> processes on a CPU; axis=auto | loop | vmap | pmap
   tracking=wandb           wandb | trackio (encore board) | none; tracking.mode=offline | online | disabled,
                            tracking.project=…, also entity, group, tags=[…], notes
+  debug.nan=true           say in which step, function and line a replicate diverged
+  debug.trace=true         keep a profiler trace of some warm steps, and say how to open it
   budget.minutes=120       refuse to start when the forecast is longer
   hosts.coordinator=…, hosts.count=…, hosts.index=…   one of several processes that share the work (srun: by itself)
 
@@ -175,6 +177,7 @@ def commands() -> dict[str, Parser]:
     show = command("show", "a paper's reference, idea, claims and studies; a study's settings, arms and deviations")
     show.add_argument("paper")
     show.add_argument("study", nargs="?", help="the settings, arms and deviations of this study")
+    show.add_argument("--model", action="store_true", help="its networks: layers, shapes, FLOPs and parameters")
 
     claims = command("claims", "a paper's claims, what it prints, what was published here, and the verdicts")
     claims.add_argument("paper")

@@ -19,6 +19,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Print one config, or one of its studies."""
     config = load_config(arguments.paper)
     screen = console()
+    if arguments.model:
+        return _models(screen, config, arguments.study)
     if arguments.study is not None:
         if arguments.study not in config.studies:
             raise unknown_name(f"study of {config.slug}", arguments.study, config.studies)
@@ -30,6 +32,19 @@ def main(arguments: argparse.Namespace) -> int:
     if config.notes:
         screen.print("\nnotes", style="bold")
         screen.print(config.notes.strip())
+    return 0
+
+
+def _models(screen: Console, config: PaperConfig, study: str | None) -> int:
+    """The networks of a study, or of all default ones, at laptop scale."""
+    from core.planning import networks  # which needs the numerical libraries
+
+    for each in config.select(study):
+        found = networks.find_networks(each, "laptop")
+        screen.print(f"{each.slug} {each.name}: {len(found) or 'no'} network{'s' * (len(found) != 1)}", style="bold")
+        for network in found:
+            screen.print(f" {type(network.module).__name__}, in {networks.loops_in_words(network)}", soft_wrap=True)
+            print(networks.render_network(network))
     return 0
 
 

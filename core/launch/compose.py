@@ -20,7 +20,7 @@ from yaml import YAMLError
 
 from core.errors import BadInput, suggest, unknown_name
 from core.launch.hosts import Hosts, parse_hosts
-from core.launch.options import RunOptions, option_names
+from core.launch.options import DebugOptions, RunOptions, option_names
 from core.launch.overrides import Selection, SettingChange, is_setting, parse_overrides
 from core.launch.paper_source import register, scale_for_hydra
 from core.papers.claims import SCALES
@@ -66,6 +66,7 @@ class Launch:
     axis: str = "auto"
     budget_minutes: float = float("inf")
     hosts: Hosts = field(default_factory=Hosts)
+    debug: DebugOptions = field(default_factory=DebugOptions)
     words: tuple[str, ...] = ()
     job: DictConfig | None = None
     hydra: DictConfig | None = None
@@ -157,6 +158,7 @@ def _compose(words: tuple[str, ...], overrides: Sequence[Override]) -> Compositi
     The studies' values depend on the scale, which a preset may say: it is composed once to learn it, and once more.
     """
     slug, given = _paper(overrides), {override.key_or_group: override for override in overrides}
+    _check_studies(overrides)
     _check_bare_settings(slug, overrides)
     scale = str(given["scale"].value()) if "scale" in given else "laptop"
     job = _compose_at(scale, words)
@@ -202,6 +204,16 @@ def _paper(overrides: Sequence[Override]) -> str:
     if slug not in all_slugs():
         raise unknown_name("paper", slug, all_slugs())
     return slug
+
+
+def _check_studies(overrides: Sequence[Override]) -> None:
+    """Refuse names of studies under the word for their settings."""
+    for override in overrides:
+        value = override.value()
+        if override.key_or_group == "studies" and not isinstance(value, Mapping):
+            names = ",".join(map(str, value)) if isinstance(value, list) else value
+            wanted = f"[{names}]" if isinstance(value, list) and len(value) != 1 else names
+            raise BadInput(f"'{override.input_line}': studies are chosen by study={wanted}")
 
 
 def _check_bare_settings(slug: str, overrides: Sequence[Override]) -> None:
@@ -276,6 +288,7 @@ def _launch(found: Composition, job: DictConfig, changes: Sequence[SettingChange
         axis=options.axis,
         budget_minutes=options.budget.minutes,
         hosts=parse_hosts(options.hosts.model_dump()),
+        debug=options.debug,
         words=words,
         job=job,
         hydra=found.hydra,

@@ -45,6 +45,13 @@ class TrackingOptions(Options):
     notes: str | None
 
 
+class DebugOptions(Options):
+    """What is looked into beside a run; no part of its identity."""
+
+    nan: bool = Field(False, description="say in which step, function and line a replicate diverged")
+    trace: bool = Field(False, description="keep a profiler trace of some warm steps")
+
+
 class RunOptions(Options):
     """Every key of a run but the settings of its studies."""
 
@@ -59,6 +66,7 @@ class RunOptions(Options):
     budget: Budget
     hosts: HostOptions
     tracking: TrackingOptions
+    debug: DebugOptions
 
 
 def option_names(model: type[Form] = RunOptions, prefix: str = "") -> list[str]:

@@ -22,6 +22,7 @@ from core.papers.claims import SCALES, Claim, ClaimForm, compile_claim
 from core.papers.clause_language import Form, Reduction, Scalar, Values, to_tuple
 from core.papers.config_files import all_slugs, read_config
 from core.papers.groups import flatten_groups, merge_values, open_dotted_keys
+from core.papers.inheritance import expand
 from core.papers.settings import (
     Settings,
     build_settings,
@@ -35,7 +36,6 @@ from core.paths import WINNERS, configs_folder, published_folder
 
 SMOKE_REPLICATES = 2
 LAPTOP_REPLICATES = 6
-NOT_INHERITED = ("says", "default", "like", "tune")  # by a study that is like another
 ALL = "all"
 
 
@@ -113,7 +113,8 @@ class StudyForm(Form):
     may_diverge: tuple[str, ...] = Field((), description="arms whose divergence is a result")
     tune: Tuning | None = None
     tuned_by: str | None = Field(None, description="the tuning study whose winners this one takes")
-    deviations: tuple[Deviation, ...] = ()
+    deviations: tuple[Deviation, ...] = Field((), description="joined to those of the study that this one is like")
+    no_deviation: tuple[str, ...] = Field((), description="what of inherited deviations that do not hold here")
 
 
 class FigureForm(Form):
@@ -354,33 +355,6 @@ def _in_place(place: str) -> Generator[None]:
 def _in_file(slug: str) -> contextlib.AbstractContextManager[None]:
     """The same, for the file of a config."""
     return _in_place(f"configs/paper/{slug}.yaml: ")
-
-
-def expand(written: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with every study whole: what it is `like` laid under it, keys with dots opened into groups."""
-    studies = written.get("studies")
-    if not isinstance(studies, Mapping):
-        return dict(written)
-    return {**written, "studies": {name: _whole_study(name, studies, ()) for name in studies}}
-
-
-def _whole_study(name: str, studies: Mapping[str, Any], above: tuple[str, ...]) -> Any:
-    own = studies[name]
-    if not isinstance(own, Mapping):
-        return own
-    own = {key: open_dotted_keys(value) if key in ("settings", "scales") else value for key, value in own.items()}
-    parent = own.get("like")
-    if not isinstance(parent, str):
-        return own
-    if parent not in studies:
-        raise unknown_name(f"study in studies.{name}.like:", parent, studies)
-    if parent in (*above, name):
-        raise BadInput(f"studies.{name}.like leads back to {parent}")
-    base = _whole_study(parent, studies, (*above, name))
-    inherited = {key: value for key, value in base.items() if key not in NOT_INHERITED}
-    if "tune" in own:
-        inherited.pop("tuned_by", None)
-    return merge_values(inherited, own) | ({"arms": own["arms"]} if "arms" in own else {})
 
 
 def _check_study(name: str, study: StudyForm, form: ConfigForm) -> None:

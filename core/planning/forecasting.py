@@ -12,6 +12,7 @@ from core.kept import find_answers
 from core.launch.hosts import spreads_batches
 from core.launch.jobs import Job
 from core.papers.config import StudyConfig
+from core.papers.settings import Settings, settings_as_dict
 from core.paths import published_folder
 from core.planning import cost_ledger, machine
 from core.planning.machine import available_cores, use_accelerator
@@ -47,12 +48,13 @@ class Forecast:
     is_lower_bound: bool = False
 
 
-def published_cost(slug: str, scale: str, study: str) -> Mapping[str, Any] | None:
-    """What the published run of a study says about its cost, if there is one."""
+def published_cost(slug: str, scale: str, study: str, settings: Settings) -> Mapping[str, Any] | None:
+    """What the published run of a study says about its cost, if there is one with these settings."""
     path = published_folder() / slug / scale / "provenance.json"
     try:
-        return files.read_json(path)["studies"][study]["cost"]
-    except (OSError, KeyError, ValueError):
+        found = files.read_json(path)["studies"][study]
+        return found["cost"] if found["settings"] == settings_as_dict(settings) else None
+    except (OSError, KeyError, ValueError, TypeError):
         return None
 
 
@@ -90,10 +92,14 @@ def make_forecast(
 
 def published_efficiency(slug: str, study: StudyConfig) -> float | None:
     """Share of a core's matrix-product throughput that the published run of a study reached, if there is one."""
-    cost = published_cost(slug, "laptop", study.name)
+    values = study.values("laptop")
+    if study.waits_for_winners(values):
+        return None
+    settings = study.build(values)
+    cost = published_cost(slug, "laptop", study.name, settings)
     if cost is None or not cost["seconds_per_replicate"]:
         return None
-    flops = count_trial_cost(slug, study, study.build(study.values("laptop")))["flops"]
+    flops = count_trial_cost(slug, study, settings)["flops"]
     return flops / (cost["seconds_per_replicate"] * cost["calibration_gflops"] * 1e9) or None
 
 
@@ -159,7 +165,8 @@ def forecast_job(job: Job, gflops: float) -> Forecast:
     count = -(-len(job.missing) // (1 if spreads_batches(job.chosen.settings) else job.launch.hosts.count))
     cost, source = cost_ledger.cost_of_run(job.identity.name, lines), "this run before"
     if cost is None and not job.chosen.overridden:
-        cost, source = published_cost(slug, job.launch.scale, study.name), "the published run"
+        cost = published_cost(slug, job.launch.scale, study.name, job.chosen.settings)
+        source = "the published run"
     if cost is not None:
         workers = worker_count(job, cost["peak_gib"])
         return make_forecast(count, workers, gflops, cost, None, source)

@@ -23,7 +23,7 @@ from core.papers.settings import data_sets_of_settings, settings_as_dict
 from core.planning import cost_ledger, forecasting, machine
 from core.planning.forecasting import forecast_job
 from core.planning.machine import available_cores, use_accelerator
-from core.running import conclude, display, prepared, surroundings, worker_reuse
+from core.running import conclude, debugging, display, prepared, surroundings, worker_reuse
 from core.running.process_group import ProcessGroup, single_process
 from core.running.worker_pool import WorkerPool
 from core.runs.folder import RunFolder
@@ -58,9 +58,37 @@ def perform_launch(launch: Launch) -> list[JobOutcome]:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
         return []
-    outcomes = [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
-    screen.print_verdicts(outcomes)
+    try:
+        if launch.debug.trace:
+            look_into(jobs, screen, trace_tasks)
+        outcomes = [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
+        screen.print_verdicts(outcomes)
+    finally:
+        if launch.debug.nan:
+            look_into(jobs, screen, debugging.divergence_tasks)
     return outcomes
+
+
+def trace_tasks(job: Job) -> list[dict[str, Any]]:
+    """The work of tracing a study: of one replicate on a CPU, of all of them together on an accelerator."""
+    batch = forecasting.replicate_batches(job.numbers, use_accelerator(job.launch.device))[0]
+    return [debugging.trace_task(job, batch, forecasting.job_trial_cost(job)["steps"])]
+
+
+def look_into(
+    jobs: Sequence[Job], screen: "display.RunDisplay", find_tasks: Callable[[Job], list[dict[str, Any]]]
+) -> None:
+    """Have a worker look into each study as its tasks say, and print what it saw."""
+    accelerator = any(use_accelerator(job.launch.device) for job in jobs)
+    for job in jobs:
+        tasks = find_tasks(job)
+        if tasks and job.prepared is not None:
+            compute_prepared_work_here(job, accelerator, screen)
+        with WorkerPool(worker_logs_folder(job), accelerator, pinned=not accelerator) as pool:
+            pool.start_workers(1 if tasks else 0)
+            follow_tasks(job, single_process(pool), tasks, screen.progress_bar(job, 0, "debugging"))
+        for line in debugging.printed_lines(tasks) or ["no replicate diverged"]:
+            screen.print_line(line)
 
 
 def compute_launch(launch: Launch) -> None:

@@ -74,6 +74,7 @@ class Worker:
         from core.lab import keys
         from core.papers.config import load_config
         from core.papers.contract import load_study
+        from core.running import debugging
 
         if task["kind"] == "barrier":
             self._barrier(task["what"])
@@ -85,7 +86,10 @@ class Worker:
                 self._prepare(task, study, settings)
                 return
             batch = keys.replicate_keys(task["paper"], task["study"], task["replicates"])
-            if task["kind"] == "varied":
+            if task["kind"] in ("divergence", "trace"):
+                debugging.perform_task(task, study, settings, batch, self._lab)
+                self.events.send("finished", replicates=task["replicates"])
+            elif task["kind"] == "varied":
                 self._run_vectorised(task, study, settings, batch)
             else:
                 self._trial(task, study, settings, batch)

@@ -36,6 +36,7 @@ MOST_JOBS = 1024  # points side by side
 LAUNCHER_RANGES = {"n_jobs": (1, MOST_JOBS), "array_parallelism": (1, MOST_JOBS), "timeout_min": (1, 1_000_000)}
 # Words that say how points are run and not what they compute: no part of a sweep's identity.
 EXECUTION_KEYS = ("device", "workers", "axis", "tracking", "budget", "budget.minutes", SEARCH_PATH)
+EXECUTION_KEYS += ("debug", "debug.nan", "debug.trace")
 
 
 @dataclass(frozen=True)

@@ -61,18 +61,23 @@ def test_the_speed_of_this_machine_is_plausible():
     assert 0.5 < machine.measure_gflops() < 5000
 
 
-def test_a_recorded_cost_is_read_from_the_published_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("ENCORE_ROOT", str(tmp_path))
-    path = tmp_path / "results" / "toy" / "laptop" / "provenance.json"
-    assert forecasting.published_cost("toy", "laptop", "fit") is None
-    files.write_json(path, {"studies": {"fit": {"cost": COST}, "ready": {}}})
-    assert forecasting.published_cost("toy", "laptop", "fit") == COST
-    assert (
-        forecasting.published_cost("toy", "laptop", "ready") is None
-        and forecasting.published_cost("toy", "smoke", "fit") is None
-    )
+def published_cost(study: str, scale: str = "laptop", *words: str) -> Any:
+    chosen = job(f"scale={scale}", "study=all", *words, study=study).chosen
+    return forecasting.published_cost("toy", scale, study, chosen.settings)
+
+
+def test_a_recorded_cost_is_that_of_the_published_run_with_the_same_settings(toy_root):
+    path = toy_root / "results" / "toy" / "laptop" / "provenance.json"
+    assert published_cost("fit") is None
+    settings = settings_as_dict(job().chosen.settings)
+    files.write_json(path, {"studies": {"fit": {"cost": COST, "settings": settings}, "ready": {}}})
+    assert published_cost("fit") == COST
+    assert published_cost("ready") is None and published_cost("fit", "smoke") is None
+    assert published_cost("fit", "laptop", "settings.rate=0.2") is None
+    files.write_json(path, {"studies": {"fit": {"cost": COST, "settings": settings | {"steps": 3}}}})
+    assert published_cost("fit") is None, "a run of three steps says nothing of one of thirty"
     path.write_text("{")
-    assert forecasting.published_cost("toy", "laptop", "fit") is None
+    assert published_cost("fit") is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,8 @@ def test_workers_last_as_far_as_cores_memory_and_work(toy_root, monkeypatch, wor
 
 
 def test_a_forecast_prefers_the_published_run_unless_settings_were_overridden(toy_root, tmp_path, monkeypatch):
-    files.write_json(toy_root / "results" / "toy" / "laptop" / "provenance.json", {"studies": {"fit": {"cost": COST}}})
+    about = {"cost": COST, "settings": settings_as_dict(job().chosen.settings)}
+    files.write_json(toy_root / "results" / "toy" / "laptop" / "provenance.json", {"studies": {"fit": about}})
     monkeypatch.setattr(forecasting, "available_cores", lambda: [0, 1])
     monkeypatch.setattr(machine, "free_memory_gib", lambda: 64.0)
     found = forecasting.forecast_job(job(), 40.0)
