@@ -137,7 +137,10 @@ class TraceLab(Lab):
         group = self._split((keys, state, tuple(rest.get("each", ()))))[0]
         raise Seen(self._trace(loop, *group, tuple(rest.get("shared", ()))))
 
-    def _trace(self, loop: Loop, keys: jax.Array, state: Tree, each: tuple, shared: tuple) -> list[str]:
+    def _warm(
+        self, loop: Loop, keys: jax.Array, state: Tree, each: tuple, shared: tuple
+    ) -> tuple[Callable[[loops.LoopState, int], loops.LoopState], loops.LoopState, int]:
+        """A function that takes the n-th block of steps, the state after the first one, and the steps of a block."""
         count = max(1, min(self.block, loop.evaluate_every, loop.steps // (TRACED_BLOCKS + 1)))
         progress, _ = self._fresh(loop, state, 1, each, shared)
 
@@ -145,7 +148,10 @@ class TraceLab(Lab):
             arguments = (keys, block * count, (block + 1) * count, each, shared)
             return jax.block_until_ready(self._advance(loop, progress, *arguments))
 
-        progress = advance(progress, 0)
+        return advance, advance(progress, 0), count
+
+    def _trace(self, loop: Loop, keys: jax.Array, state: Tree, each: tuple, shared: tuple) -> list[str]:
+        advance, progress, count = self._warm(loop, keys, state, each, shared)
         self.trace_folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         with jax.profiler.trace(str(self.trace_folder), create_perfetto_trace=True):

@@ -1,6 +1,6 @@
 """The flax networks of a study, found by following its trial by shapes, as tables of layers, parameters and FLOPs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +64,7 @@ class NetworkLab(ShapeLab):
         return 0.0
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _noting(self) -> Generator[None]:
         def note(call: Callable, arguments: tuple, options: dict[str, Any], context: Any) -> Any:
             if self._inside or context.module.path or context.method_name == "setup":
                 return call(*arguments, **options)

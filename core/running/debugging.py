@@ -6,16 +6,13 @@ Nothing of it reaches a run's identity or its measurements; what was seen lies i
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core import files
 from core.launch.jobs import Job
 from core.papers.settings import settings_as_dict
 from core.runs.folder import RunFolder
 from core.terminal import short_path
-
-if TYPE_CHECKING:
-    from core.lab.lab import Lab
 
 MOST_DIVERGED = 3  # stages of a study that are looked into
 LONG_SHARE = 10  # a loop of at least a tenth of a trial's steps is one to trace
@@ -93,7 +90,7 @@ def _how_to_open(folder: Path) -> list[str]:
     return lines
 
 
-def perform_task(task: dict[str, Any], study: Any, settings: Any, keys: Any, make_lab: Callable[..., "Lab"]) -> None:
+def perform_task(task: dict[str, Any], study: Any, settings: Any, keys: Any, make_lab: Callable[..., Any]) -> None:
     """The worker's part: perform the trial in a lab that looks into it, and write what it saw."""
     from core.lab import debugging
     from core.lab.trials import perform_trial

@@ -121,6 +121,6 @@ def _changes(
     return lines or [part]
 
 
-def _named(kind: str, names: list[str], what: str, shown: int | None) -> str:
+def _named(kind: str, names: list[str], what: str, shown: int) -> str:
     rest = f" and {len(names) - shown} more" if len(names) > shown else ""
     return f"{kind}{'s' * (len(names) > 1)} {', '.join(names[:shown])}{rest} {what}"
