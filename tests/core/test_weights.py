@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from core import files
@@ -132,7 +133,7 @@ def test_a_network_goes_from_a_run_to_its_published_file(
     assert state.state == "edited by hand" and state.detail == "weights/bottom.md changed"
 
 
-def assert_card(card: str, table) -> None:
+def assert_card(card: str, table: pd.DataFrame) -> None:
     """It says what the network is, by what, how good, with the numbers of the table, and what differs."""
     losses = table[(table["metric"] == "loss") & (table["arm"] == "fast")]["value"]
     reach = 3.182446 * losses.std() / 2  # t of three degrees of freedom, four replicates
@@ -141,7 +142,7 @@ def assert_card(card: str, table) -> None:
         in card
     )
     for words in (
-        "# toy/bottom\n\nThe bottom of a bowl.", 'load("toy/bottom")', "*A toy* (Nobody; 2001)", "length: 30 steps instead",
+        "# toy/bottom\n\nThe bottom of a bowl.", 'load("toy/bottom")', "*A toy* (Nobody; 2001)", "length: 30 steps",
         "Claims judged on this study: C1;", "- `rate`: 0.1\n", "| `params/x` | 3 | float16 |", "Apache-2.0",
     ):  # fmt: skip
         assert words in card
