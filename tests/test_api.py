@@ -1,8 +1,11 @@
 """Python for notebooks: the same kind of object of what is published and of a run, and a notebook run as in Jupyter."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -55,7 +58,7 @@ def test_a_run_is_the_same_kind_of_object(toy_root: Path) -> None:
     [
         (lambda: run("paper=toi"), "unknown paper 'toi': did you mean 'toy'?"),
         (lambda: run("paper=toy", "settings.rat=1"), "unknown key 'settings.rat': did you mean"),
-        (lambda: results("toi"), "unknown paper 'toi': did you mean 'toy'?"),
+        (lambda: results("tooy"), "unknown paper 'tooy': did you mean 'toy'?"),
         (lambda: results("toy", "lapto"), "unknown scale 'lapto': did you mean 'laptop'?"),
         (lambda: results("toy"), "toy is not published at laptop scale: run('paper=toy', 'scale=laptop') computes it"),
     ],
@@ -64,6 +67,19 @@ def test_bad_input_is_one_line(toy_root: Path, call, message: str) -> None:
     with pytest.raises(BadInput) as refusal:
         call()
     assert str(refusal.value).startswith(message) and "\n" not in str(refusal.value)
+
+
+def test_the_lines_of_readme_and_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path))
+    names: dict[str, Any] = {}
+    for file in ("README.md", "docs/python.md"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "load" in block]
+        assert blocks, file
+        for block in blocks:
+            exec(compile(block, file, "exec"), names)
+    assert names["own"].claims.loc["S0", "verdict"] == "holds"
+    assert names["ticket"].model(np.zeros((1, 28, 28), np.uint8)).shape == (1, 10)
 
 
 def test_the_notebook_runs_as_in_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
