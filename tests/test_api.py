@@ -57,7 +57,7 @@ def test_a_run_is_the_same_kind_of_object(toy_root: Path) -> None:
     ("call", "message"),
     [
         (lambda: run("paper=toi"), "unknown paper 'toi': did you mean 'toy'?"),
-        (lambda: run("paper=toy", "settings.rat=1"), "unknown key 'settings.rat': did you mean"),
+        (lambda: run("paper=toy", "settings.rat=1"), "unknown setting 'rat': did you mean 'rate'?"),
         (lambda: results("tooy"), "unknown paper 'tooy': did you mean 'toy'?"),
         (lambda: results("toy", "lapto"), "unknown scale 'lapto': did you mean 'laptop'?"),
         (lambda: results("toy"), "toy is not published at laptop scale: run('paper=toy', 'scale=laptop') computes it"),
@@ -69,6 +69,11 @@ def test_bad_input_is_one_line(toy_root: Path, call, message: str) -> None:
     assert str(refusal.value).startswith(message) and "\n" not in str(refusal.value)
 
 
+def untracked(code: str) -> str:
+    """The same without a mirror for dashboards, which is waited for."""
+    return code.replace('"scale=smoke")', '"scale=smoke", "tracking=none")')
+
+
 def test_the_lines_of_readme_and_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCORE_RESULTS", str(tmp_path))
     names: dict[str, Any] = {}
@@ -77,7 +82,7 @@ def test_the_lines_of_readme_and_docs_run(tmp_path: Path, monkeypatch: pytest.Mo
         blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "load" in block]
         assert blocks, file
         for block in blocks:
-            exec(compile(block, file, "exec"), names)
+            exec(compile(untracked(block), file, "exec"), names)
     assert names["own"].claims.loc["S0", "verdict"] == "holds"
     assert names["ticket"].model(np.zeros((1, 28, 28), np.uint8)).shape == (1, 10)
 
@@ -93,6 +98,8 @@ def test_the_notebook_runs_as_in_jupyter(tmp_path: Path, monkeypatch: pytest.Mon
     nbformat.validate(notebook)
     cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
     assert not any(cell.outputs or cell.execution_count for cell in cells.values())
+    for cell in cells.values():
+        cell.source = untracked(cell.source)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = {name: [form for output in cell.outputs for form in output.get("data", {})] for name, cell in cells.items()}
     for name, form in {

@@ -198,6 +198,26 @@ def commands() -> dict[str, Parser]:
 
     _add_dashboards(command)
 
+    _add_published(command)
+
+    new = command("new", "write the files of a new paper, as a small working example", NEW)
+    new.add_argument("paper")
+    new.add_argument("--supervised", action="store_true", help="a paper that trains a network on labelled examples")
+
+    completion = command(
+        "completion",
+        'tab completion for bash: eval "$(encore completion)"',
+        'Add to ~/.bashrc: eval "$(encore completion)"',
+    )
+    completion.add_argument("--line", help=argparse.SUPPRESS)
+    return made
+
+
+def _add_json(command: Parser, what: str = "the same") -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what} as one JSON document (docs/json.md)")
+
+
+def _add_published(command: Callable[..., Parser]) -> None:
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")
     publish.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
@@ -215,22 +235,6 @@ def commands() -> dict[str, Parser]:
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
     _add_json(check)
-
-    new = command("new", "write the files of a new paper, as a small working example", NEW)
-    new.add_argument("paper")
-    new.add_argument("--supervised", action="store_true", help="a paper that trains a network on labelled examples")
-
-    completion = command(
-        "completion",
-        'tab completion for bash: eval "$(encore completion)"',
-        'Add to ~/.bashrc: eval "$(encore completion)"',
-    )
-    completion.add_argument("--line", help=argparse.SUPPRESS)
-    return made
-
-
-def _add_json(command: Parser, what: str = "the same") -> None:
-    command.add_argument("--json", action="store_true", help=f"print {what} as one JSON document (docs/json.md)")
 
 
 def _add_dashboards(command: Callable[..., Parser]) -> None:
