@@ -46,9 +46,9 @@ def render_card(
         "",
         f"Claims judged on this study: {', '.join(claims) or 'none'}; for their verdicts see `../claims.json`.",
     ]
-    if study.deviations:
+    if study.deviations and about["scale"] == "laptop":  # that is what they speak of
         lines += ["", "## What differs from the paper", ""]
-        lines += [f"- {each.what}: {each.laptop} instead of {each.paper}" for each in study.deviations]
+        lines += [f"- {each.what}: {each.laptop} (the paper: {each.paper})" for each in study.deviations]
     lines += ["", "## Trained on", "", *_data(about)]
     values = [f"- `{name}`: {value}" for name, value in flatten_settings(about["settings"]) if value is not None]
     lines += ["", "## Settings", "", *values]
