@@ -142,7 +142,8 @@ def assert_card(card: str, table: pd.DataFrame) -> None:
         in card
     )
     for words in (
-        "# toy/bottom\n\nThe bottom of a bowl.", 'load("toy/bottom")', "*A toy* (Nobody; 2001)", "- length: 30 steps (the paper: 300 steps)",
+        "# toy/bottom\n\nThe bottom of a bowl.", 'load("toy/bottom")', "*A toy* (Nobody; 2001)",
+        "- length: 30 steps (the paper: 300 steps)",
         "Claims judged on this study: C1;", "- `rate`: 0.1\n", "| `params/x` | 3 | float16 |", "Apache-2.0",
     ):  # fmt: skip
         assert words in card
