@@ -6,15 +6,13 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from core.data.catalogue import find_data_set
-from core.models.norms import BatchNorm, LayerNorm
+from core.models.norms import LayerNorm, batch_moments, batch_norm, initial_moments, update_running_moments
 from core.models.recurrent import RecurrentLayer
 from core.supervised.tasks import Task, cross_entropies, module_task
 from experiments.layer_norm.settings import GainSettings, PerceptronSettings, ReaderSettings, TextSettings
 
-BITS = 1 / np.log(2)  # of a nat
 AGAIN, SMALL_GAIN = "_again", "_small_gain"  # how the names of arms end that have the network of another
 NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "batch_norm": "batch"}
 
@@ -51,6 +49,27 @@ class BatchAxis(nn.Module):
         return gain[None] * (a - mean[None]) / jnp.sqrt(variance + 1e-5)[None] + bias[None]
 
 
+class BatchNorm(nn.Module):
+    """Batch norm of section 6.6; `unbiased`: training takes the unbiased estimate of the variance, as test does."""
+
+    momentum: float
+    unbiased: bool
+
+    @nn.compact
+    def __call__(self, a: jax.Array, train: bool) -> jax.Array:
+        """Summed inputs (cases, units), normalised by this batch in training and by running statistics otherwise."""
+        gain = self.param("gain", nn.initializers.ones, a.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, a.shape[-1:])
+        running = self.variable("batch_stats", "running", initial_moments, a.shape[-1:])
+        if not train or self.is_initializing():
+            return batch_norm(a, running.value, gain, bias)
+        seen = batch_moments(a)
+        if self.unbiased:
+            seen = seen._replace(variance=seen.variance * len(a) / (len(a) - 1))
+        running.value = update_running_moments(running.value, jax.lax.stop_gradient(seen), self.momentum, False)
+        return batch_norm(a, seen, gain, bias)
+
+
 class Perceptron(nn.Module):
     """Dense layers with ReLU; layer norm on the hidden layers only, batch norm on the output layer too."""
 
@@ -75,7 +94,7 @@ class Perceptron(nn.Module):
         if self.arm == "layer_norm":
             return LayerNorm(name=name)(a)
         if self.arm == "batch_norm":
-            return BatchNorm(momentum=self.momentum, unbiased=self.unbiased, name=name)(a, train=train)
+            return BatchNorm(self.momentum, self.unbiased, name=name)(a, train)
         return BatchAxis(name=name)(a) if self.arm == "batch_axis" else a
 
 
@@ -120,17 +139,11 @@ class Reader(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Logits (cases, steps, classes), or (cases, classes), of sequences (cases, steps, inputs)."""
         steps, inputs = x.shape[1:]
+        input_init = nn.initializers.normal(self.input_sd) if self.input_sd else nn.initializers.glorot_normal()
         layer = RecurrentLayer(
-            self.cell,
-            inputs,
-            self.width,
-            self.norm,
-            initial_gain=self.gain,
-            forget_bias=1.0,
-            max_length=steps if self.norm == "batch" else 1,
-            input_init=nn.initializers.normal(self.input_sd) if self.input_sd else nn.initializers.glorot_normal(),
-            name="recurrent",
-        )
+            self.cell, inputs, self.width, self.norm, initial_gain=self.gain, forget_bias=1.0, input_init=input_init,
+            max_length=steps if self.norm == "batch" else 1, name="recurrent"
+        )  # fmt: skip
         h, _ = layer(x.swapaxes(0, 1), train=train)
         h = h.swapaxes(0, 1) if self.every_step else h[-1]
         return nn.Dense(self.classes, name="output")(h)
@@ -159,8 +172,8 @@ def window_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def window_metrics(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """The same in bits per letter."""
-    return {"loss": BITS * window_losses(logits, labels)}
+    """The same, as a metric."""
+    return {"loss": window_losses(logits, labels)}
 
 
 def image_task(settings: ReaderSettings, arm: str) -> Task:

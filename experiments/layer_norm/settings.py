@@ -14,7 +14,7 @@ from core.papers.settings import (
     PositiveInt,
     Settings,
     setting,
-)
+)  # fmt: skip
 from core.papers.validation import conflict
 from core.supervised.settings import SupervisedSettings, TrainingSettings
 
@@ -87,9 +87,7 @@ class ReaderSettings(SupervisedSettings):
     arms: Arms = setting("arms that are trained")
     width: TwoOrMore = setting("units of the recurrent layer")
     pixels: PositiveInt = setting("pixels read at a time", unit="pixels")
-    shrink: PositiveInt = setting(
-        "side of the squares of pixels that are averaged beforehand", unit="pixels", default=1
-    )
+    shrink: PositiveInt = setting("side of the squares of pixels averaged beforehand", unit="pixels", default=1)
 
     @model_validator(mode="after")
     def _check_pieces(self) -> Self:
