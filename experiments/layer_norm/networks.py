@@ -14,7 +14,8 @@ from core.supervised.tasks import Task, cross_entropies, module_task
 from experiments.layer_norm.settings import GainSettings, PerceptronSettings, ReaderSettings, TextSettings
 
 AGAIN, SMALL_GAIN = "_again", "_small_gain"  # how the names of arms end that have the network of another
-NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "batch_norm": "batch"}
+GLOROT = ("small_inputs", "layer_norm")  # arms on text with Glorot's input weights; in the others W x has variance 1
+NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "large_inputs": "layer", "batch_norm": "batch"}
 
 
 def network_of(arm: str) -> str:
@@ -150,10 +151,10 @@ class Reader(nn.Module):
 
 
 def text_task(settings: TextSettings, arm: str) -> Task:
-    """A GRU that foretells the next letter after every letter; W x has variance 1 at first but for `small_inputs`."""
+    """A GRU that foretells the next letter after every letter."""
     symbols = len(find_data_set(settings.data.name).classes)
     kind = network_of(arm)
-    net = Reader("gru", settings.width, symbols, NORMS[kind], 0.0 if kind == "small_inputs" else 1.0, every_step=True)
+    net = Reader("gru", settings.width, symbols, NORMS[kind], 0.0 if kind in GLOROT else 1.0, every_step=True)
     window = jax.ShapeDtypeStruct((settings.data.length,), jnp.int32)
     letters = partial(jax.nn.one_hot, num_classes=symbols)
     task = module_task(net, window, window_losses, window_metrics, prepare=letters, at_once=250)
@@ -181,17 +182,18 @@ def image_task(settings: ReaderSettings, arm: str) -> Task:
     classes, gain = len(find_data_set(settings.data.name).classes), 1.0
     if isinstance(settings, GainSettings):
         gain = settings.small_gain if arm.endswith(SMALL_GAIN) else settings.gain
-    net = Reader("lstm", settings.width, classes, NORMS[network_of(arm)], settings.pixels**-0.5, gain)
+    net = Reader("lstm", settings.width, classes, NORMS[network_of(arm)], (settings.pixels + 1) ** -0.5, gain)
     example, pieces = image_example(settings.data.name), partial(image_pieces, settings.shrink, settings.pixels)
     return module_task(net, example, metrics=loss_and_error, prepare=pieces, scaling=settings.scaling, at_once=250)
 
 
 def image_pieces(shrink: int, pixels: int, images: jax.Array) -> jax.Array:
-    """Bytes (cases, height, width) as sequences (cases, steps, pixels) of numbers in [-1, 1], rows from the top.
+    """Bytes (cases, height, width) as sequences (cases, steps, pixels + 1) of numbers in [-1, 1], rows from the top.
 
-    An empty margin is not 0: summed inputs that are all alike leave nothing to normalise, and through many such steps
-    gradients grow by 1/√ε at each.
+    The last input is always 1: the bias within LN(W x + b) of the authors' code. LN(W x) of a single pixel would be its
+    sign, and where x = 0 gradients grow by 1/√ε at each step.
     """
     n, height, width = images.shape
     small = images.astype(jnp.float32).reshape(n, height // shrink, shrink, width // shrink, shrink)
-    return small.mean((2, 4)).reshape(n, -1, pixels) / 127.5 - 1
+    pieces = small.mean((2, 4)).reshape(n, -1, pixels) / 127.5 - 1
+    return jnp.pad(pieces, ((0, 0), (0, 0), (0, 1)), constant_values=1)

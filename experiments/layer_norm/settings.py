@@ -19,8 +19,8 @@ from core.papers.validation import conflict
 from core.supervised.settings import SupervisedSettings, TrainingSettings
 
 Arm = Literal[
-    "plain", "plain_again", "small_inputs", "layer_norm", "layer_norm_again", "layer_norm_small_gain", "batch_norm",
-    "batch_norm_again", "batch_norm_small_gain"
+    "plain", "plain_again", "small_inputs", "large_inputs", "layer_norm", "layer_norm_again", "layer_norm_small_gain",
+    "batch_norm", "batch_norm_again", "batch_norm_small_gain"
 ]  # fmt: skip
 Arms = Annotated[tuple[Arm, ...], Field(min_length=1)]
 TwoOrMore = Annotated[int, Field(ge=2)]
