@@ -41,6 +41,7 @@ dist: $(ENVIRONMENT)              ## build wheel and sdist, and try both in an e
 	.venv/bin/python -m hatchling build -d dist
 	for built in dist/*.whl dist/*.tar.gz; do \
 	  .venv/bin/python -m venv --clear --without-pip $(TRIAL) && \
+	  .venv/bin/uv pip install --quiet --python $(TRIAL) --require-hashes -r locks/installer.txt && \
 	  .venv/bin/uv pip install --quiet --python $(TRIAL) --require-hashes --no-build-isolation -r locks/cpu.txt && \
 	  .venv/bin/uv pip install --quiet --python $(TRIAL) --no-deps --no-build-isolation "$$built" && \
 	  (cd $(TRIAL) && env -u PYTHONPATH -u ENCORE_ROOT bin/encore list) || exit 1; \

@@ -85,11 +85,11 @@ def _numbers(row: ClaimRow) -> str:
     """`It holds: measured 0.37 [0.22, 0.51] percentage points, printed 0.3.`"""
     claim = row.claim
     assert claim is not None
-    first = claim.clauses[0] if claim.clauses else None
+    first = claim.telling_clause
     if first is None or first.estimate is None:
         return f"Verdict: {claim.verdict}."
     measured = format_times(first) or f"{format_estimate(first)} {first.unit}".strip()
-    number = isinstance(claim.published, int | float)
+    number = isinstance(claim.published, int | float) and first is claim.clauses[0]
     printed = f"; the paper prints {format_printed_times(claim) or format_printed_number(claim)}" if number else ""
     return f"Verdict: {claim.verdict}, measured {measured}{printed}."
 
@@ -127,7 +127,7 @@ def _differences(paper: PaperPage) -> str:
     listed = [each for study in _studies_shown(paper) for each in study.deviations]
     unique = list({str(each["what"]): each for each in listed}.values())
     unique.sort(key=lambda each: bool(each["bears_on"]))  # those that bear on all come first
-    texts = [f"{each['what']} ({each['laptop']} instead of {each['paper']})" for each in unique]
+    texts = [f"{each['what']} (here {each['laptop']}, in the paper {each['paper']})" for each in unique]
     rest = f"; and {len(texts) - FEW} more, below" if len(texts) > FEW else ""
     return "; ".join(texts[:FEW]) + rest
 

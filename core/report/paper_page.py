@@ -169,13 +169,16 @@ class PaperPage:
         return found
 
     def staleness(self, row: ClaimRow) -> str:
-        """Why a claim's verdict is not what today's code would give; nothing where it is, or where nobody knows."""
+        """That a claim's verdict is not what today's code would give; nothing where it is, or where nobody knows.
+
+        What changed is among the warnings.
+        """
         if row.claim is None or row.result is None or not row.result.published:
             return ""
         for each in self.freshness:
             here = each.scale == row.result.scale and each.study in (row.claim.study, "*")
             if here and each.state in (STALE, EDITED):
-                return f"{each.state}: {each.reason}" if each.reason else each.state
+                return f"{each.state}: {each.reason.partition(': ')[0]}" if each.reason else each.state
         return ""
 
     def arms_of_control(self, claim: Claim) -> dict[str, str]:

@@ -62,7 +62,7 @@ def test_every_claim_is_a_mark_that_leads_to_it(tmp_path: Path) -> None:
         ([Freshness("laptop", "lenet", CURRENT, "")], ""),
         ([Freshness("laptop", "conv", STALE, "renew: code")], ""),
         ([Freshness("paper", "lenet", STALE, "renew: code")], ""),
-        ([Freshness("laptop", "lenet", STALE, "renew: code")], "stale: renew: code"),
+        ([Freshness("laptop", "lenet", STALE, "renew: code")], "stale: renew"),
         ([Freshness("laptop", "*", EDITED, "claims.json changed")], "edited by hand: claims.json changed"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_page_opens_with_four_lines(tmp_path: Path) -> None:
     )
     assert lines.not_shown == (
         "Nothing of other data. C3 is not testable here: too long. C4 is not run yet. The setting is not the paper's: "
-        "training length (4000 instead of 50000). Verdicts speak about laptop scale alone."
+        "training length (here 4000, in the paper 50000). Verdicts speak about laptop scale alone."
     )
     build_site(tmp_path, [made], tmp_path / "report")
     text = Reader(tmp_path / "report" / "a_paper.html").text

@@ -101,11 +101,36 @@ def test_the_page_says_what_failed_and_what_is_open(tmp_path: Path) -> None:
     page = Reader(tmp_path / "report" / "together.html")
     failed, undecided = page.text.split("What these runs cannot decide")
     assert "✗ fails a paper C1 Sentence of C1." in failed and "found out" in failed
-    assert "Paper: 0.5 percentage points. Here: +0.41 [+0.28, +0.55] percentage points, claimed above 0." in failed
+    shown = "Here: +0.41 [+0.28, +0.55] percentage points, claimed above 0, matters from 0.17."
+    assert f"Paper: 0.5 percentage points. {shown}" in failed
     assert "? undecided a paper C2 Sentence of C2. 12 more" in undecided
     assert "A local one." not in page.text
     build_site(tmp_path / "nothing", [config("a_paper")], tmp_path / "empty")
     assert "Nothing is published yet." in Reader(tmp_path / "empty" / "together.html").text
+
+
+INSIDE, OUTSIDE, ACROSS = clause(), clause(estimate=-1, low=-2, high=-0.5), clause(low=-0.1)
+SMALL = clause(estimate=0.05, low=-0.01, high=0.1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "clauses", "telling"),
+    [
+        ("holds", [INSIDE, INSIDE], 0),
+        ("fails", [INSIDE, ACROSS, OUTSIDE], 2),
+        ("fails", [INSIDE, SMALL], 1),
+        ("fails", [INSIDE, clause(n=None, estimate=7.0, low=None, high=None, region=[0, 5], matters=None)], 1),
+        ("fails", [INSIDE, clause(estimate=None, low=None, high=None)], 1),  # never reached
+        ("undecided", [INSIDE, ACROSS], 1),
+        ("undecided", [INSIDE, clause(low=None)], 1),
+        ("not testable", [], None),
+    ],
+)
+def test_the_number_shown_is_the_one_that_the_verdict_hangs_on(
+    verdict: str, clauses: list[dict], telling: int | None
+) -> None:
+    [parsed] = parse_claims([claim("C1", verdict, clauses=clauses)])
+    assert parsed.telling_clause is (None if telling is None else parsed.clauses[telling])
 
 
 def test_sentences_about_a_claim_are_found_in_the_notes() -> None:
