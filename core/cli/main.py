@@ -242,7 +242,9 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
     report.add_argument(
         "--out", metavar="FOLDER", help="write it there instead of results/report or $ENCORE_RESULTS/report"
     )
-    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+    report.add_argument(
+        "--readme", action="store_true", help="also renew the README's table of papers and its drawing of effects"
+    )
 
     board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
     board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")

@@ -55,9 +55,7 @@ def _claims(screen: Console, config: PaperConfig) -> None:
         printed = config.form.claims[name].printed
         screen.print(f"  {name} ({claim.study}): {claim.says}")
         if printed is not None:
-            screen.print(
-                f"     printed: {' '.join(filter(None, [str(printed.value), printed.unit]))} ({printed.where})"
-            )
+            screen.print(f"     printed: {' '.join(filter(None, [printed.text, printed.unit]))} ({printed.where})")
         screen.print(f"     control that must not hold: {claim.control.name}")
 
 

@@ -86,7 +86,7 @@ def claim_cells(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str,
 
 def format_printed(printed: Printed | None) -> str:
     """What the paper prints, with its unit."""
-    return f"{printed.value} {printed.unit}".strip() if printed else ""
+    return f"{printed.text} {printed.unit}".strip() if printed else ""
 
 
 def format_clause(clause: Mapping[str, Any]) -> str:
