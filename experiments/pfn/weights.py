@@ -38,9 +38,9 @@ def regressor(settings: EstimatorSettings, arrays: Tree) -> AmortisedRegressor:
 
 
 def classifier(settings: TableSettings, arrays: Tree) -> AmortisedClassifier:
-    """The same for two classes."""
-    network = tables_spec(settings).network
-    return AmortisedClassifier(TrainedNetwork(network, arrays["params"], "classification", settings.data.largest))
+    """The same for two classes. All contexts of its training are of one size, so it takes just that."""
+    network, size = tables_spec(settings).network, settings.data.largest
+    return AmortisedClassifier(TrainedNetwork(network, arrays["params"], "classification", size, None, size))
 
 
 NETWORKS = {
@@ -57,8 +57,8 @@ NETWORKS = {
     "classifier": Network(
         "tables",
         "A transformer that answers small tables of two classes in one forward pass. `model` is an estimator of "
-        "scikit-learn: `model.fit(x, y)` takes few rows as the context (`settings.data` says how many), "
-        "`predict_proba(x)` gives probabilities.",
+        "scikit-learn: `model.fit(x, y)` takes as many rows as its training had (`settings.data.largest`) as the "
+        "context, `predict_proba(x)` gives probabilities.",
         classifier_arrays,
         classifier,
         lambda settings: [{"metric": metric, "arm": "pfn"} for metric in ("auc", "ece")],
