@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from core import files
+from core.cli import documents
 from core.errors import BadInput
 from core.paths import runs_folder
 from core.runs import sweep_folder
@@ -15,10 +16,14 @@ def main(arguments: argparse.Namespace) -> int:
     """Print all sweeps, or the table of one, or write one as a file for another controller."""
     if arguments.wandb is not None:
         return _write_wandb_file(arguments)
-    if arguments.sweep is not None:
+    if arguments.json:
+        wanted = sweep_folder.read_sweeps(runs_folder())
+        if arguments.sweep is not None:
+            wanted = [sweep_folder.find_sweep(runs_folder(), arguments.sweep)]
+        documents.print_json("sweeps", sweeps=[documents.sweep_document(sweep) for sweep in wanted])
+    elif arguments.sweep is not None:
         display.print_points(console(), sweep_folder.find_sweep(runs_folder(), arguments.sweep))
-        return 0
-    if sweeps := sweep_folder.read_sweeps(runs_folder()):
+    elif sweeps := sweep_folder.read_sweeps(runs_folder()):
         display.print_overview(console(), sweeps)
     else:
         print("no sweep yet: encore run -m paper=<name> settings.<name>=<value>,<value>")

@@ -44,6 +44,16 @@ class KeptStages(StageStore):
         """Keep nothing."""
 
 
+def single_step(step: Callable, each: int) -> Callable:
+    """One step of one replicate: `run(state, key, *each, i, *shared) -> state`."""
+
+    def run(state: Tree, key: jax.Array, *rest: Any) -> Tree:
+        i, arguments = rest[each], rest[:each] + rest[each + 1 :]
+        return step(state, jax.random.fold_in(key, i), i, *arguments)
+
+    return run
+
+
 @dataclass
 class DivergenceLab(Lab):
     """Computes a stage that diverged again, up to the evaluation before, then step by step; raises `Seen`.
@@ -77,7 +87,7 @@ class DivergenceLab(Lab):
         state, count = carried[0].state, len(each)
         if not loops.all_finite(state):
             return [f"{loop.name}: the evaluation after {done} steps leaves a state that is not finite"]
-        plain = loops.single_step(loop.step, count)
+        plain = single_step(loop.step, count)
         one = self._lift(("step", function_key(loop.step), count), plain, 2 + count, 1 + len(shared))
         for i in range(done, loop.steps):
             arguments = (state, keys, *each, np.int32(i), *shared)

@@ -37,16 +37,27 @@ EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*Enco
 
 def run_launch(launch: Launch) -> int:
     """Run every selected study, show the verdicts, and return 0; errors are raised with their exit codes."""
-    with handle_signals(raise_stopped):
-        perform_launch(launch)
+    perform_and_show(launch)
     return 0
 
 
-def perform_launch(launch: Launch) -> list[JobOutcome]:
-    """The same, for a caller that handles signals; returns what came of every study, nothing where process 0 judges."""
+def perform_and_show(launch: Launch) -> list[JobOutcome]:
+    """The same; returns what came of every study, in the first of several processes."""
+    screen = display.RunDisplay()
+    if outcomes := perform_launch(launch, screen):
+        screen.print_verdicts(outcomes)
+    return outcomes
+
+
+def perform_launch(launch: Launch, screen: "display.RunDisplay") -> list[JobOutcome]:
+    """Run every selected study; of several processes only the first one has outcomes."""
+    with handle_signals(raise_stopped):
+        return _execute(launch, screen)
+
+
+def _execute(launch: Launch, screen: "display.RunDisplay") -> list[JobOutcome]:
     surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
-    screen = display.RunDisplay()
     gflops = worker_reuse.recent_machine_gflops()
     forecasts = [forecast_job(job, gflops) for job in jobs]
     screen.console.quiet = not launch.hosts.leads
@@ -61,12 +72,10 @@ def perform_launch(launch: Launch) -> list[JobOutcome]:
     try:
         if launch.debug.trace:
             look_into(jobs, screen, trace_tasks)
-        outcomes = [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
-        screen.print_verdicts(outcomes)
+        return [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
     finally:
         if launch.debug.nan:
             look_into(jobs, screen, debugging.divergence_tasks)
-    return outcomes
 
 
 def trace_tasks(job: Job) -> list[dict[str, Any]]:

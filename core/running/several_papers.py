@@ -84,7 +84,7 @@ def _perform(slug: str, launch: Launch) -> PaperOutcome:
     """Perform one paper, whatever becomes of it. Raises Stopped where a signal asks for it."""
     started, verdicts, code, message = time.monotonic(), (), 0, ""
     try:
-        outcomes = execute.perform_launch(launch)
+        outcomes = execute.perform_and_show(launch)
         verdicts = tuple(claim["verdict"] for outcome in outcomes for claim in outcome.claims)
     except Stopped:
         raise

@@ -38,7 +38,7 @@ def performed(papers: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise ENDS[launch.config.slug]
         return [SimpleNamespace(claims=[{"verdict": "holds"}, {"verdict": "fails"}])]
 
-    monkeypatch.setattr(execute, "perform_launch", perform)
+    monkeypatch.setattr(execute, "perform_and_show", perform)
     return found
 
 
@@ -78,7 +78,7 @@ def test_a_signal_ends_the_night(
     def stop(launch):
         raise Stopped("stopped with 1 of 4 replicates finished")
 
-    monkeypatch.setattr(execute, "perform_launch", stop)
+    monkeypatch.setattr(execute, "perform_and_show", stop)
     assert main(["run", "paper=all", "tracking=none"]) == 75
     printed = capsys.readouterr().out
     assert printed.count("not begun") == 3 and "1 of 4 replicates" in printed and "the same command goes on" in printed
