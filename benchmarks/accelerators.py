@@ -47,7 +47,7 @@ def compare_rows(expected: Rows, found: Rows, tolerance: float = TOLERANCE) -> t
             apart.append(name)
         else:
             largest = max(largest, difference)
-    return apart, largest
+    return sorted(apart), largest
 
 
 def measure(slug: str, study: str, axis: str, rate_scale: str) -> dict[str, Any]:
@@ -134,8 +134,8 @@ def measure_elsewhere(words: Sequence[str], environment: Mapping[str, str]) -> d
     """The same in a process with other devices. Raises EncoreError with its last line where that fails."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.accelerators", "--measure", *words],
-        capture_output=True, text=True, timeout=SECONDS, env={**os.environ, **environment}, cwd=project_root(),
-        check=False,
+        capture_output=True, text=True, timeout=SECONDS, env={**os.environ, **environment}, check=False,
+        cwd=Path(__file__).parents[1],
     )  # fmt: skip
     if done.returncode:
         raise EncoreError(f"{' '.join(words)}: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")
