@@ -1,6 +1,7 @@
 """The front of the report and the opening of its pages: a mark for every claim, a figure a paper, four lines, faults
 that a reader would trip over, and pages that are made anew only where something changed."""
 
+import fcntl
 import json
 import re
 import time
@@ -15,7 +16,7 @@ from core.report import ratios
 from core.report.claims import parse_claims
 from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
 from core.report.opening import leading_row, opening
-from core.report.page_inputs import INPUTS_FILE
+from core.report.page_inputs import INPUTS_FILE, site_stamp
 from core.report.paper_page import PaperPage
 from core.report.results import read_all_results
 from core.report.site import build_site
@@ -229,6 +230,23 @@ def test_pages_whose_inputs_stand_are_not_made_anew(tmp_path: Path) -> None:
     assert changed("Another title") == set()
     (out / INPUTS_FILE).write_text("[torn")
     assert changed("Another title") == {"a_paper", "b_paper"}
+
+
+def test_a_lock_that_is_let_go_makes_pages_anew(tmp_path: Path) -> None:
+    publish(tmp_path, "a_paper", [claim("C1")])
+    lock = tmp_path / "runs" / "sweeps" / "abc123abc123" / "points" / "000000.lock"
+    sweep(tmp_path, "a_paper")
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+
+    def stamp() -> str:
+        return site_stamp(tmp_path, tmp_path, tmp_path / "report")
+
+    free = stamp()
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert stamp() != free
+    assert stamp() == free
 
 
 def test_an_unchanged_site_is_left_alone(toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
