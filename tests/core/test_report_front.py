@@ -78,6 +78,8 @@ def test_a_claim_of_a_stale_study_says_so_in_its_row(tmp_path: Path, states: lis
         ("m holds stale", "C1 holds, stale: Sentence of C1.") if said else ("m holds", "C1 holds: Sentence of C1.")
     )
     assert found["a_paper.html#claim-C2"][0] == "m holds"  # of a local run
+    together = Reader(tmp_path / "report" / "together.html").text
+    assert ("published by other code, settings" in together) == bool(said)
 
 
 def test_log_ratios_stand_beside_how_many_times_they_are(tmp_path: Path) -> None:
