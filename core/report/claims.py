@@ -103,8 +103,8 @@ class Claim:
         return MARKS[self.verdict]
 
     @property
-    def control_holds(self) -> bool:
-        """Whether the control holds as well, so that the claim proves nothing."""
+    def control_does_not_pass(self) -> bool:
+        """Whether the control holds as well, or has an effect that cannot be told from the claim's."""
         return self.control is not None and self.control.passes is False
 
 

@@ -67,6 +67,7 @@ def test_every_verdict_has_its_mark(verdict):
     [
         ("fails", True, "passes"),
         ("holds", False, "does NOT pass (holds): the claim proves nothing"),
+        ("fails", False, "does NOT pass (fails): its effect cannot be told from the claim's"),
         ("not testable", False, "not testable"),
     ],
 )
