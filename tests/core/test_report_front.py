@@ -12,7 +12,7 @@ import pytest
 from core.errors import BadInput
 from core.papers.config import PaperConfig, parse_config
 from core.paths import report_folder
-from core.report import ratios
+from core.report import ratios, readme_table
 from core.report.claims import parse_claims
 from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
 from core.report.opening import leading_row, opening
@@ -54,6 +54,24 @@ def test_every_claim_is_a_mark_that_leads_to_it(tmp_path: Path) -> None:
     assert {f"claim-{name}" for name in names} <= targets
     text = Reader(tmp_path / "report" / "index.html").text
     assert text.index("kernels b paper") < text.index("sparsity a paper")
+
+
+def test_a_claim_whose_control_holds_too_is_marked_and_stands_for_no_paper(tmp_path: Path) -> None:
+    control = {"name": "other", "verdict": "holds", "difference": None, "passes": False}
+    publish(tmp_path, "a_paper", [claim("C1", control=control), claim("C2", "fails", control=control), claim("C3")])
+    made = config("a_paper", claims=("C1", "C2", "C3"))
+    build_site(tmp_path, [made], tmp_path / "report")
+    found = marks(tmp_path / "report" / "index.html")
+    assert found["a_paper.html#claim-C1"] == (
+        "m holds unproven", "C1 holds, its control does not pass: Sentence of C1.",
+    )  # fmt: skip
+    assert [found[f"a_paper.html#claim-{name}"][0] for name in ("C2", "C3")] == ["m fails", "m holds"]
+    assert "holds, but its control does not pass" in Reader(tmp_path / "report" / "index.html").text
+    page = page_of(tmp_path, made)
+    lead = leading_row(page)
+    assert lead is not None and lead.id != "C1"
+    assert "The control of C1 does not pass, so that verdict proves nothing." in opening(page).found
+    assert readme_table.render_table([made], tmp_path).count("✓ C1° C3 · ✗ C2") == 1
 
 
 @pytest.mark.parametrize(
