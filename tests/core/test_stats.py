@@ -155,6 +155,13 @@ def test_bootstrap_of_a_constant_is_a_point():
     assert (found.low, found.high) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.6, 0.8, 0.9])
+def test_a_bootstrap_that_meets_its_estimate_again_is_not_biased_by_that(level):
+    """Means of as many 1 as -1 lie as often above as below their own mean, and are equal to it one time in five."""
+    found = stats.bootstrap_interval(np.array([[-1.0], [1.0]] * 8), lambda rows: rows[..., 0].mean(-1), level)
+    assert found.low == -found.high < 0
+
+
 def test_slopes_and_rank_correlations_against_scipy():
     x, y = np.random.default_rng(6).normal(size=(2, 30)).round(1)
     assert stats.slopes(x, y) == pytest.approx(scipy_stats.linregress(x, y).slope)

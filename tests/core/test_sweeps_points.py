@@ -30,6 +30,11 @@ def identity(*words: str) -> str:
     return sweep_command.grid_identity(sweep_command.parse_command(words))
 
 
+def test_the_last_of_the_words_that_all_points_share_counts():
+    command = sweep_command.parse_command([*WORDS, "workers=1", "workers=3", "settings.rate=0.1,0.2"])
+    assert (command.shared_value("workers", "2"), command.shared_value("device", "auto")) == ("3", "auto")
+
+
 def test_a_grid_is_every_combination_once():
     words = ("paper=toy", "settings.rate=0.1,0.2,0.1", "settings.steps=range(7,10)", "settings.widths=[1],[2,3]")
     found = sweep_command.expand_sweep(words)
@@ -161,6 +166,7 @@ REFUSALS = {
     f"{RATES} workers=1,2": "workers is one for the whole sweep",
     f"{RATES} points=[0,2]": "beyond the last point, 1",
     f"{RATES} points=all": "numbers of points",
+    f"{RATES} points={sweep_command.MOST_POINTS}": "numbers of points",
     f"{RATES} objective.metrik=loss": "did you mean 'metric'?",
     f"{RATES} objective.direction=min": "objective.metric is missing",
     f"{RATES} objective.metric=loss objective.direction=low": "choose min or max",

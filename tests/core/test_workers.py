@@ -86,6 +86,16 @@ def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
     assert set(asked.run.read_cost(3)) >= {"seconds", "compile_seconds", "iterating_seconds", "peak_gib", "steps"}
 
 
+def test_only_the_time_of_compiling_counts_as_such(monkeypatch):
+    listeners = []
+    monkeypatch.setattr("jax.monitoring.register_event_duration_secs_listener", listeners.append)
+    worker = Worker(events=None)
+    worker.count_compile_seconds()
+    for event, seconds in (("/jax/core/compile/backend_compile_duration", 2.0), ("/jax/tracing_duration", 5.0)):
+        listeners[0](event, seconds, fun_name="step")
+    assert worker.compile_seconds == 2.0
+
+
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
     asked = job("replicates=3", "settings.rate=0.2", "scale=smoke")
     first, second, third = tasks(asked)
