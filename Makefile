@@ -13,7 +13,7 @@ ENVIRONMENT := $(or $(wildcard .venv/cuda.stamp),.venv/cpu.stamp)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test format schema lock gpu clean
+.PHONY: help run test dist format schema lock gpu clean
 
 help:                             ## this list
 	@echo 'Encore: published experiments performed again, each ending in a verdict on the claims of the paper.'
@@ -34,6 +34,20 @@ test: $(ENVIRONMENT)              ## lint, types and the whole test suite
 	.venv/bin/ty check
 	.venv/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
+# Each of the two is installed into an environment that holds nothing but the locked libraries, and lists the papers.
+TRIAL = .cache/trial
+dist: $(ENVIRONMENT)              ## build wheel and sdist, and try both in an empty environment
+	rm -rf dist
+	.venv/bin/python -m hatchling build -d dist
+	for built in dist/*.whl dist/*.tar.gz; do \
+	  .venv/bin/python -m venv --clear --without-pip $(TRIAL) && \
+	  .venv/bin/uv pip install --quiet --python $(TRIAL) --require-hashes -r locks/installer.txt && \
+	  .venv/bin/uv pip install --quiet --python $(TRIAL) --require-hashes --no-build-isolation -r locks/cpu.txt && \
+	  .venv/bin/uv pip install --quiet --python $(TRIAL) --no-deps --no-build-isolation "$$built" && \
+	  (cd $(TRIAL) && env -u PYTHONPATH -u ENCORE_ROOT bin/encore list) || exit 1; \
+	done
+	rm -rf $(TRIAL)
+
 format: $(ENVIRONMENT)            ## mend what the linter can mend, and the layout
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
@@ -52,7 +66,7 @@ lock: $(ENVIRONMENT)              ## make the locks again from pyproject.toml
 	$(COMPILE) --group dev $(TESTED) --extra cuda --output-file locks/cuda.txt pyproject.toml
 
 clean:                            ## remove the environment and the caches, never a result
-	rm -rf .venv .cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache .pytest_cache .ruff_cache dist
 
 # The installer comes through the pip that every Python brings, and then installs the lock in seconds. Where uv does not
 # reach the registry although pip does (a mirror or certificate known to pip alone), pip installs the same lock. The one

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.convolutions import FORMATS, add_product, share_of_products
 from benchmarks.harness import Comparison, Measurement, Options, check_agreement, choose_interpreters
 from benchmarks.peers import LAYOUTS, Inputs, Peer, Work, start_teams
 from benchmarks.results import Result
@@ -132,8 +133,8 @@ def train_with_jax(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, An
 # --- PyTorch -------------------------------------------------------------------------------------------------------
 
 
-def train_with_torch(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, Any]:
-    """The same three, eager, as re-implementations have them."""
+def train_with_torch(sizes: SimpleNamespace, inputs: Inputs, form: str = "") -> tuple[Any, Any, Any]:
+    """The same three, eager, as re-implementations have them; the form is images' memory format."""
     import torch
     from torch.nn import functional
 
@@ -149,6 +150,7 @@ def train_with_torch(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, 
 
     arrays = {name: torch.from_numpy(inputs[name]) for name in inputs}
     orders = {name: arrays[f"order_{name}"].long() for name in ("source", "target")}
+    layout = torch.channels_last if form else torch.contiguous_format
     told = torch.cat([torch.zeros(sizes.batch), torch.ones(sizes.batch)])
 
     def parameters() -> dict[str, Any]:
@@ -156,16 +158,17 @@ def train_with_torch(sizes: SimpleNamespace, inputs: Inputs) -> tuple[Any, Any, 
         for name in (name.removeprefix("kernel_") for name in inputs if name.startswith("kernel_")):
             kernel = arrays[f"kernel_{name}"]
             if kernel.ndim == 4:
-                kernel = kernel.permute(3, 2, 0, 1)
+                kernel = kernel.permute(3, 2, 0, 1).contiguous(memory_format=layout)
             elif name.endswith("_0"):  # features are flattened by channel here, by place there
                 side = round((kernel.shape[1] / width) ** 0.5)
                 kernel = kernel.reshape(-1, side, side, width).permute(0, 3, 1, 2).reshape(len(kernel), -1)
-            pair = (kernel.contiguous().clone(), arrays[f"bias_{name}"].clone())
+            pair = (kernel.clone(), arrays[f"bias_{name}"].clone())
             found[name] = tuple(leaf.requires_grad_() for leaf in pair)
         return found
 
     def as_input(x: Any) -> Any:  # bytes (n, h, w, 1 or 3)
-        return (x.float() / 255 - arrays["mean"].reshape(3)).permute(0, 3, 1, 2)
+        x = (x.float() / 255 - arrays["mean"].reshape(3)).permute(0, 3, 1, 2)
+        return x.contiguous(memory_format=layout)
 
     def features(p: dict[str, Any], x: Any) -> Any:
         for number in range(len(sizes.channels)):
@@ -217,13 +220,36 @@ def build(library: str, work: Work, inputs: Inputs, whole: bool = False) -> None
         import torch
 
         torch.set_num_threads(work.threads)
-    train, change, accuracy = (train_with_torch if library == "torch" else train_with_jax)(work.sizes, inputs)
-    for arm, reversal in REVERSALS.items() if whole else [("dann", 1.0)]:
-        work.compare(f"weights of {arm}", change(train(reversal, COMPARED)))
-        if whole:
+    if whole:
+        train, change, accuracy = (train_with_torch if library == "torch" else train_with_jax)(work.sizes, inputs)
+        for arm, reversal in REVERSALS.items():
+            work.compare(f"weights of {arm}", change(train(reversal, COMPARED)))
             work.facts[arm] = accuracy(train(reversal, work.sizes.steps))
-    if not whole:
-        work.add("step", lambda: train(1.0, work.sizes.steps), 2 * work.sizes.batch * work.sizes.steps)
+        return
+    for form in FORMATS if library == "torch" else ("",):
+        sides = train_with_torch(work.sizes, inputs, form) if library == "torch" else train_with_jax(work.sizes, inputs)
+        train, change, _ = sides
+        work.compare("weights of dann", change(train(1.0, COMPARED)), form)
+        work.add("step", partial(train, 1.0, work.sizes.steps), 2 * work.sizes.batch * work.sizes.steps, form=form)
+    if library == "jax":
+        work.facts["step"] = gflop_of_an_image(work.sizes, inputs)
+        add_product(work)
+
+
+def gflop_of_an_image(sizes: SimpleNamespace, inputs: Inputs) -> float:
+    """Of all products of a step, forward and for both derivatives; nobody needs that in the images, and the label head
+    sees one of two."""
+    pixels, total = sizes.size, 0.0
+    for name in (name.removeprefix("kernel_") for name in inputs if name.startswith("kernel_")):
+        kernel, times = inputs[f"kernel_{name}"], 3.0
+        if kernel.ndim == 4:
+            number = int(name.rpartition("_")[2])
+            pixels = (sizes.size if number == 0 else pixels) - len(kernel) + 1
+            times, pixels = (2.0 if number == 0 else 3.0) * pixels**2, pixels // 2
+        elif name.startswith("label"):
+            times = 1.5
+        total += 2e-9 * times * kernel.size
+    return total
 
 
 def compare_accuracies(options: Options, result: Result) -> None:
@@ -262,7 +288,7 @@ FIGURE_4A = [
 BENCHMARKS = (
     Comparison(
         name="dann_steps",
-        question="How fast is a full adversarial step of DANN, beside PyTorch?",
+        question="How fast is a full adversarial step of DANN, beside PyTorch in two memory formats?",
         work="figure 4a, 32 and 48 channels, 64 + 64 images, 20 steps a run",
         sizes={
             "words": [
@@ -280,6 +306,7 @@ BENCHMARKS = (
             Peer("torch", partial(build, "torch"), ("torch",), foreign=True),
         ),
         draw=draw_replicate,
+        derive=share_of_products,
         tolerance={"": CHANGE},
         layouts=("pinned", "one process"),
     ),

@@ -72,7 +72,7 @@ def build_encore(work: Work, inputs: Inputs) -> None:
         return found["loss"]
 
     work.add("update", ready(train), work.sizes.updates, result=loss)
-    single = jax.jit(loops.single_step(step, 1)).lower(begin, key, conditions, np.int32(0), examples).compile()
+    single = jax.jit(step).lower(begin, key, np.int32(0), conditions, examples).compile()
     work.facts["flops of an update"] = (single.cost_analysis() or {})["flops"]
     for name, (n, m) in LAYERS.items():
         batch = work.sizes.batch

@@ -20,7 +20,11 @@ from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
 
 PAPER = "lottery_ticket"
 SIZE = (1180, 760)
-SHOTS = {"report-verdicts": ("light", "verdicts"), "report-curves": ("dark", "curves")}
+SHOTS = {
+    "report-front": ("light", "index", "content"),
+    "report-verdicts": ("light", PAPER, "verdicts"),
+    "report-curves": ("dark", PAPER, "curves"),
+}
 
 
 def published(folder: Path) -> Path:
@@ -47,9 +51,9 @@ def main() -> None:
         results = published(Path(name))
         site.build_site(results, [load_config(slug) for slug in all_slugs()], results / "report")
         browser.resize(*SIZE)
-        for picture, (scheme, section) in SHOTS.items():
+        for picture, (scheme, page, section) in SHOTS.items():
             browser.scheme(scheme)
-            browser.open(results / "report" / f"{PAPER}.html")
+            browser.open(results / "report" / f"{page}.html")
             browser.run("document.getElementById(arguments[0]).scrollIntoView()", section)
             path = project_root() / "docs" / f"{picture}.png"
             path.parent.mkdir(exist_ok=True)

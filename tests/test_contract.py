@@ -35,6 +35,8 @@ from core.paths import project_root
 from core.publishing import publish
 from core.running import conclude
 from core.runs import identity, measurements, published
+from core.weights.export import export_networks, networks_of
+from core.weights.loading import read_weights, weights_path
 from tests.contract_runs import (
     SmokeRun,
     alike,
@@ -143,6 +145,7 @@ def test_a_smoke_run_is_measured_resumed_judged_and_drawn(slug: str, studies: li
     assert_resumed(run, tmp_path / "interrupted")
     for study in studies:
         assert_drawn(run, study, tmp_path / study)
+        assert_exported(run, study, tmp_path)
 
 
 def assert_few_programs(programs: Counter[str]) -> None:
@@ -200,6 +203,24 @@ def assert_drawn(run: SmokeRun, study: str, folder: Path) -> None:
     drawn, notes = conclude.draw_figures(config, study, read, run.arrays, folder)
     assert notes == []
     assert sorted(path.stem for path in (folder / "figures").glob("*.svg")) == drawn
+
+
+def assert_exported(run: SmokeRun, study: str, results: Path) -> None:
+    """The networks that it trains for others are collected from what it left, have a card, and come back for use."""
+    config, about = run.job.launch.config, {"first_replicate": 0, "run": "a-run", "commit": "ab", "date": "2020-01-01"}
+    values = settings_as_dict(run.job.chosen.settings)
+    folder = results / "unbroken" / "runs" / run.job.identity.name
+    found = export_networks(config, study, "smoke", folder, values, run.table, about)
+    assert set(found) == {
+        f"{name}{ending}" for name in networks_of(config.slug, study) for ending in (".safetensors", ".md")
+    }
+    for name, content in found.items():
+        files.write_bytes(results / "weights" / name, content)
+    for name in networks_of(config.slug, study):
+        weights = read_weights(weights_path(results, name))
+        assert weights.params and weights.model is not None
+        assert f'load("{config.slug}/{name}", scale="smoke")' in weights.card and "nan" not in weights.card
+        assert len(weights.card) < 10_000
 
 
 # The claims

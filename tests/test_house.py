@@ -274,9 +274,17 @@ def test_the_patterns_find_what_they_are_for(kind: str, text: str) -> None:
 
 def test_nothing_large_or_derived_is_tracked() -> None:
     for path in tracked():
-        assert path.stat().st_size < 5_000_000, shown(path)  # the largest: networks kept beside a result
+        assert path.stat().st_size < 5_000_000, shown(path)
         assert not shown(path).startswith(("results/runs/", "results/report/", ".venv/", ".cache/", "wandb/"))
         assert path.suffix not in (".pyc", ".pkl", ".pickle", ".tmp")
+
+
+def test_all_weights_together_are_small() -> None:
+    held = {shown(path): path.stat().st_size for path in tracked() if path.parent.name == "weights"}
+    assert sum(held.values()) < 5_000_000, held
+    assert {name.rpartition(".")[0] for name in held if name.endswith(".md")} == {
+        name.rpartition(".")[0] for name in held if name.endswith(".safetensors")
+    }
 
 
 # Papers

@@ -1,7 +1,7 @@
 """Trained networks with the conventions of scikit-learn: fitting stores the context, predicting is one forward pass.
 
-    from core.amortised.estimators import load_estimator
-    model = load_estimator("weights.safetensors").fit(X, y)
+    from core.api import load
+    model = load("<paper>/regressor").model.fit(X, y)
     mean, spread = model.predict(X_new, return_std=True)
 
 What is refused, by a `ValueError` of one line: no context, NaN, more features, fewer points or more than the network
@@ -11,7 +11,6 @@ have full support), inputs that are given twice.
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -23,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from core.amortised import bar_distribution
 from core.amortised.encoder import TransformerEncoder
-from core.amortised.weights import TrainedNetwork, load_weights
+from core.amortised.weights import TrainedNetwork
 from core.errors import BadInput
 
 QUERY_CHUNK = 64  # queries in one pass
@@ -48,31 +47,25 @@ def predict_chunk(
     )[0]
 
 
-def load_estimator(path: str | Path) -> "AmortisedRegressor | AmortisedClassifier":
-    """The estimator of a weights file."""
-    trained = load_weights(path)
-    return (AmortisedRegressor if trained.task == "regression" else AmortisedClassifier)(trained)
-
-
 class _AmortisedEstimator(BaseEstimator):
     """What both estimators share.
 
     Args:
-      weights: a `TrainedNetwork`, or the path of its file.
+      weights: a `TrainedNetwork`.
       rescale: whether inputs and targets are brought to the scale of the prior by the context's own: regression inputs
         to [0, 1] and targets to mean 0 and standard deviation 1, classification inputs to mean 0 and deviation 1.
     """
 
     task = ""
 
-    def __init__(self, weights: TrainedNetwork | str | Path | None = None, rescale: bool = True) -> None:
+    def __init__(self, weights: TrainedNetwork | None = None, rescale: bool = True) -> None:
         self.weights = weights
         self.rescale = rescale
 
     def _load_network(self) -> TrainedNetwork:
         if self.weights is None:
-            raise OutsideTrainingRange("weights is None: give a trained network or the path of its file")
-        trained = self.weights if isinstance(self.weights, TrainedNetwork) else load_weights(self.weights)
+            raise OutsideTrainingRange("weights is None: give a trained network")
+        trained = self.weights
         if trained.task != self.task:
             raise OutsideTrainingRange(f"the weights are for {trained.task}, this estimator is for {self.task}")
         return trained

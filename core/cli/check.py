@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core import paths
+from core.cli import documents
 from core.cli.publish import standing
 from core.errors import BadInput
 from core.kept import code_files, files_below, find_answers, library_stamp, paper_files, shared_config_files, stamp
@@ -26,6 +27,8 @@ OTHER_LIBRARIES = 0.05
 def main(arguments: argparse.Namespace) -> int:
     """Print the state of every published study; exit code 1 when one was edited or is computed differently."""
     slugs, bad = arguments.papers or all_slugs(), False
+    if arguments.json:
+        return _print_json(slugs, arguments)
     for config in map(load_config, slugs if arguments.remake or arguments.confirm else ()):
         if arguments.remake:
             _remake(config)
@@ -38,6 +41,14 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.spot and found:
             bad |= _spot(load_config(slug))
     return int(bad)
+
+
+def _print_json(slugs: Iterable[str], arguments: argparse.Namespace) -> int:
+    if asked := [name for name in ("spot", "remake", "confirm") if getattr(arguments, name)]:
+        raise BadInput(f"--json says how results stand and changes nothing: leave --{asked[0]} out")
+    states = published_states(slugs)
+    documents.print_json("check", **documents.check_document(states))
+    return int(any(status.state == publish.EDITED for found in states.values() for status in found))
 
 
 def published_states(slugs: Iterable[str]) -> dict[str, list[publish.PublishedState]]:

@@ -160,16 +160,20 @@ def commands() -> dict[str, Parser]:
     run.add_argument("--info", nargs="?", const="all", choices=INFO, help="have Hydra say what it composes from")
     run.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with presets of your own: +preset=mine")
     run.add_argument("--hydra-help", action="store_true", help="Hydra's own help")
+    _add_json(run, "what came of it")
 
     sweeps = command("sweeps", "progress and best points of the sweeps that were started here", SWEEPS)
     sweeps.add_argument("sweep", nargs="?", help="the first digits of a sweep's identity: its table of points")
+    _add_json(sweeps)
 
     listing = command("list", "every paper with field, claims, verdicts and minutes")
     listing.add_argument("--field", help="only papers of this field")
+    _add_json(listing)
 
     show = command("show", "a paper's reference, idea, claims and studies; a study's settings, arms and deviations")
     show.add_argument("paper")
     show.add_argument("study", nargs="?", help="the settings, arms and deviations of this study")
+    _add_json(show)
 
     claims = command("claims", "a paper's claims, what it prints, what was published here, and the verdicts")
     claims.add_argument("paper")
@@ -184,6 +188,7 @@ def commands() -> dict[str, Parser]:
     plan.add_argument("--within", type=float, metavar="MINUTES", help="pick the runs that decide the most claims")
     plan.add_argument("--check", action="store_true", help="hold the forecasts of earlier runs against what they took")
     plan.add_argument("--document", action="store_true", help="write docs/cost.md: every paper on 1, 8 and 64 H100")
+    _add_json(plan)
 
     fetch = command("fetch", "fill the data cache for some papers, e.g. on a login node with network")
     fetch.add_argument("names", nargs="+", metavar="name", help="names of papers or of data sets, or all")
@@ -193,6 +198,26 @@ def commands() -> dict[str, Parser]:
 
     _add_dashboards(command)
 
+    _add_published(command)
+
+    new = command("new", "write the files of a new paper, as a small working example", NEW)
+    new.add_argument("paper")
+    new.add_argument("--supervised", action="store_true", help="a paper that trains a network on labelled examples")
+
+    completion = command(
+        "completion",
+        'tab completion for bash: eval "$(encore completion)"',
+        'Add to ~/.bashrc: eval "$(encore completion)"',
+    )
+    completion.add_argument("--line", help=argparse.SUPPRESS)
+    return made
+
+
+def _add_json(command: Parser, what: str = "the same") -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what} as one JSON document (docs/json.md)")
+
+
+def _add_published(command: Callable[..., Parser]) -> None:
     publish = command("publish", "copy a finished, unmodified run to results/<paper>/<scale>/")
     publish.add_argument("paper")
     publish.add_argument("--scale", default="laptop", choices=["laptop", "paper"])
@@ -209,18 +234,7 @@ def commands() -> dict[str, Parser]:
         action="store_true",
         help="where only code or libraries changed, compute one replicate again; equal bits keep the result current",
     )
-
-    new = command("new", "write the files of a new paper, as a small working example", NEW)
-    new.add_argument("paper")
-    new.add_argument("--supervised", action="store_true", help="a paper that trains a network on labelled examples")
-
-    completion = command(
-        "completion",
-        'tab completion for bash: eval "$(encore completion)"',
-        'Add to ~/.bashrc: eval "$(encore completion)"',
-    )
-    completion.add_argument("--line", help=argparse.SUPPRESS)
-    return made
+    _add_json(check)
 
 
 def _add_dashboards(command: Callable[..., Parser]) -> None:
@@ -228,7 +242,9 @@ def _add_dashboards(command: Callable[..., Parser]) -> None:
     report.add_argument(
         "--out", metavar="FOLDER", help="write it there instead of results/report or $ENCORE_RESULTS/report"
     )
-    report.add_argument("--readme", action="store_true", help="also renew the README's table of papers")
+    report.add_argument(
+        "--readme", action="store_true", help="also renew the README's table of papers and its drawing of effects"
+    )
 
     board = command("board", "curves of running and finished runs in a browser, on this machine alone", BOARD)
     board.add_argument("papers", nargs="*", metavar="paper", help="names of papers; by default all")

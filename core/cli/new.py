@@ -64,4 +64,4 @@ def update_readme_table() -> None:
     readme = project_root() / "README.md"
     configs = [load_config(slug) for slug in all_slugs()]
     if readme.is_file() and readme_table.update_readme(readme, configs, published_folder()):
-        print(f"{short_path(readme)}: the table of papers was renewed")
+        print(f"{short_path(readme)}: the table of papers and the drawing of effects were renewed")

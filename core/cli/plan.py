@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from core import files
+from core.cli import documents
 from core.errors import BadInput, OverBudget
 from core.launch import compose
 from core.papers.config_files import all_slugs
@@ -25,6 +26,8 @@ MOST_ACCELERATORS = 1_000_000
 def main(arguments: argparse.Namespace) -> int:
     """Print the plan of a selection of runs."""
     screen = console()
+    if arguments.json and (arguments.check or arguments.document):
+        raise BadInput("--json speaks of what runs would cost: leave --check and --document out")
     if arguments.check:
         return _check(screen)
     if arguments.document:
@@ -33,11 +36,15 @@ def main(arguments: argparse.Namespace) -> int:
         raise BadInput(f"--within {arguments.within:g} must be a positive number of minutes, such as --within 30")
     fleet = _fleet(arguments)
     found = estimate.estimate_launches(expand_runs(arguments.overrides, arguments.multirun), fleet)
+    if arguments.json:
+        picked = [] if arguments.within is None else _picked(found, arguments.within)
+        _refuse(found, arguments)
+        documents.print_json("plan", **documents.plan_document(found, fleet, picked))
+        return 0
     _show(screen, found, fleet)
     if arguments.within is not None:
         _pick(screen, found, arguments.within)
-    elif any(word.startswith("budget.minutes=") for word in arguments.overrides):
-        _refuse(found, compose.compose_launch(found[0].words).budget_minutes)
+    _refuse(found, arguments)
     return 0
 
 
@@ -115,19 +122,28 @@ def _cells(line: StudyEstimate, name: str) -> tuple[str, ...]:
 
 def _pick(screen: Console, found: Sequence[StudyEstimate], minutes: float) -> None:
     """The runs that decide the most claims in the time given."""
-    offers = [budget.RunOption(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
-    picked = budget.choose_runs(offers, minutes)
-    if not picked:
-        raise OverBudget(f"no run of these decides a claim within {format_duration(minutes)}")
-    claims, total = sum(offer.claims for offer in picked), sum(offer.minutes for offer in picked)
+    picked = [found[number] for number in _picked(found, minutes)]
+    claims, total = sum(line.claims for line in picked), sum(line.minutes for line in picked)
     every = sum(line.claims for line in found)
     screen.print(f" within {format_duration(minutes)}: {claims} of {every} claims in {format_duration(total)}")
-    for offer in picked:
-        screen.print(f" encore run {' '.join(found[int(offer.name)].words)}")
+    for line in picked:
+        screen.print(f" encore run {' '.join(line.words)}")
 
 
-def _refuse(found: Sequence[StudyEstimate], minutes: float) -> None:
-    total = sum(line.minutes for line in found)
+def _picked(found: Sequence[StudyEstimate], minutes: float) -> list[int]:
+    """Their places in the list; OverBudget where there is none."""
+    offers = [budget.RunOption(str(number), line.minutes, line.claims) for number, line in enumerate(found)]
+    if not (picked := budget.choose_runs(offers, minutes)):
+        raise OverBudget(f"no run of these decides a claim within {format_duration(minutes)}")
+    return [int(offer.name) for offer in picked]
+
+
+def _refuse(found: Sequence[StudyEstimate], arguments: argparse.Namespace) -> None:
+    """Refuse what takes longer than a budget that was given, unless runs are picked by --within."""
+    given = any(word.startswith("budget.minutes=") for word in arguments.overrides)
+    if arguments.within is not None or not given:
+        return
+    total, minutes = sum(line.minutes for line in found), compose.compose_launch(found[0].words).budget_minutes
     if total > minutes:
         raise OverBudget(
             f"forecast {format_duration(total)}, budget {format_duration(minutes)}: --within {minutes:g} picks those "

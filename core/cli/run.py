@@ -1,12 +1,15 @@
 """`encore run`: check the whole command first, then run it, or all the points of a sweep."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
+from core.cli import documents
 from core.errors import BadInput
 from core.launch import hydra_queries
-from core.launch.compose import compose_launch
+from core.launch.compose import Launch, compose_launch
 from core.running import surroundings
+from core.running.display import RunDisplay
 
 WITHOUT_PAPER = ("plugins",)  # what Hydra can say of no run in particular
 SWEEP_WORDS = ("launcher", "sweeper", "objective", "points", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
@@ -15,6 +18,8 @@ SWEEP_WORDS = ("launcher", "sweeper", "objective", "points", "hydra.launcher", "
 def main(arguments: argparse.Namespace) -> int:
     """Run one launch or a sweep, or print what Hydra would make of it; returns the exit code."""
     words = [*arguments.overrides, *hydra_queries.search_path_words(arguments.config_dir)]
+    if arguments.json and (arguments.hydra_help or arguments.info or arguments.cfg or arguments.multirun):
+        raise BadInput("--json speaks of one finished run: leave -m, --cfg, --info and --hydra-help out")
     if arguments.hydra_help or arguments.info in WITHOUT_PAPER:
         hydra_queries.ask_hydra(None, words, _flags(arguments))
         return 0
@@ -34,9 +39,17 @@ def main(arguments: argparse.Namespace) -> int:
         print(hydra_queries.printed_config(launch, arguments.cfg, arguments.package, arguments.resolve), end="")
     else:
         surroundings.check_surroundings(launch)
-        from core.running.execute import run_launch
+        return _run(launch, arguments.json)
+    return 0
 
+
+def _run(launch: Launch, as_json: bool) -> int:
+    from core.running.execute import perform_launch, run_launch
+
+    if not as_json:
         return run_launch(launch)
+    if outcomes := perform_launch(launch, RunDisplay(sys.stderr)):
+        documents.print_json("run", **documents.run_document(launch, outcomes))
     return 0
 
 

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Column, Table
 
+from core.cli import documents
 from core.errors import unknown_name
 from core.papers.claims import SCALES
 from core.papers.config import PaperConfig, StudyConfig, load_config
@@ -22,7 +23,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.study is not None:
         if arguments.study not in config.studies:
             raise unknown_name(f"study of {config.slug}", arguments.study, config.studies)
-        _study(screen, config.studies[arguments.study])
+        study = config.studies[arguments.study]
+        if arguments.json:
+            documents.print_json("show", **documents.study_document(study, dict(_fields(study.settings_class))))
+        else:
+            _study(screen, study)
+        return 0
+    if arguments.json:
+        documents.print_json("show", **documents.paper_document(config))
         return 0
     _reference(screen, config)
     _claims(screen, config)
@@ -47,9 +55,7 @@ def _claims(screen: Console, config: PaperConfig) -> None:
         printed = config.form.claims[name].printed
         screen.print(f"  {name} ({claim.study}): {claim.says}")
         if printed is not None:
-            screen.print(
-                f"     printed: {' '.join(filter(None, [str(printed.value), printed.unit]))} ({printed.where})"
-            )
+            screen.print(f"     printed: {' '.join(filter(None, [printed.text, printed.unit]))} ({printed.where})")
         screen.print(f"     control that must not hold: {claim.control.name}")
 
 

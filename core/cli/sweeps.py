@@ -2,6 +2,7 @@
 
 import argparse
 
+from core.cli import documents
 from core.paths import runs_folder
 from core.runs import sweep_folder
 from core.sweeps import display
@@ -10,10 +11,14 @@ from core.terminal import console
 
 def main(arguments: argparse.Namespace) -> int:
     """Print all sweeps, or the table of one."""
-    if arguments.sweep is not None:
+    if arguments.json:
+        wanted = sweep_folder.read_sweeps(runs_folder())
+        if arguments.sweep is not None:
+            wanted = [sweep_folder.find_sweep(runs_folder(), arguments.sweep)]
+        documents.print_json("sweeps", sweeps=[documents.sweep_document(sweep) for sweep in wanted])
+    elif arguments.sweep is not None:
         display.print_points(console(), sweep_folder.find_sweep(runs_folder(), arguments.sweep))
-        return 0
-    if sweeps := sweep_folder.read_sweeps(runs_folder()):
+    elif sweeps := sweep_folder.read_sweeps(runs_folder()):
         display.print_overview(console(), sweeps)
     else:
         print("no sweep yet: encore run -m paper=<name> settings.<name>=<value>,<value>")

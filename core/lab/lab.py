@@ -5,7 +5,7 @@ replicate are lifted over the batch, what is kept on disk, and where an interrup
 """
 
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,33 +308,10 @@ class Lab:
     def _advance(
         self, loop: Loop, progress: loops.LoopState, keys: jax.Array, done: int, mark: int, each: tuple, shared: tuple
     ) -> loops.LoopState:
-        count, name = len(each), (function_key(loop.step), len(each))
-        block = self._lift(
-            ("block", *name, mark - done), loops.scan_block(loop.step, mark - done, count), 2 + count, 1 + len(shared)
-        )
-        if not self._stepwise(name, block, progress, keys, *each, np.int32(done), *shared):
-            return block(progress, keys, *each, np.int32(done), *shared)
-        state = progress.state
-        one = self._lift(("step", *name), loops.single_step(loop.step, count), 2 + count, 1 + len(shared))
-        for i in range(done, mark):
-            state = one(state, keys, *each, np.int32(i), *shared)
-        return self._lift(("settle",), loops.freeze_if_diverged, 2, 1)(progress, state, np.int32(mark))
-
-    def _stepwise(self, name: tuple, block: Callable, *arguments: Tree) -> bool:
-        """Whether steps are dispatched one by one: where they hold a convolution and run on a CPU.
-
-        Found by tracing the block, which is not done again where the block is then called.
-        """
-        if jax.default_backend() != "cpu":
-            return False
-        if name not in self._forms:
-            self._forms[name] = loops.has_convolution(block, *arguments)
-        return self._forms[name]
-
-    @property
-    def _forms(self) -> dict[Hashable, bool]:
-        assert self.lifter is not None
-        return self.lifter.forms
+        count, length = len(each), mark - done
+        name = ("block", function_key(loop.step), count, length)
+        block = self._lift(name, loops.scan_block(loop.step, length, count), 2 + count, 1 + len(shared))
+        return block(progress, keys, *each, np.int32(done), *shared)
 
     def _evaluate(self, loop: Loop, each: tuple, shared: tuple) -> Callable:
         evaluate, count = loop.evaluate, len(each)

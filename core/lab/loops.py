@@ -1,9 +1,4 @@
-"""The forms of a loop of steps, and what happens when one diverges.
-
-The loop takes the form that is fastest on the backend: blocks of steps inside one compiled `scan` in general, one
-compiled step per dispatch where convolutions run on a CPU (a convolution inside `scan` is about twelve times slower
-there).
-"""
+"""A loop of steps as blocks inside one compiled `scan`, and what happens when one diverges."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,24 +7,6 @@ import jax
 import jax.numpy as jnp
 
 Tree = Any
-
-
-def has_convolution(function: Callable, *arguments: Any) -> bool:
-    """Whether tracing `function` meets a convolution, at any depth."""
-    return _mentions(jax.make_jaxpr(function)(*arguments).jaxpr, "conv_general_dilated")
-
-
-def _mentions(jaxpr: Any, primitive: str) -> bool:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == primitive:
-            return True
-        for inner in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns") or hasattr(v, "jaxpr")
-        ):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns") and _mentions(inner, primitive):
-                return True
-    return False
 
 
 def all_finite(tree: Tree) -> jax.Array:
@@ -59,16 +36,6 @@ def scan_block(step: Callable, length: int, each: int) -> Callable:
 
         state, _ = jax.lax.scan(one, progress.state, first + jnp.arange(length, dtype=jnp.int32))
         return freeze_if_diverged(progress, state, first + length)
-
-    return run
-
-
-def single_step(step: Callable, each: int) -> Callable:
-    """One step of one replicate: `run(state, key, *each, i, *shared) -> state`."""
-
-    def run(state: Tree, key: jax.Array, *rest: Any) -> Tree:
-        i, arguments = rest[each], rest[:each] + rest[each + 1 :]
-        return step(state, jax.random.fold_in(key, i), i, *arguments)
 
     return run
 

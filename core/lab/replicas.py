@@ -100,7 +100,6 @@ class Lifter:
     def __init__(self, axis: ReplicateAxis) -> None:
         self.axis = axis
         self.compiled: dict[Hashable, Callable] = {}
-        self.forms: dict[Hashable, bool] = {}
 
     def split(self, tree: Tree) -> list[Tree]:
         """The groups of a batched pytree."""

@@ -98,7 +98,8 @@ def verdict_identity(config: PaperConfig, study: str) -> str:
     claims = {name: form for name, form in config.form.claims.items() if form.study == study}
     said = {
         "claims": {
-            name: form.model_dump(mode="json", by_alias=True, exclude_unset=True) for name, form in claims.items()
+            name: form.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"printed": {"quote"}})
+            for name, form in claims.items()
         },
         "units": {name: [clause.unit for clause in config.claims[name].clauses] for name in claims},
         "deviations": [each.model_dump(mode="json") for each in config.form.studies[study].deviations],

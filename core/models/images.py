@@ -12,8 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-glorot_init = nn.initializers.glorot_normal()
-Conv3x3 = partial(nn.Conv, kernel_size=(3, 3), kernel_init=glorot_init)
+from core.models.convolution import Conv, glorot_init
 
 
 def images_to_floats(images: jax.Array) -> jax.Array:
@@ -97,7 +96,7 @@ class ConvNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits of a batch of images."""
         for number, width in enumerate(self.channels):
-            x = nn.relu(Conv3x3(width, name=f"conv_{number}")(x))
+            x = nn.relu(Conv(width, name=f"conv_{number}")(x))
             if number % 2:
                 x = max_pool_2x2(x)
         x = x.reshape(len(x), -1)
@@ -119,7 +118,7 @@ class Vgg19(nn.Module):
             if block:
                 x = max_pool_2x2(x)
             for number in range(count):
-                x = Conv3x3(width, use_bias=False, name=f"conv_{block}_{number}")(x)
+                x = Conv(width, use_bias=False, name=f"conv_{block}_{number}")(x)
                 x = nn.relu(nn.BatchNorm(use_running_average=not train, name=f"norm_{block}_{number}")(x))
         return dense_layer(x.mean(axis=(1, 2)), self.classes, "output")
 
@@ -135,16 +134,16 @@ class CifarResNet20(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Logits of a batch of images."""
         norm = partial(nn.BatchNorm, use_running_average=not train)
-        x = nn.relu(norm(name="norm_in")(Conv3x3(self.widths[0], use_bias=False, name="conv_in")(x)))
+        x = nn.relu(norm(name="norm_in")(Conv(self.widths[0], use_bias=False, name="conv_in")(x)))
         for stage, width in enumerate(self.widths):
             for number in range(self.blocks):
                 name, stride = f"{stage}_{number}", 2 if stage and not number else 1
-                y = Conv3x3(width, strides=stride, use_bias=False, name=f"conv_{name}_a")(x)
+                y = Conv(width, stride=stride, use_bias=False, name=f"conv_{name}_a")(x)
                 y = nn.relu(norm(name=f"norm_{name}_a")(y))
-                y = Conv3x3(width, use_bias=False, name=f"conv_{name}_b")(y)
+                y = Conv(width, use_bias=False, name=f"conv_{name}_b")(y)
                 y = norm(name=f"norm_{name}_b")(y)
                 if stride == 2:
-                    x = nn.Conv(width, (1, 1), stride, use_bias=False, kernel_init=glorot_init, name=f"skip_{name}")(x)
+                    x = Conv(width, 1, stride, use_bias=False, name=f"skip_{name}")(x)
                     x = norm(name=f"norm_{name}_skip")(x)
                 x = nn.relu(x + y)
         return dense_layer(x.mean(axis=(1, 2)), self.classes, "output")

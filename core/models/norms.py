@@ -4,6 +4,7 @@ Statistics of float16 and bfloat16 inputs are taken in float32, the variance in 
 square root. Half-precision inputs give half-precision outputs.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ import jax.numpy as jnp
 from core.errors import BadInput
 
 Tree = Any
-BLOCKED_GRADIENT_ROWS = 2048  # from so many rows on, gradients of layer norm are taken in blocks
-BLOCK_ROWS = 32  # rows in a block
+BLOCKED_ROWS = 2048  # from so many rows on, layer norm goes through them in blocks
+BLOCK_VALUES = 32768  # in a block: what is computed from it stays in the cache
 
 
 def _to_statistics_dtype(x: jax.Array) -> jax.Array:
@@ -29,56 +30,95 @@ def _as_rows(vector: jax.Array, x: jax.Array) -> jax.Array:
     return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
 
 
+class Sums(NamedTuple):
+    """How sums are taken: of values (..., n) along rows, each value weighted by (n,), and over all rows."""
+
+    along_rows: Callable[[jax.Array, jax.Array], jax.Array]  # (..., 1)
+    over_rows: Callable[[jax.Array], jax.Array]  # (n,)
+
+
+PLAIN_SUMS = Sums(
+    lambda a, weights: jnp.sum(a * _as_rows(weights, a), -1, keepdims=True),
+    lambda a: jnp.sum(a, tuple(range(a.ndim - 1))),
+)
+# Of a matrix (rows, n): XLA on a CPU takes products several times as fast as sums that share their terms.
+PRODUCT_SUMS = Sums(
+    lambda a, weights: jnp.matmul(a, weights, precision="highest")[:, None],
+    lambda a: jnp.matmul(jnp.ones_like(a, shape=a.shape[:1]), a, precision="highest"),
+)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _layer_norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> jax.Array:
-    return _layer_norm_forward(x, gain, bias, eps, divisor)[0]
+    return _normalise(x, *_row_statistics(x, eps, divisor), gain, bias)
 
 
 def _layer_norm_forward(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float, divisor: int) -> tuple:
-    a = _to_statistics_dtype(x)
-    centred = a - a.mean(-1, keepdims=True)  # a - μ
-    inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)  # 1 / σ
-    y = centred * inverse * _as_rows(gain, x) + _as_rows(bias, x)
-    return y.astype(x.dtype), (x, gain, bias)
+    mean, inverse = _row_statistics(x, eps, divisor)
+    if _block_rows(x) > 1:
+        # XLA on a CPU takes the statistics in one pass where it does not have to give the outputs with them.
+        mean, inverse = jax.lax.platform_dependent(
+            mean, inverse, cpu=lambda *found: jax.lax.optimization_barrier(found), default=lambda *found: found
+        )
+    return _normalise(x, mean, inverse, gain, bias), (x, mean, inverse, gain, bias)
 
 
 def _layer_norm_backward(eps: float, divisor: int, kept: tuple, given: jax.Array) -> tuple:
-    x, gain, bias = kept
-    arrays = gain, _to_statistics_dtype(x), _to_statistics_dtype(given)
-    whole = partial(_gradients, eps, divisor)
-    rows = x.size // x.shape[-1]
-    if rows >= BLOCKED_GRADIENT_ROWS and rows % BLOCK_ROWS == 0:
-        by_blocks = partial(_gradients_by_blocks, eps, divisor)
-        dx, dgain, dbias = jax.lax.platform_dependent(*arrays, cpu=by_blocks, default=whole)
-    else:
-        dx, dgain, dbias = whole(*arrays)
-    return dx.astype(x.dtype), dgain.astype(gain.dtype), dbias.astype(bias.dtype)
+    x, mean, inverse, gain, bias = kept
+    form = whole = partial(_gradients, PLAIN_SUMS, divisor, gain)
+    if _block_rows(x) > 1:
+        form = partial(jax.lax.platform_dependent, cpu=partial(_gradients_by_blocks, divisor, gain), default=whole)
+    dx, dgain, dbias = form(x, mean, inverse, given)
+    return dx, dgain.astype(gain.dtype), dbias.astype(bias.dtype)
 
 
-def _gradients(eps: float, divisor: int, gain: jax.Array, a: jax.Array, dy: jax.Array) -> tuple:
-    """Gradients of a (..., n), gain and bias (n,) from that of y."""
+def _row_statistics(x: jax.Array, eps: float, divisor: int) -> tuple[jax.Array, jax.Array]:
+    """Means and inverse deviations of the rows of x (..., n), each (..., 1)."""
+    a = _to_statistics_dtype(x)
+    mean = a.mean(-1, keepdims=True)  # μ
+    centred = a - mean
+    return mean, jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)  # 1 / σ
+
+
+def _normalise(x: jax.Array, mean: jax.Array, inverse: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
+    # g ⊙ (a - μ) / σ + b
+    y = (_to_statistics_dtype(x) - mean) * inverse * _as_rows(gain, x) + _as_rows(bias, x)
+    return y.astype(x.dtype)
+
+
+def _gradients(
+    sums: Sums, divisor: int, gain: jax.Array, x: jax.Array, mean: jax.Array, inverse: jax.Array, given: jax.Array
+) -> tuple:
+    """Gradients of x (..., n), gain and bias (n,) from that of y, with the statistics of the rows (..., 1)."""
     # With n̂ = (a - μ)/σ and δ = g ⊙ ∂L/∂y: ∂L/∂a = (δ - mean δ - n̂ Σ(δ n̂)/divisor) / σ
-    centred = a - a.mean(-1, keepdims=True)
-    inverse = jax.lax.rsqrt(jnp.sum(centred * centred, -1, keepdims=True) / divisor + eps)
-    normal = centred * inverse
-    delta = dy * _as_rows(gain, a)
-    along = jnp.sum(delta * normal, -1, keepdims=True) / divisor
-    dx = (delta - delta.mean(-1, keepdims=True) - normal * along) * inverse
-    cases = tuple(range(a.ndim - 1))
-    return dx, jnp.sum(dy * normal, cases), jnp.sum(dy, cases)
+    dy = _to_statistics_dtype(given)
+    normal = (_to_statistics_dtype(x) - mean) * inverse
+    weighted = dy * normal
+    middle, along = sums.along_rows(dy, gain) / x.shape[-1], sums.along_rows(weighted, gain) / divisor
+    dx = (dy * _as_rows(gain, x) - middle - normal * along) * inverse
+    return dx.astype(x.dtype), sums.over_rows(weighted), sums.over_rows(dy)
 
 
-def _gradients_by_blocks(eps: float, divisor: int, gain: jax.Array, a: jax.Array, dy: jax.Array) -> tuple:
+def _gradients_by_blocks(divisor: int, gain: jax.Array, *arrays: jax.Array) -> tuple:
     """The same, some rows after the others: they stay in the cache, where XLA on a CPU would go through all again."""
+    x, mean, *_ = arrays
 
     def block(sums: tuple, rows: tuple) -> tuple:
-        dx, dgain, dbias = _gradients(eps, divisor, gain, *rows)
+        dx, dgain, dbias = _gradients(PRODUCT_SUMS, divisor, gain, *rows)
         return (sums[0] + dgain, sums[1] + dbias), dx
 
-    blocks = (-1, BLOCK_ROWS, a.shape[-1])
-    zeros = jnp.zeros_like(a, shape=a.shape[-1:])
-    (dgain, dbias), dx = jax.lax.scan(block, (zeros, zeros), (a.reshape(blocks), dy.reshape(blocks)))
-    return dx.reshape(a.shape), dgain, dbias
+    zeros = jnp.zeros_like(mean, shape=gain.shape)
+    blocks = tuple(a.reshape(-1, _block_rows(x), a.shape[-1]) for a in arrays)
+    (dgain, dbias), dx = jax.lax.scan(block, (zeros, zeros), blocks)
+    return dx.reshape(x.shape), dgain, dbias
+
+
+def _block_rows(x: jax.Array) -> int:
+    """Rows in a block of x (..., n): a power of two that divides their number, or 1 where blocks do not pay."""
+    rows = x.size // x.shape[-1]
+    wanted = 2 ** math.floor(math.log2(max(8, BLOCK_VALUES / x.shape[-1])))
+    found = math.gcd(rows, wanted)
+    return found if rows >= BLOCKED_ROWS and found >= 8 else 1
 
 
 _layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -61,6 +61,12 @@ class Printed(Form):
     value: str | int | float = Field(description="a number, or the paper's words")
     unit: str = Field("", description="of a number: the unit of the claim's first clause")
     where: str = Field(description="abstract, section, table or figure")
+    quote: bool = Field(False, description="the words are literally the paper's, and are shown in quotation marks")
+
+    @property
+    def text(self) -> str:
+        """Its value as a reader sees it, without the unit."""
+        return f"“{self.value}”" if self.quote else str(self.value)
 
 
 def _accept_swap(schema: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from core.errors import BadInput, suggest, unknown_name
 from core.papers.claims import SCALES, Claim, ClaimForm, compile_claim
 from core.papers.clause_language import Form, Reduction, Scalar, Values, to_tuple
 from core.papers.config_files import all_slugs, read_config
+from core.papers.front import Front, check_front
 from core.papers.groups import flatten_groups, merge_values, open_dotted_keys
 from core.papers.settings import (
     Settings,
@@ -144,6 +145,10 @@ class ConfigForm(Form):
     studies: dict[str, StudyForm] = Field(min_length=1)
     claims: dict[str, ClaimForm] = Field(min_length=1)
     figures: dict[str, FigureForm] = Field({})
+    front: Front = Front()
+    not_shown: str = Field(
+        "", description="what the results do not show, in a sentence, beside what the report says itself"
+    )
     notes: str = Field("", description="what is known about claims that fail, and where readings of the paper differ")
 
 
@@ -307,6 +312,7 @@ def parse_config(slug: str, written: Mapping[str, Any]) -> PaperConfig:
         _ = config.claims  # compiled, and so checked
         for name, figure in form.figures.items():
             _check_figure(name, figure, form)
+        check_front(form.front, form.figures, form.claims)
     return config
 
 

@@ -85,7 +85,7 @@ def publish(
         if refusal := _refusal(slug, candidate):
             raise BadInput(f"{slug} {candidate.study}: {refusal}")
     with lock_published_folder(results, slug, scale) as folder:
-        new = {each.study: _with_winners(_part(slug, scale, each, results), config, each.study) for each in candidates}
+        new = {each.study: _part(slug, scale, each, config, results) for each in candidates}
         earlier = published.read_provenance(folder)
         replaced = earlier and all(study in new or study not in config.studies for study in earlier)
         parts = {**({} if replaced else published.read_published(folder)), **new}
@@ -243,16 +243,18 @@ def _refusal(slug: str, candidate: PublishableRun) -> str | None:
     return None
 
 
-def _part(slug: str, scale: str, candidate: PublishableRun, results: Path) -> PublishedStudy:
+def _part(slug: str, scale: str, candidate: PublishableRun, config: PaperConfig, results: Path) -> PublishedStudy:
     """What is to be published of one run."""
     from core.runs.measurements import read_arrays, read_measurements
+    from core.weights.export import export_networks, is_kept_for_network
 
     folder, settings = candidate.verdict, files.read_json(candidate.folder / "settings.json")
-    provenance = files.read_json(folder / PROVENANCE)
+    provenance, table, study = files.read_json(folder / PROVENANCE), read_measurements(folder / TABLE), candidate.study
     ledger = _ledger(slug, scale, candidate, results, provenance["date"])
-    return PublishedStudy(
-        table=read_measurements(folder / TABLE),
-        arrays=read_arrays(folder / ARRAYS),
+    arrays = read_arrays(folder / ARRAYS).items()
+    part = PublishedStudy(
+        table=table,
+        arrays={name: array for name, array in arrays if not is_kept_for_network(slug, study, name)},
         claims=files.read_json(folder / CLAIMS),
         figures={name: (folder / "figures" / f"{name}.svg").read_bytes() for name in provenance["figures"]},
         provenance={
@@ -263,7 +265,9 @@ def _part(slug: str, scale: str, candidate: PublishableRun, results: Path) -> Pu
             "times_run": len(ledger),
             "ledger": ledger,
         },
+        weights=export_networks(config, study, scale, candidate.folder, settings["settings"], table, provenance),
     )
+    return _with_winners(part, config, study)
 
 
 def _with_winners(part: PublishedStudy, config: PaperConfig, study: str) -> PublishedStudy:

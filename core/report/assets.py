@@ -38,6 +38,6 @@ class ScriptAssets:
         sums = [hashlib.sha256(text.encode()).digest() for text in self._texts.values()]
         allowed = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in sums)
         return (
-            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
+            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data: blob:; "
             f"style-src 'unsafe-inline'; script-src 'self' file: {allowed}"
         )

@@ -31,6 +31,34 @@ class Clause:
     units: tuple[str, ...]
     n: int | None
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether its interval, or its bare number, lies inside the region."""
+        ends, region = self._ends(), self._bounds()
+        return region is None or (ends is not None and region[0] <= ends[0] and ends[1] <= region[1])
+
+    @property
+    def misses_region(self) -> bool:
+        """Whether it lies entirely outside, or below the smallest effect that matters without excluding 0."""
+        ends, region = self._ends(), self._bounds()
+        if ends is None or region is None:
+            return ends is None
+        too_small = self.matters is not None and ends[1] < self.matters and not self.is_inside
+        return ends[1] < region[0] or ends[0] > region[1] or too_small
+
+    def _ends(self) -> tuple[float, float] | None:
+        if self.estimate is None and self.low is None:
+            return None
+        if self.n is None and self.estimate is not None:
+            return self.estimate, self.estimate
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    def _bounds(self) -> tuple[float, float] | None:
+        if self.region is None:
+            return None
+        low, high = self.region
+        return -math.inf if low is None else low, math.inf if high is None else high
+
 
 @dataclass(frozen=True)
 class Control:
@@ -58,6 +86,16 @@ class Claim:
     clauses: tuple[Clause, ...]
     deviations: tuple[Any, ...]
     control: Control | None
+
+    @property
+    def telling_clause(self) -> Clause | None:
+        """The clause that the verdict hangs on: of a claim that fails the first one that misses its region, of an
+        undecided one the first that is not inside, of any other the first."""
+        if self.verdict == "fails":
+            missed = [clause for clause in self.clauses if clause.misses_region]
+            return next(iter([*missed, *self.clauses]), None)
+        open_ones = [clause for clause in self.clauses if self.verdict == "undecided" and not clause.is_inside]
+        return next(iter([*open_ones, *self.clauses]), None)
 
     @property
     def verdict_sign(self) -> str:

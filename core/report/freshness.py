@@ -10,7 +10,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+from core import kept
 from core.errors import BadInput
 from core.launch import compose, jobs
 from core.papers.config import PaperConfig, load_config
@@ -41,14 +43,19 @@ def paper_freshness(results: Path, config: PaperConfig) -> list[Freshness]:
 
 
 def all_freshness(results: Path) -> dict[str, list[Freshness]]:
-    """The same for every paper that has a config which can be read."""
-    found = {}
-    for slug in all_slugs():
+    """The same for every paper that has a config which can be read; kept until something it hangs on is written."""
+    common = f"{kept.stamp(kept.code_files())}{kept.stamp(kept.shared_config_files())}{kept.library_stamp()}{results}"
+    own = {slug: (*kept.paper_files(slug), *kept.files_below(results / slug)) for slug in all_slugs()}
+    stamps = {slug: f"{common}{kept.stamp(files)}" for slug, files in own.items()}
+
+    def find(slug: str) -> list[Any] | None:
         try:
-            found[slug] = paper_freshness(results, load_config(slug))
+            return [dataclasses.astuple(each) for each in paper_freshness(results, load_config(slug))]
         except BadInput:
-            continue  # named where configs are read
-    return found
+            return None  # named where configs are read
+
+    answers = kept.find_answers("freshness", stamps, find)
+    return {slug: [Freshness(*each) for each in found] for slug, found in answers.items() if found is not None}
 
 
 def _describe(status: publish.PublishedState) -> Freshness:

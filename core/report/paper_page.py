@@ -1,6 +1,7 @@
 """What the site says about one paper: its page, its results, how fresh they are, and the curves behind them."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +12,15 @@ from core.papers import claims as written
 from core.papers.claims import ClaimForm
 from core.papers.config import PaperConfig, Reference, StudyConfig
 from core.paths import experiment_file
-from core.report import curves, formatting, unfinished
+from core.report import curves, formatting, ratios, unfinished
 from core.report.claims import Claim
 from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
-from core.report.results import FigureImage, Result
+from core.report.results import Drawing, FigureImage, Result, read_figure
 from core.report.unfinished import UnfinishedRun
 
 SHOWN_SCALES = ("laptop", "smoke", "paper")
 MAX_SOURCES = 8  # results of one page whose curves it holds, the published ones and the newest first
+EXACT = "exact"  # the kind of a claim without an interval
 NOT_RUN, LOCAL, PUBLISHED = "not run", "local only", "published"
 
 
@@ -29,6 +31,7 @@ class ClaimRow:
     id: str
     statement: str
     printed: str
+    printed_times: str
     source: str
     claim: Claim | None
     result: Result | None
@@ -68,6 +71,7 @@ class PaperPage:
         about = config.paper
         self.unfinished_runs = unfinished_runs
         self.freshness: Sequence[Freshness] = ()
+        self.shown = True  # whether there is a page of it
         self.slug = config.slug
         self.experiment = experiment_file(config.slug)
         self.results = results
@@ -76,12 +80,21 @@ class PaperPage:
         self.arxiv = about.arxiv
         self.fields = list(about.fields)
         self.idea = about.idea
+        self.year = about.year
         self.notes = config.notes
-        self.studies = [_study(study) for study in config.studies.values()]
+        self.not_shown = config.form.not_shown
+        self.front = config.form.front
+        self.config_studies = list(config.studies.values())
         self.claims: Mapping[str, written.Claim] = config.claims
         self.forms = config.form.claims
         self.declared_figures = list(config.form.figures)
+        self.drawn_metrics = {name: figure.y for name, figure in config.form.figures.items()}
         self.rows = [claim_row(name, self.forms.get(name), results) for name in self.claims]
+
+    @cached_property
+    def studies(self) -> list[StudySummary]:
+        """Its studies as the config describes them."""
+        return [_study(study) for study in self.config_studies]
 
     @property
     def shown_results(self) -> list[Result]:
@@ -107,7 +120,7 @@ class PaperPage:
     def minutes(self) -> float:
         """Wall time behind `duration_text`, to sort by."""
         published = [result for result in self.results if result.published and result.scale == "laptop"]
-        by_default = {study.name for study in self.studies if study.default}
+        by_default = {study.name for study in self.config_studies if study.default}
         return sum(result.minutes_of_studies(by_default) for result in published or self.shown_results)
 
     @property
@@ -127,6 +140,17 @@ class PaperPage:
         return CURRENT if states == {CURRENT} else PUBLISHED
 
     @property
+    def verdicts(self) -> list[str]:
+        """The different verdicts of its claims, for a filter."""
+        return sorted({row.claim.verdict if row.claim else NOT_RUN for row in self.rows})
+
+    @property
+    def short_state_explanation(self) -> str:
+        """What `state` comes from, where there is one reason; how many studies, where there are more."""
+        reasons = [each for each in self.freshness if each.reason]
+        return self.state_explanation if len(reasons) < 2 else f"{len(reasons)} studies; the page says why"
+
+    @property
     def state_explanation(self) -> str:
         """What `state` comes from."""
         return "; ".join(
@@ -144,12 +168,52 @@ class PaperPage:
             found += [f"{result.path}: {name} is missing" for name in result.missing_figures()]
         return found
 
+    def staleness(self, row: ClaimRow) -> str:
+        """That a claim's verdict is not what today's code would give; nothing where it is, or where nobody knows.
+
+        What changed is among the warnings.
+        """
+        if row.claim is None or row.result is None or not row.result.published:
+            return ""
+        for each in self.freshness:
+            here = each.scale == row.result.scale and each.study in (row.claim.study, "*")
+            if here and each.state in (STALE, EDITED):
+                return f"{each.state}: {each.reason.partition(': ')[0]}" if each.reason else each.state
+        return ""
+
+    def arms_of_control(self, claim: Claim) -> dict[str, str]:
+        """What the arms are that the control of a claim takes in, in the config's words."""
+        study = next((study for study in self.config_studies if study.name == claim.study), None)
+        if study is None or claim.control is None:
+            return {}
+        taken_in = claim.control.name.partition(" in place of ")[0]
+        return {name: study.form.arms[name] for name in re.findall(r"\w+", taken_in) if name in study.form.arms}
+
+    @cached_property
+    def drawings(self) -> list[Drawing]:
+        """The drawings of the results shown: studies as in the config, those run by default first."""
+        ranked = sorted(self.config_studies, key=lambda study: not study.default)
+        names = [study.name for study in ranked]
+        return [each for result in self.shown_results for each in result.drawings(names, self.declared_figures)]
+
     @cached_property
     def figures(self) -> list[FigureImage]:
-        """The drawings of the results shown: studies as in the config, those run by default first."""
-        ranked = sorted(self.studies, key=lambda study: not study.default)
-        names = [study.name for study in ranked]
-        return [figure for result in self.shown_results for figure in result.figures(names, self.declared_figures)]
+        """The same, read."""
+        return [read_figure(each.path) for each in self.drawings]
+
+    @cached_property
+    def front_drawing(self) -> Drawing | None:
+        """The drawing that stands for the paper: the one that its config names, or else the first of a study with a
+        decided claim that is no matter of arithmetic, or else the first."""
+        named = [each for each in self.drawings if each.name == self.front.figure]
+        decided = [row.claim for row in self.rows if row.claim and row.claim.clauses]
+        weighty = {claim.study for claim in decided if claim.kind != EXACT}
+        return next(iter([*named, *(each for each in self.drawings if each.study in weighty), *self.drawings]), None)
+
+    @property
+    def front_metric(self) -> str:
+        """The metric that the front drawing shows, where the config declares it; else an empty text."""
+        return self.drawn_metrics.get(self.front_drawing.name, "") if self.front_drawing else ""
 
     @property
     def has_plots(self) -> bool:
@@ -172,12 +236,6 @@ class PaperPage:
         run = f"encore run paper={self.slug}"
         on_request = [f"{run} study={study.name}" for study in self.studies if not study.default]
         return [run, f"{run} first_replicate=1000    # fresh replicates", *on_request]
-
-    @property
-    def search_text(self) -> str:
-        """The text in which a search on the index finds it."""
-        words = [self.slug, self.title, self.byline, self.idea, *self.fields]
-        return " ".join([*words, *(f"{row.id} {row.statement}" for row in self.rows)]).lower()
 
     def measurement_sources(self, out: Path) -> list[ResultMeasurements]:
         """The measurements to show, each with the way to its file from a page in `out`."""
@@ -225,9 +283,19 @@ def claim_row(name: str, form: ClaimForm | None, results: list[Result]) -> Claim
         for claim in result.claims:
             if claim.id == name:
                 source = claim.source or (printed.where if printed else "")
-                return ClaimRow(name, claim.statement, formatting.format_printed_number(claim), source, claim, result)
-    value = formatting.format_with_unit(printed.value, printed.unit) if printed else ""
-    return ClaimRow(name, form.says if form else "", value, printed.where if printed else "", None, None)
+                shown = _printed(printed, formatting.format_printed_number(claim))
+                times = ratios.format_printed_times(claim)
+                return ClaimRow(name, claim.statement, shown, times, source, claim, result)
+    if form is None or printed is None:
+        return ClaimRow(name, form.says if form else "", "", "", "", None, None)
+    shown = _printed(printed, formatting.format_with_unit(printed.value, printed.unit))
+    times = ratios.bound_in_times(printed.value, printed.unit)
+    return ClaimRow(name, form.says, shown, times, printed.where, None, None)
+
+
+def _printed(printed: written.Printed | None, shown: str) -> str:
+    """What a paper prints, in quotation marks where the words are its own."""
+    return printed.text if printed is not None and printed.quote else shown
 
 
 def _study(study: StudyConfig) -> StudySummary:

@@ -1,4 +1,5 @@
-"""The README's table of papers with their verdicts, made from configs and published results alone; light."""
+"""What the README shows of all papers, made from configs and published results alone: a table with their verdicts, and
+the drawing of printed against measured effects where it names one; light."""
 
 import re
 from collections.abc import Iterable
@@ -9,24 +10,41 @@ from core.errors import BadInput
 from core.papers.config import PaperConfig
 from core.paths import experiment_file
 from core.report.claims import MARKS, Claim
+from core.report.effects import effects_svg
 from core.report.results import InvalidResult, Result, publishable_folders, read_published_result, scale_sort_key
+from core.report.together import collect_claims
 
+DRAWING = "docs/effects.svg"
 BEGIN, END = "<!-- papers: begin -->", "<!-- papers: end -->"
 
 
 def update_readme(readme: Path, configs: Iterable[PaperConfig], results_root: Path) -> bool:
-    """Write the table between the markers of the README; True if that changed it."""
-    before = readme.read_text(encoding="utf-8")
-    after = _with_table(readme, before, render_table(configs, results_root))
-    if after != before:
-        files.write_text(readme, after)
-    return after != before
+    """Write the table between the markers of the README, and its drawing beside it; True if that changed one."""
+    made = _render(readme, list(configs), results_root)
+    changed = {path: text for path, text in made.items() if _read(path) != text}
+    for path, text in changed.items():
+        files.write_text(path, text)
+    return bool(changed)
 
 
 def is_current(readme: Path, configs: Iterable[PaperConfig], results_root: Path) -> bool:
-    """Whether the README holds the table that `update` would write."""
+    """Whether README and drawing are what `update_readme` would write."""
+    return all(_read(path) == text for path, text in _render(readme, list(configs), results_root).items())
+
+
+def _render(readme: Path, configs: list[PaperConfig], results_root: Path) -> dict[Path, str]:
+    """What the README's file should hold, and that of its drawing where it names one."""
     before = readme.read_text(encoding="utf-8")
-    return before == _with_table(readme, before, render_table(configs, results_root))
+    made = {readme: _with_table(readme, before, render_table(configs, results_root))}
+    if DRAWING in before:
+        published = {config.slug: _published_results(results_root, config.slug) for config in configs}
+        together = collect_claims(sorted(configs, key=lambda config: config.slug), published)
+        made[readme.parent / DRAWING] = effects_svg([effect for _, effect in together.effects], alone=True)
+    return made
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def render_table(configs: Iterable[PaperConfig], results_root: Path) -> str:

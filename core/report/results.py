@@ -29,6 +29,15 @@ class InvalidResult(ValueError):
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """The file of a figure, and of what."""
+
+    study: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class FigureImage:
     """One drawing as a data URI, with words for those who cannot see it."""
 
@@ -100,14 +109,14 @@ class Result:
         changed = f", {', '.join(study.overridden)} overridden" if study.overridden else ""
         return f"local run of {study.name}, {self.scale} scale, {study.replicates}{changed}"
 
-    def figures(self, studies: Sequence[str] = (), names: Sequence[str] = ()) -> list[FigureImage]:
-        """Its drawings, read when asked for, in the order of `studies` and, of each study, of `names`."""
+    def drawings(self, studies: Sequence[str] = (), names: Sequence[str] = ()) -> list[Drawing]:
+        """Its drawings, in the order of `studies` and, of each study, of `names`."""
+        found = [self._drawing(path) for path in sorted((self.folder / "figures").glob("*.svg"))]
+        return sorted(found, key=lambda each: (_index(each.study, studies), _index(each.name, names), each.path.name))
 
-        def rank(path: Path) -> tuple[int, int, str]:
-            study, _, name = path.stem.partition("-") if self.published else ("", "", path.stem)
-            return _index(study, studies), _index(name, names), path.name
-
-        return [_figure(path) for path in sorted((self.folder / "figures").glob("*.svg"), key=rank)]
+    def _drawing(self, path: Path) -> Drawing:
+        study, _, name = path.stem.partition("-") if self.published else (self.studies[0].name, "", path.stem)
+        return Drawing(study, name, path)
 
     def missing_figures(self) -> list[str]:
         """Drawings that its provenance names and that are not there."""
@@ -239,7 +248,8 @@ def _claims(folder: Path) -> tuple[Claim, ...]:
         raise InvalidResult(f"{result_name(folder)}: claims.json: {error}") from None
 
 
-def _figure(path: Path) -> FigureImage:
+def read_figure(path: Path) -> FigureImage:
+    """A drawing with the words that describe it."""
     content = path.read_bytes()
     described = _DESCRIPTION.search(content.decode("utf-8", errors="replace"))
     name = path.stem.replace("_", " ").replace("-", ": ", 1)

@@ -1,7 +1,7 @@
 """What a person sees of a run: a header, progress with the time left, and the table of verdicts."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.table import Table
 
@@ -20,10 +20,10 @@ MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided",
 
 
 class RunDisplay:
-    """Prints to the terminal."""
+    """Prints to the terminal, or to `file`."""
 
-    def __init__(self) -> None:
-        self.console = console()
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.console = console(file)
 
     def print_line(self, text: str) -> None:
         """One plain line."""
@@ -86,7 +86,7 @@ def claim_cells(claim: Mapping[str, Any], printed: Printed | None) -> tuple[str,
 
 def format_printed(printed: Printed | None) -> str:
     """What the paper prints, with its unit."""
-    return f"{printed.value} {printed.unit}".strip() if printed else ""
+    return f"{printed.text} {printed.unit}".strip() if printed else ""
 
 
 def format_clause(clause: Mapping[str, Any]) -> str:

@@ -37,14 +37,21 @@ EXIT_CODES: dict[int, type[EncoreError]] = {cls.exit_code: cls for cls in (*Enco
 
 def run_launch(launch: Launch) -> int:
     """Run every selected study, show the verdicts, and return 0; errors are raised with their exit codes."""
+    screen = display.RunDisplay()
+    if outcomes := perform_launch(launch, screen):
+        screen.print_verdicts(outcomes)
+    return 0
+
+
+def perform_launch(launch: Launch, screen: "display.RunDisplay") -> list[JobOutcome]:
+    """Run every selected study; of several processes only the first one has outcomes."""
     with handle_signals(raise_stopped):
-        return _execute(launch)
+        return _execute(launch, screen)
 
 
-def _execute(launch: Launch) -> int:
+def _execute(launch: Launch, screen: "display.RunDisplay") -> list[JobOutcome]:
     surroundings.check_surroundings(launch)
     jobs = [make_job(launch, chosen) for chosen in launch.studies]
-    screen = display.RunDisplay()
     gflops = worker_reuse.recent_machine_gflops()
     forecasts = [forecast_job(job, gflops) for job in jobs]
     screen.console.quiet = not launch.hosts.leads
@@ -55,11 +62,8 @@ def _execute(launch: Launch) -> int:
     if not launch.hosts.leads:
         for job, forecast in zip(jobs, forecasts, strict=True):
             compute_own_share(job, forecast, screen)
-        return 0
-    screen.print_verdicts(
-        [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
-    )
-    return 0
+        return []
+    return [run_job(job, forecast, gflops, screen) for job, forecast in zip(jobs, forecasts, strict=True)]
 
 
 def check_measurable(jobs: Iterable[Job]) -> None:

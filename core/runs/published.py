@@ -1,8 +1,9 @@
 """The format of published results: a folder `results/<slug>/<scale>/` with the union over a paper's studies.
 
-It holds measurements, arrays, claims, figures, the winners of tuning studies, and `provenance.json` with
-{"studies": {study: provenance}, "files": {name: sha256}}. Names of arrays begin with "<study>/", those of figures with
-"<study>-". The sum of a compressed file is that of its content; that of provenance.json itself covers "studies".
+It holds measurements, arrays, claims, figures, weights of trained networks with their cards, the winners of tuning
+studies, and `provenance.json` with {"studies": {study: provenance}, "files": {name: sha256}}. Names of arrays begin
+with "<study>/", those of figures with "<study>-". The sum of a compressed file is that of its content; that of
+provenance.json itself covers "studies".
 """
 
 import gzip
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE, ARRAYS, CLAIMS, PROVENANCE = "measurements.csv.gz", "arrays.npz", "claims.json", "provenance.json"
+WEIGHTS = "weights"  # the folder of networks
 
 
 @dataclass(frozen=True)
 class PublishedStudy:
-    """What is published of one study; arrays and figures (SVG) by their names within the study."""
+    """What is published of one study; arrays and figures (SVG) by their names within the study, weights by file."""
 
     table: "pd.DataFrame"
     arrays: dict[str, "np.ndarray"]
     claims: list[dict[str, Any]]
     figures: dict[str, bytes]
     provenance: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, bytes] = field(default_factory=dict)
 
 
 def find_edits(folder: Path) -> list[str]:
@@ -77,6 +80,7 @@ def read_published(folder: Path) -> dict[str, PublishedStudy]:
             claims=[claim for claim in claims if claim["study"] == study],
             figures={name: _figure(folder, study, name).read_bytes() for name in provenance["figures"]},
             provenance=provenance,
+            weights={name: (folder / WEIGHTS / name).read_bytes() for name in provenance.get("weights", ())},
         )
     return parts
 
@@ -127,7 +131,7 @@ def _write(
 
     claims = [claim for part in parts.values() for claim in part.claims if claim["id"] in order] + list(untested)
     arrays = {f"{study}/{name}": array for study, part in parts.items() for name, array in part.arrays.items()}
-    studies = {study: {**part.provenance, "figures": sorted(part.figures)} for study, part in parts.items()}
+    studies = {study: _provenance(part) for study, part in parts.items()}
     assert_publishable(studies, PROVENANCE)
     assert_publishable(claims, CLAIMS)
     for study, part in parts.items():
@@ -139,10 +143,18 @@ def _write(
     for study, part in parts.items():
         for name, content in part.figures.items():
             files.write_bytes(_figure(folder, study, name), content)
+        for name, content in part.weights.items():
+            files.write_bytes(folder / WEIGHTS / name, content)
     if winners := {study: part.provenance["winners"] for study, part in parts.items() if "winners" in part.provenance}:
         files.write_json(folder / WINNERS, winners)
     files.write_json(folder / CLAIMS, sorted(claims, key=lambda claim: order.index(claim["id"])))
     files.write_json(folder / PROVENANCE, {"studies": studies, "files": {**_sums(folder), PROVENANCE: digest(studies)}})
+
+
+def _provenance(part: PublishedStudy) -> dict[str, Any]:
+    """With the names of its figures, and of its files of weights where it has any."""
+    named = {"figures": sorted(part.figures)} | ({"weights": sorted(part.weights)} if part.weights else {})
+    return {name: value for name, value in part.provenance.items() if name != "weights"} | named
 
 
 def _figure(folder: Path, study: str, name: str) -> Path:

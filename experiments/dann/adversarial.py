@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from core.lab.keys import named_keys
-from core.models.convolution import ValidConv
+from core.models.convolution import Conv
 from core.models.images import dense_layer, glorot_init, max_pool_2x2
 from core.supervised.batches import cyclic_batches, epoch_batches, stream_split, uniform_batches
 from core.supervised.comparison import Comparison
@@ -70,7 +70,7 @@ class Network(nn.Module):
         """Everything of a batch; `reversal` is the weight of the domain head's reversed gradients in the features."""
         init = glorot_uniform if self.width else glorot_init
         for number, width in enumerate(self.channels):
-            x = nn.relu(max_pool_2x2(ValidConv(width, name=f"features_{number}")(x)))
+            x = nn.relu(max_pool_2x2(Conv(width, 5, padding="VALID", name=f"features_{number}")(x)))
         f = x.reshape(len(x), -1)
         if self.width:
             f = nn.sigmoid(dense_layer(f, self.width, "features", init))

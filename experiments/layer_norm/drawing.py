@@ -78,7 +78,7 @@ def step(
         # h = σ(o) tanh(LN(c)), and nothing else is normalised
         return layer_norm(a, own["gain"], own["bias"]) if norm and part == "cell" else a
 
-    h, c = lstm_step(normalise, carry, summed, params[f"{player}_bias"][None])
+    h, c = lstm_step(normalise, carry, (summed,), (params[f"{player}_bias"][None],))
     return h, c
 
 

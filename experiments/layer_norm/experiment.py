@@ -16,13 +16,7 @@ from core.supervised.tasks import Task
 from core.supervised.training import Examples
 from experiments.layer_norm.drawing import draw_examples, draw_task
 from experiments.layer_norm.invariances import numerics_trial
-from experiments.layer_norm.networks import (
-    AGAIN,
-    image_task,
-    network_of,
-    perceptron_task,
-    text_task,
-)
+from experiments.layer_norm.networks import AGAIN, image_task, network_of, perceptron_task, text_task
 from experiments.layer_norm.settings import (
     DrawSettings,
     GainSettings,
@@ -52,6 +46,8 @@ def train_arms(
         weights = comparison.initial("init_again" if other else "init", task)
         split = again if other else comparison.split
         found[arm] = comparison.train(arm, weights, task=task, split=split, rate_of=network_of(arm) + rates)
+        lowest = comparison.lab.map(jnp.min, found[arm].curves["validation_loss"])
+        comparison.lab.measure({"lowest_validation_loss": lowest}, arm=arm)
     return found
 
 
@@ -62,9 +58,13 @@ def compare_images(
     task_of: Callable[[str], Task],
     rates: str = "",
     examples: Examples | None = None,
+    keep_best: bool = True,
 ) -> dict[str, Trained]:
-    """Train every arm on the images that the settings name, or on other `examples` of as many rows."""
-    comparison = Comparison.of_settings(settings, keys, lab, task_of(settings.arms[0]))
+    """Train every arm on the images that the settings name, or on other `examples` of as many rows.
+
+    As in section 6.1 the network at the lowest validation loss is tested; without `keep_best`, that at the end.
+    """
+    comparison = Comparison.of_settings(settings, keys, lab, task_of(settings.arms[0]), keep_best=keep_best)
     comparison.examples = examples or comparison.examples
     again = split_examples(settings, keys, lab, "order_again")
     return train_arms(comparison, settings.arms, task_of, again, rates)
@@ -81,7 +81,7 @@ def mlp_trial(settings: PerceptronSettings, keys: jax.Array, lab: "Lab") -> None
         length = large.replace(batch=batch, iterations=n * large.iterations, evaluate_every=n * large.evaluate_every)
         own = settings.replace(training=length)
         with lab.scope(f"{batch}/", {"batch": batch}):
-            compare_images(own, keys, lab, partial(perceptron_task, own), f"/{batch}")
+            compare_images(own, keys, lab, partial(perceptron_task, own), f"/{batch}", keep_best=False)
 
 
 # --- stand-ins for sections 6.1 to 6.3 and 6.5 ------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def chars_trial(settings: TextSettings, keys: jax.Array, lab: "Lab") -> None:
     task_of = partial(text_task, settings)
     comparison = Comparison(
         lab, keys, task_of(settings.arms[0]), Examples(train, test, held_out), split, length.iterations,
-        length.evaluate_every, settings.optimizer
+        length.evaluate_every, settings.optimizer, keep_best=True
     )  # fmt: skip
     train_arms(comparison, settings.arms, task_of, again)
 
@@ -127,13 +127,8 @@ def pixels_trial(settings: PixelSettings, keys: jax.Array, lab: "Lab") -> None:
         with lab.scope(f"{regime}/", {"regime": regime}):
             found = compare_images(own, keys, lab, partial(image_task, own), f"/{regime}")
             for arm, trained in found.items():
-                above = lab.map(partial(subtract, target), trained.curves["validation_loss"])
+                above = lab.map(partial(jnp.add, -target), trained.curves["validation_loss"])
                 lab.measure({"above_target": above}, along={"step": trained.steps}, arm=arm)
-
-
-def subtract(target: float, losses: jax.Array) -> jax.Array:
-    """How far losses are above a target."""
-    return losses - target
 
 
 # --- section 6.4 ------------------------------------------------------------------------------------------------------

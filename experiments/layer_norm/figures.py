@@ -40,9 +40,5 @@ def figures(measurements: "pd.DataFrame", arrays: dict[str, Any]) -> dict[str, "
     axes.set_yticks(range(len(ARMS)), list(ARMS.values()))
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(len(ARMS) - 0.5, -0.5)
-    set_caption(
-        figure,
-        "Table 1 as measured: the largest change of a layer's output, by its largest value, in double precision. "
-        "Filled cells are invariances.",
-    )
+    set_caption(figure, "Table 1 as measured: largest change of the output by its largest value; filled: invariances.")
     return {"invariances": figure}

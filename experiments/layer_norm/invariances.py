@@ -18,13 +18,8 @@ Tree = Any
 NORMS = ("layer_norm", "batch_norm", "weight_norm", "plain")
 BROKEN = ("batch_axis", "uncentred", "whole_matrix")  # of layer norm, of batch norm, of weight norm
 TRANSFORMATIONS = (
-    "matrix_scaling",
-    "matrix_centring",
-    "vector_scaling",
-    "dataset_scaling",
-    "dataset_centring",
-    "case_scaling",
-)
+    "matrix_scaling", "matrix_centring", "vector_scaling", "dataset_scaling", "dataset_centring", "case_scaling"
+)  # fmt: skip
 
 
 def transformed(settings: "NumericsSettings", name: str, key: jax.Array, w: jax.Array, x: jax.Array) -> tuple:

@@ -6,17 +6,16 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from core.data.catalogue import find_data_set
-from core.models.norms import BatchNorm, LayerNorm
+from core.models.norms import LayerNorm, batch_moments, batch_norm, initial_moments, update_running_moments
 from core.models.recurrent import RecurrentLayer
 from core.supervised.tasks import Task, cross_entropies, module_task
 from experiments.layer_norm.settings import GainSettings, PerceptronSettings, ReaderSettings, TextSettings
 
-BITS = 1 / np.log(2)  # of a nat
 AGAIN, SMALL_GAIN = "_again", "_small_gain"  # how the names of arms end that have the network of another
-NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "batch_norm": "batch"}
+GLOROT = ("small_inputs", "layer_norm")  # arms on text with Glorot's input weights; in the others W x has variance 1
+NORMS = {"plain": "none", "small_inputs": "none", "layer_norm": "layer", "large_inputs": "layer", "batch_norm": "batch"}
 
 
 def network_of(arm: str) -> str:
@@ -51,6 +50,27 @@ class BatchAxis(nn.Module):
         return gain[None] * (a - mean[None]) / jnp.sqrt(variance + 1e-5)[None] + bias[None]
 
 
+class BatchNorm(nn.Module):
+    """Batch norm of section 6.6; `unbiased`: training takes the unbiased estimate of the variance, as test does."""
+
+    momentum: float
+    unbiased: bool
+
+    @nn.compact
+    def __call__(self, a: jax.Array, train: bool) -> jax.Array:
+        """Summed inputs (cases, units), normalised by this batch in training and by running statistics otherwise."""
+        gain = self.param("gain", nn.initializers.ones, a.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, a.shape[-1:])
+        running = self.variable("batch_stats", "running", initial_moments, a.shape[-1:])
+        if not train or self.is_initializing():
+            return batch_norm(a, running.value, gain, bias)
+        seen = batch_moments(a)
+        if self.unbiased:
+            seen = seen._replace(variance=seen.variance * len(a) / (len(a) - 1))
+        running.value = update_running_moments(running.value, jax.lax.stop_gradient(seen), self.momentum, False)
+        return batch_norm(a, seen, gain, bias)
+
+
 class Perceptron(nn.Module):
     """Dense layers with ReLU; layer norm on the hidden layers only, batch norm on the output layer too."""
 
@@ -75,7 +95,7 @@ class Perceptron(nn.Module):
         if self.arm == "layer_norm":
             return LayerNorm(name=name)(a)
         if self.arm == "batch_norm":
-            return BatchNorm(momentum=self.momentum, unbiased=self.unbiased, name=name)(a, train=train)
+            return BatchNorm(self.momentum, self.unbiased, name=name)(a, train)
         return BatchAxis(name=name)(a) if self.arm == "batch_axis" else a
 
 
@@ -120,27 +140,21 @@ class Reader(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Logits (cases, steps, classes), or (cases, classes), of sequences (cases, steps, inputs)."""
         steps, inputs = x.shape[1:]
+        input_init = nn.initializers.normal(self.input_sd) if self.input_sd else nn.initializers.glorot_normal()
         layer = RecurrentLayer(
-            self.cell,
-            inputs,
-            self.width,
-            self.norm,
-            initial_gain=self.gain,
-            forget_bias=1.0,
-            max_length=steps if self.norm == "batch" else 1,
-            input_init=nn.initializers.normal(self.input_sd) if self.input_sd else nn.initializers.glorot_normal(),
-            name="recurrent",
-        )
+            self.cell, inputs, self.width, self.norm, initial_gain=self.gain, forget_bias=1.0, input_init=input_init,
+            max_length=steps if self.norm == "batch" else 1, name="recurrent"
+        )  # fmt: skip
         h, _ = layer(x.swapaxes(0, 1), train=train)
         h = h.swapaxes(0, 1) if self.every_step else h[-1]
         return nn.Dense(self.classes, name="output")(h)
 
 
 def text_task(settings: TextSettings, arm: str) -> Task:
-    """A GRU that foretells the next letter after every letter; W x has variance 1 at first but for `small_inputs`."""
+    """A GRU that foretells the next letter after every letter."""
     symbols = len(find_data_set(settings.data.name).classes)
     kind = network_of(arm)
-    net = Reader("gru", settings.width, symbols, NORMS[kind], 0.0 if kind == "small_inputs" else 1.0, every_step=True)
+    net = Reader("gru", settings.width, symbols, NORMS[kind], 0.0 if kind in GLOROT else 1.0, every_step=True)
     window = jax.ShapeDtypeStruct((settings.data.length,), jnp.int32)
     letters = partial(jax.nn.one_hot, num_classes=symbols)
     task = module_task(net, window, window_losses, window_metrics, prepare=letters, at_once=250)
@@ -159,8 +173,8 @@ def window_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def window_metrics(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
-    """The same in bits per letter."""
-    return {"loss": BITS * window_losses(logits, labels)}
+    """The same, as a metric."""
+    return {"loss": window_losses(logits, labels)}
 
 
 def image_task(settings: ReaderSettings, arm: str) -> Task:
@@ -168,17 +182,18 @@ def image_task(settings: ReaderSettings, arm: str) -> Task:
     classes, gain = len(find_data_set(settings.data.name).classes), 1.0
     if isinstance(settings, GainSettings):
         gain = settings.small_gain if arm.endswith(SMALL_GAIN) else settings.gain
-    net = Reader("lstm", settings.width, classes, NORMS[network_of(arm)], settings.pixels**-0.5, gain)
+    net = Reader("lstm", settings.width, classes, NORMS[network_of(arm)], (settings.pixels + 1) ** -0.5, gain)
     example, pieces = image_example(settings.data.name), partial(image_pieces, settings.shrink, settings.pixels)
     return module_task(net, example, metrics=loss_and_error, prepare=pieces, scaling=settings.scaling, at_once=250)
 
 
 def image_pieces(shrink: int, pixels: int, images: jax.Array) -> jax.Array:
-    """Bytes (cases, height, width) as sequences (cases, steps, pixels) of numbers in [-1, 1], rows from the top.
+    """Bytes (cases, height, width) as sequences (cases, steps, pixels + 1) of numbers in [-1, 1], rows from the top.
 
-    An empty margin is not 0: summed inputs that are all alike leave nothing to normalise, and through many such steps
-    gradients grow by 1/√ε at each.
+    The last input is always 1: the bias within LN(W x + b) of the authors' code. LN(W x) of a single pixel would be its
+    sign, and where x = 0 gradients grow by 1/√ε at each step.
     """
     n, height, width = images.shape
     small = images.astype(jnp.float32).reshape(n, height // shrink, shrink, width // shrink, shrink)
-    return small.mean((2, 4)).reshape(n, -1, pixels) / 127.5 - 1
+    pieces = small.mean((2, 4)).reshape(n, -1, pixels) / 127.5 - 1
+    return jnp.pad(pieces, ((0, 0), (0, 0), (0, 1)), constant_values=1)

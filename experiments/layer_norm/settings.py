@@ -14,13 +14,13 @@ from core.papers.settings import (
     PositiveInt,
     Settings,
     setting,
-)
+)  # fmt: skip
 from core.papers.validation import conflict
 from core.supervised.settings import SupervisedSettings, TrainingSettings
 
 Arm = Literal[
-    "plain", "plain_again", "small_inputs", "layer_norm", "layer_norm_again", "layer_norm_small_gain", "batch_norm",
-    "batch_norm_again", "batch_norm_small_gain"
+    "plain", "plain_again", "small_inputs", "large_inputs", "layer_norm", "layer_norm_again", "layer_norm_small_gain",
+    "batch_norm", "batch_norm_again", "batch_norm_small_gain"
 ]  # fmt: skip
 Arms = Annotated[tuple[Arm, ...], Field(min_length=1)]
 TwoOrMore = Annotated[int, Field(ge=2)]
@@ -87,9 +87,7 @@ class ReaderSettings(SupervisedSettings):
     arms: Arms = setting("arms that are trained")
     width: TwoOrMore = setting("units of the recurrent layer")
     pixels: PositiveInt = setting("pixels read at a time", unit="pixels")
-    shrink: PositiveInt = setting(
-        "side of the squares of pixels that are averaged beforehand", unit="pixels", default=1
-    )
+    shrink: PositiveInt = setting("side of the squares of pixels averaged beforehand", unit="pixels", default=1)
 
     @model_validator(mode="after")
     def _check_pieces(self) -> Self:

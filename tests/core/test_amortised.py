@@ -3,7 +3,6 @@
 import dataclasses
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -179,9 +178,7 @@ def test_outputs_depend_on_the_context_alone_and_not_on_its_order(params: Any, d
     assert np.abs(run({"params": params}, x, y.at[:, 2].add(1.0)) - found).max() > 1e-3
     wider = NET.apply({"params": params}, x, y, jnp.int32(5), max_context_size=8, first_query=3)
     np.testing.assert_allclose(wider[:, 2:], found, atol=1e-5)
-    ordered = encoder.TransformerEncoder(
-        **{name: getattr(NET, name) for name in weights.ARCHITECTURE} | {"positions": True}
-    )
+    ordered = NET.clone(positions=True)
     swapped = [np.asarray(ordered.apply({"params": params}, a, b, 5)) for a, b in ((x, y), (x[:, order], y[:, order]))]
     assert np.abs(swapped[0] - swapped[1]).max() > 1e-2
 
@@ -371,42 +368,15 @@ def classifier_weights(features: int = 12, points: int = 300) -> weights.Trained
     return weights.TrainedNetwork(network, encoder.init_params(network, jax.random.key(0)), "classification", points)
 
 
-@pytest.mark.parametrize("make", [regressor_weights, classifier_weights])
-def test_a_network_comes_back_as_it_was_saved(make: Any, tmp_path: Path) -> None:
-    trained = make()
-    weights.save_weights(tmp_path / "w.safetensors", trained)
-    found = weights.load_weights(tmp_path / "w.safetensors")
-    assert (found.network, found.task, found.max_context_size) == (
-        trained.network,
-        trained.task,
-        trained.max_context_size,
-    )
-    jax.tree.map(np.testing.assert_array_equal, found.params, trained.params)
-    x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-    models = [
-        type(estimators.load_estimator(tmp_path / "w.safetensors"))(source).fit(x, y) for source in (trained, found)
-    ]
-    np.testing.assert_array_equal(models[0].predict(x), models[1].predict(x))
-
-
-def test_what_holds_no_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no weights at"):
-        weights.load_weights(tmp_path / "absent")
-    whole = tmp_path / "w"
-    weights.save_weights(whole, regressor_weights())
-    for content in (b"", b"nonsense" * 9, whole.read_bytes()[:-40]):
-        (tmp_path / "torn").write_bytes(content)
-        with pytest.raises(BadInput, match="does not hold a trained network"):
-            weights.load_weights(tmp_path / "torn")
+def test_borders_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BadInput, match="does not fit its borders"):
         weights.TrainedNetwork(NET, {}, "classification", 5, BORDERS)
 
 
 @pytest.mark.parametrize("make", [regressor_weights, classifier_weights])
-def test_the_estimators_keep_the_conventions_of_scikit_learn(make: Any, tmp_path: Path) -> None:
+def test_the_estimators_keep_the_conventions_of_scikit_learn(make: Any) -> None:
     kind = estimators.AmortisedRegressor if make is regressor_weights else estimators.AmortisedClassifier
-    weights.save_weights(tmp_path / "w.safetensors", make())
-    found = check_estimator(kind(str(tmp_path / "w.safetensors")), on_fail=None, on_skip=None)
+    found = check_estimator(kind(make()), on_fail=None, on_skip=None)
     assert len(found) > 30
     assert [(each["check_name"], each["exception"]) for each in found if each["status"] == "failed"] == []
 

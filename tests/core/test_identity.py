@@ -197,7 +197,7 @@ def test_figures_that_an_experiment_lacks_leave_the_style(project: Project) -> N
 # The papers of this repository
 
 CONSTANTS = {
-    ("core/models/norms.py", "BLOCK_ROWS = 32", "BLOCK_ROWS = 64"): {"layer_norm"},
+    ("core/models/norms.py", "BLOCK_VALUES = 32768", "BLOCK_VALUES = 65536"): {"layer_norm"},
     ("core/kernels/infinite.py", "TILE, LANES = 400, 16", "TILE, LANES = 400, 8"): {"ntk"},
     ("core/bayes/chains.py", "MAX_DOUBLINGS = 8", "MAX_DOUBLINGS = 9"): {"pfn hyper", "pfn bnn"},
     ("core/amortised/bar_distribution.py", "HALF_NORMAL_MEAN = 0.7978", "HALF_NORMAL_MEAN = 0.7979"): {"pfn gp"},

@@ -12,7 +12,6 @@ import pytest
 from core.errors import BadInput, Unfinished
 from core.lab.keys import named_keys, replicate_keys
 from core.lab.lab import Lab, evaluation_steps
-from core.lab.loops import has_convolution
 from core.lab.replicas import ReplicateAxis
 from core.runs import measurements
 
@@ -108,43 +107,6 @@ def test_a_loop_without_evaluations_returns_its_state(tmp_path):
     assert found.curves == {} and found.steps.tolist() == [STEPS]
     assert set(found.result) == {"x", "best", "n"}
     np.testing.assert_allclose(found.result["x"][1], by_hand(1)[0]["x"], rtol=1e-5, atol=1e-6)
-
-
-# --- convolutions -------------------------------------------------------------------------------------------------
-
-
-def blurred(state, key, i, own, everyones):
-    kernel = jnp.full((3, 3, 1, 1), 1 / 9)
-    image = jax.lax.conv_general_dilated(
-        state["x"][None, :, :, None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )[0, :, :, 0]
-    return {"x": image + own * jax.random.normal(key, image.shape)}
-
-
-@pytest.mark.parametrize("how", ["loop", "vmap", "pmap"])
-def test_convolutions_on_a_cpu_are_stepped_one_by_one_with_the_same_result(tmp_path, how, monkeypatch):
-    numbers, own = (0, 1, 2), jnp.arange(3.0)
-    keys = replicate_keys("toy", "fit", numbers)
-    state = {"x": jnp.stack([jnp.arange(25.0).reshape(5, 5)] * 3)}
-    given: dict[str, Any] = {"steps": 5, "evaluate_every": 3, "each": (own,), "shared": (0.0,)}
-
-    stepped = lab(tmp_path / "stepped", numbers, how)
-    found = stepped.iterate("loop", blurred, keys, state, **given)
-    assert list(stepped._forms.values()) == [True]
-
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    scanned = lab(tmp_path / "scanned", numbers, how)
-    np.testing.assert_allclose(
-        scanned.iterate("loop", blurred, keys, state, **given).result["x"], found.result["x"], rtol=1e-5, atol=1e-5
-    )
-    assert not scanned._forms
-
-
-def test_other_steps_are_scanned(tmp_path):
-    one = lab(tmp_path)
-    run(one)
-    assert list(one._forms.values()) == [False]
-    assert has_convolution(blurred, {"x": jnp.ones((5, 5))}, jax.random.key(0), 0, 1.0, 0.0)
 
 
 # --- divergence ---------------------------------------------------------------------------------------------------

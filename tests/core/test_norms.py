@@ -48,7 +48,32 @@ def test_the_gradient_of_layer_norm_is_that_of_its_values(unbiased: bool) -> Non
         )
 
 
-@pytest.mark.parametrize("cases", [(3, 4), (2, norms.BLOCKED_GRADIENT_ROWS), (norms.BLOCKED_GRADIENT_ROWS + 1,)])
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_layer_norm_of_many_rows_is_its_equation_with_its_gradient(unbiased: bool) -> None:
+    n, eps = 96, 1e-3
+    shape, divisor = (2, norms.BLOCKED_ROWS, n), n - unbiased
+    x, dy, gain, bias = 50 + draw(*shape), draw(*shape, seed=1), draw(n, seed=2), draw(n, seed=3)
+    centred = x - x.mean(-1, keepdims=True)
+    deviation = np.sqrt((centred**2).sum(-1, keepdims=True) / divisor + eps)
+    normal, delta = centred / deviation, dy * gain
+    along = (delta * normal).sum(-1, keepdims=True) / divisor
+    slopes = (
+        (delta - delta.mean(-1, keepdims=True) - normal * along) / deviation,
+        (dy * normal).sum((0, 1)),
+        dy.sum((0, 1)),
+    )
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-5)):
+        with jax.enable_x64(dtype == np.float64):
+            arrays = (jnp.asarray(array, dtype) for array in (x, gain, bias))
+            y, pull = jax.vjp(lambda *a: norms.layer_norm(*a, eps, unbiased), *arrays)
+            for found, expected in zip(
+                (y, *pull(jnp.asarray(dy, dtype))), (normal * gain + bias, *slopes), strict=True
+            ):
+                assert found.dtype == dtype
+                np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("cases", [(3, 4), (2, norms.BLOCKED_ROWS), (norms.BLOCKED_ROWS + 1,)])
 def test_layer_norm_is_that_of_flax(cases: tuple[int, ...]) -> None:
     x, weights = (jnp.asarray(draw(*cases, 8, seed=seed), jnp.float32) for seed in (0, 1))
     gain, bias = jnp.linspace(0.5, 2, 8), jnp.linspace(-1, 1, 8)

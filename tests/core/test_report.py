@@ -74,16 +74,16 @@ def test_index_lists_papers_with_verdicts_in_words(tmp_path: Path) -> None:
     build_site(root, [config("a_paper"), config("b_paper", "Another")], tmp_path)
     reader = Reader(tmp_path / "index.html")
     assert "2 papers, 4 claims: ✓ 1 holds ? 1 undecided · 2 not run" in reader.text
-    assert "C1 ✓ holds C2 ? undecided" in reader.text
-    assert "C1 not run yet C2 not run yet" in reader.text
+    assert "✓ 1 holds ? 1 undecided 9 min" in reader.text
     assert "sparsity" in reader.text
     assert "9 min" in reader.text
     assert "2026-01-02" in reader.text
     assert {link["href"] for link in reader.all("a")} >= {"a_paper.html", "b_paper.html"}
-    [first, second] = [row for row in reader.all("tr") if "data-words" in row]
-    words = "a_paper a paper a. author, b. author · iclr 2019 the idea in a sentence. sparsity"
-    assert first["data-words"] == f"{words} c1 sentence of c1. c2 sentence of c2."
-    assert (first["data-state"], second["data-state"]) == ("published", "not run")
+    [first, second] = [row for row in reader.all("tr") if "data-paper" in row]
+    assert (first["data-paper"], first["data-verdicts"], first["data-state"]) == (
+        "a_paper", "holds|undecided", "published",
+    )  # fmt: skip
+    assert (second["data-verdicts"], second["data-state"]) == ("not run", "not run")
 
 
 def test_published_verdicts_come_before_local_ones(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_published_verdicts_come_before_local_ones(tmp_path: Path) -> None:
     publish(root, "a_paper", [claim("C1", "holds")])
     run_locally(root, "a_paper", [claim("C1", "fails"), claim("C2", "fails")])
     build_site(root, [config("a_paper")], tmp_path)
-    assert "C1 ✓ holds C2 ✗ fails" in Reader(tmp_path / "index.html").text
     text = Reader(tmp_path / "a_paper.html").text
+    assert "C1 ✓ holds C2 ✗ fails" in text
     assert "fails laptop scale, local run" in text
     assert "overridden: learning_rate" in text
     assert "6 replicates (1000 to 1005)" in text
@@ -112,14 +112,15 @@ def test_everything_from_files_is_escaped(tmp_path: Path) -> None:
     (root / "stranger" / "laptop").mkdir(parents=True)
     hostile_config = config("a_paper", HOSTILE, idea=HOSTILE, fields=[HOSTILE], authors=[HOSTILE], arxiv=HOSTILE)
     build_site(root, [hostile_config], tmp_path / "report")
-    for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
+    for name in ("index.html", "together.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / "report" / name)
         assert set(re.findall(r"<script>(.*?)</script>", reader.source, re.DOTALL)) <= OURS
         assert {script.get("type") or script.get("src") for script in reader.all("script")} <= {
             None, "application/json", PLOTLY_FILE,
         }  # fmt: skip
         assert all("onerror" not in attributes for _, attributes in reader.tags)
-        assert all((image["src"] or "").startswith("data:image/svg+xml;base64,") for image in reader.all("img"))
+        pictures = ("data:image/svg+xml;base64,", "figures/a_paper.svg")
+        assert all((image["src"] or "").startswith(pictures) for image in reader.all("img"))
         assert "<script>alert('x')</script>" in reader.text
 
 
@@ -128,12 +129,14 @@ def test_pages_stand_alone_beside_the_library(tmp_path: Path) -> None:
     sweep(tmp_path / "results", "a_paper")
     build_site(tmp_path / "results", [config("a_paper")], tmp_path)
     assert (tmp_path / PLOTLY_FILE).read_bytes() == plotly_path().read_bytes()
-    for name in ("index.html", "a_paper.html", "sweep-abc123abc123.html"):
+    for name in ("index.html", "together.html", "a_paper.html", "sweep-abc123abc123.html"):
         reader = Reader(tmp_path / name)
         assert not {"iframe", "object", "base"} & {tag for tag, _ in reader.tags}
         assert [link["href"] for link in reader.all("link")] == ["data:,"]
         fetched = [script["src"] for script in reader.all("script") if "src" in script]
-        assert fetched == ([] if name == "index.html" else [PLOTLY_FILE])
+        assert fetched == ([] if name in ("index.html", "together.html") else [PLOTLY_FILE])
+        drawn = [image["src"] or "" for image in reader.all("img")]
+        assert all(each.startswith("data:") or (tmp_path / each).is_file() for each in drawn)
         assert "url(" not in reader.source
         assert "@import" not in reader.source
         for link in reader.all("a"):
@@ -157,7 +160,7 @@ def test_only_our_scripts_may_run(tmp_path: Path) -> None:
 def test_pages_are_accessible(tmp_path: Path) -> None:
     publish(tmp_path / "results", "a_paper", [claim("C1")], **{"lenet-a": SVG.format(n=1, text="a")})
     build_site(tmp_path / "results", [config("a_paper")], tmp_path)
-    for name in ("index.html", "a_paper.html"):
+    for name in ("index.html", "together.html", "a_paper.html"):
         reader = Reader(tmp_path / name)
         assert reader.all("html") == [{"lang": "en"}]
         assert len(reader.all("h1")) == len(reader.all("main")) == 1
@@ -246,7 +249,7 @@ def test_many_papers_are_quick(tmp_path: Path) -> None:
     started = time.process_time()
     build_site(tmp_path, [config(slug, claims=names) for slug in slugs], tmp_path / "report")
     assert time.process_time() - started < machine_seconds(5)
-    assert len(list((tmp_path / "report").glob("*.html"))) == 58
+    assert len(list((tmp_path / "report").glob("*.html"))) == 59
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from core.files import write_json
 from core.report.site import build_site
@@ -73,7 +75,7 @@ def browser(only_browser: Browser) -> Browser:
     return only_browser
 
 
-PAGES = ["index", "a_paper", "b_paper", "c_paper", "sweep-abc123abc123"]
+PAGES = ["index", "together", "a_paper", "b_paper", "c_paper", "sweep-abc123abc123"]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -117,7 +119,7 @@ def accessibility(browser: Browser) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "a_paper", "sweep-abc123abc123"])
+@pytest.mark.parametrize("name", ["index", "together", "a_paper", "sweep-abc123abc123"])
 def test_axe_finds_nothing(browser: Browser, site: Path, name: str, scheme: str) -> None:
     browser.scheme(scheme)
     browser.open(site / f"{name}.html")
@@ -218,6 +220,49 @@ def test_papers_are_found_by_words_and_by_choice(browser: Browser, site: Path) -
     for name, value, shown in [("field", "fruit", 2), ("verdict", "fails", 1), ("state", "not run", 1)]:
         browser.run(choose, name, value)
         assert len(browser.texts("#papers tbody th a")) == shown, name
+
+
+def test_marks_and_figures_follow_the_filter(browser: Browser, site: Path) -> None:
+    browser.open(site / "index.html")
+    names, groups = ".grid .name", ".grid h3"
+    assert (browser.texts(names), browser.texts(groups)) == (["b paper", "c paper", "a paper"], ["fruit", "sparsity"])
+    choose = """const [name, value] = arguments, form = document.forms[0];
+        form.reset(); form.elements[name].value = value; form.dispatchEvent(new Event('input'))"""
+    browser.run(choose, "verdict", "fails")
+    assert (browser.texts(names), browser.texts(groups)) == (["a paper"], ["sparsity"])
+    dimmed = "return [...document.querySelectorAll('.grid li:not([hidden]) .m')].map(e => getComputedStyle(e).opacity)"
+    assert browser.run(dimmed) == ["0.25", "0.25", "1", "0.25"]
+    assert len(browser.texts(".gallery li")) == 1
+    browser.run(choose, "field", "fruit")
+    assert (browser.texts(names), browser.texts(".gallery li")) == (["b paper", "c paper"], [])
+    browser.run(choose, "words", "sentence of c3")
+    assert browser.texts(names) == ["a paper"]
+
+
+def test_a_mark_says_what_it_is_by_mouse_and_keyboard(browser: Browser, site: Path) -> None:
+    browser.open(site / "index.html")
+    mark = browser.find("a.m[href='a_paper.html#claim-C2']")
+    browser.run("arguments[0].focus()", mark)
+    assert browser.texts(".tip") == ["C2 undecided: Sentence of C2."]
+    mark.send_keys(Keys.ESCAPE)
+    assert browser.texts(".tip") == []
+    browser.run("arguments[0].dispatchEvent(new PointerEvent('pointerover', {bubbles: true}))", mark)
+    assert browser.texts(".tip") == ["C2 undecided: Sentence of C2."]
+    mark.send_keys(Keys.ENTER)
+    browser.wait("return location.hash === '#claim-C2' && document.title.startsWith('Zebras')")
+
+
+def test_an_arm_of_another_condition_says_so(browser: Browser, tmp_path: Path) -> None:
+    rows = [table(("dense", "ticket")).assign(rate=rate) for rate in (1.0, 2.0)]
+    rows.append(table(("random",)).assign(rate=3.0))
+    measure(publish(tmp_path, "a_paper", [claim("C1")]), pd.concat(rows))
+    browser.open(build_site(tmp_path, [config("a_paper")], tmp_path / "report").with_name("a_paper.html"))
+    assert browser.texts("#curves-arms button") == ["dense", "ticket", "random (at rate 3)"]
+    assert browser.find("#curves-status").text == "3 of 5 lines shown; random exists at rate 3 alone"
+    browser.run("const choice = document.querySelector('#curves-conditions select'); choice.value = 'all';"
+                "choice.dispatchEvent(new Event('change'))")  # fmt: skip
+    assert browser.texts("#curves-arms button") == ["dense", "ticket", "random"]
+    assert browser.find("#curves-status").text == "5 of 5 lines shown"
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(browser: Browser, site: Path) -> None:

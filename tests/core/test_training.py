@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from core.lab.loops import LoopState, all_finite, freeze_if_diverged, has_convolution, scan_block, single_step
+from core.lab.loops import LoopState, all_finite, freeze_if_diverged, scan_block
 
 
 def step(state, key, i, each, shared):
@@ -28,11 +28,6 @@ def test_a_block_equals_its_steps_one_by_one():
     expected = by_hand(STATE, 7, 4)
     np.testing.assert_allclose(found.state["x"], expected["x"], rtol=1e-6)
     assert found.state["n"] == 4 and found.diverged_at == -1
-
-
-def test_a_single_step_uses_the_same_key_and_index():
-    found = single_step(step, 1)(STATE, KEY, 0.5, jnp.int32(7), 0.25)
-    np.testing.assert_allclose(found["x"], by_hand(STATE, 7, 1)["x"], rtol=1e-6)
 
 
 def test_a_diverging_block_keeps_the_state_before_it():
@@ -60,44 +55,3 @@ def test_finite_means_every_float_and_nothing_else():
     assert all_finite({"n": jnp.int32(1)}) and all_finite(())
     assert not all_finite({"a": jnp.ones(2), "b": jnp.array([1.0, jnp.nan], jnp.bfloat16)})
     assert not all_finite({"c": jnp.array([1 + jnp.inf * 1j])})
-
-
-def conv(x):
-    return jax.lax.conv_general_dilated(
-        x, jnp.ones((3, 3, 1, 2)), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def looped(x):
-    return jax.lax.fori_loop(0, 3, lambda _, y: y + conv(x).sum(), 0.0)
-
-
-def branched(x):
-    return jax.lax.cond(x.sum() > 0, lambda: conv(x).sum(), lambda: 0.0)
-
-
-def scanned(x):
-    return jax.lax.scan(lambda c, _: (c + jax.jit(conv)(x).sum(), None), 0.0, None, length=2)[0]
-
-
-DEEP = {
-    "plain": conv,
-    "loop": looped,
-    "branch": branched,
-    "scan": scanned,
-    "jit": jax.jit(conv),
-    "checkpoint": jax.checkpoint(conv),
-    "gradient": jax.grad(scanned),
-    "while": lambda x: jax.lax.while_loop(lambda y: y < 1, lambda y: y + conv(x).sum(), 0.0),
-}
-
-
-@pytest.mark.parametrize("function", DEEP.values(), ids=DEEP)
-def test_convolutions_are_found_at_any_depth(function):
-    assert has_convolution(function, jnp.ones((1, 4, 4, 1)))
-
-
-def test_no_convolution_is_none():
-    assert not has_convolution(
-        lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c @ x), None), x, None, length=2)[0], jnp.eye(3)
-    )

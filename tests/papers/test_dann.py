@@ -15,7 +15,7 @@ from core.scaling.settings import ScalingSettings
 from core.supervised import training
 from core.supervised.batches import stream_split
 from core.supervised.training import Plan, TrainingConditions
-from experiments.dann import adversarial, experiment, images, reviews
+from experiments.dann import adversarial, experiment, images, reviews, weights
 
 CONFIG = load_config("dann")
 
@@ -185,6 +185,18 @@ def test_target_images_are_none_of_the_source_and_labels_stay_with_theirs() -> N
     assert len(set(rows["test"])) == 10 and min(rows["test"]) >= 100
     for name, numbers in rows.items():
         assert found[labels[name]].tolist() == [number % 10 for number in numbers]
+
+
+def test_the_extractor_is_the_network_on_images_less_their_mean() -> None:
+    settings = settings_of("clothes")
+    sizes, random = settings.network, np.random.default_rng(0)
+    network = adversarial.Network(sizes.channels, 0, sizes.hidden, sizes.domain_hidden, 10)
+    params = network.init(jax.random.key(0), jnp.zeros((1, 20, 20, 3)))["params"]
+    mean, shown = random.uniform(size=(1, 1, 1, 3)).astype(np.float32), random.integers(0, 256, (4, 20, 20, 3))
+    found = weights.extractor(settings, {"params": params, "mean": mean})(shown.astype(np.uint8))
+    expected = network.apply({"params": params}, (shown / 255 - mean).astype(np.float32))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_the_gap_is_covered_from_source_only_to_the_target() -> None:

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,9 +18,12 @@ from core.amortised.encoder import flatten_params, init_params
 from core.amortised.fitting import make_spec
 from core.errors import BadInput
 from core.kernels.solvers import gaussian_process_posterior
+from core.lab.stages import save_tree
 from core.papers.config import load_config
 from core.paths import project_root
-from experiments.pfn import bnn, export, hyper, processes, rivals, tables
+from core.weights.loading import read_weights, weights_path
+from core.weights.replicate import FinishedReplicate
+from experiments.pfn import bnn, hyper, processes, rivals, tables, weights
 from experiments.pfn.figures import mean_losses, points_by_method
 
 CONFIG = load_config("pfn")
@@ -43,7 +47,7 @@ PARAMETERS = {
     "tables": {"laptop": state(60, 64, 3, 128, 1), "paper": state(60, 512, 5, 1024, 1)},
     "head_tuning": {"laptop": state(1, 32, 2, 64, 300), "paper": state(5, 512, 6, 1024, 1000)},
     "head": {"laptop": state(1, 32, 2, 64, 300), "paper": state(5, 512, 6, 1024, 1000)},
-    "hyper": {"laptop": state(1, 64, 3, 128, 500), "paper": state(5, 512, 6, 1024, 1000)},
+    "hyper": {"laptop": state(1, 64, 3, 128, 500), "paper": state(1, 512, 6, 1024, 1000)},
     "bnn": {"laptop": state(3, 64, 3, 128, 1), "paper": state(3, 256, 5, 512, 1)},
     "estimator": {"laptop": state(5, 64, 3, 128, 300), "paper": state(5, 512, 6, 1024, 1000)},
 }
@@ -194,30 +198,32 @@ def test_answers_are_scored_and_ranked_by_table() -> None:
     assert jax.tree.map(np.shape, found) == shapes
 
 
-@pytest.mark.parametrize("kind", ["regressor", "classifier"])
-def test_a_published_network_comes_back_for_use(kind: str) -> None:
-    name = export.STUDIES[kind]
-    settings = settings_of(name)
-    spec = hyper.estimator_spec(settings) if kind == "regressor" else tables.tables_spec(settings)
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_a_kept_network_comes_back_for_use(name: str, tmp_path: Path) -> None:
+    declared = weights.NETWORKS[name]
+    settings = settings_of(declared.study)
+    spec = hyper.estimator_spec(settings) if name == "regressor" else tables.tables_spec(settings)
     params = shaken(spec.network)
-    arrays = {f"{name}/weights": flatten_params(params)[None], f"{name}/borders": jnp.linspace(-3, 3, 7)[None]}
-    found = export.published_network(kind, arrays, "smoke")
-    assert found.max_context_size == (7 if kind == "regressor" else 10)
-    jax.tree.map(np.testing.assert_array_equal, found.params, params)
-    with pytest.raises(BadInput, match=f"no {kind} is published"):
-        export.published_network(kind, {}, "smoke")
+    save_tree(tmp_path / "arrays.msgpack", {"weights": flatten_params(params), "borders": jnp.linspace(-3, 3, 7)})
+    arrays = declared.collect(settings, FinishedReplicate("pfn", declared.study, 0, tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, arrays["params"], params)
+    model = declared.model(settings, arrays)
+    sizes = (model.weights.min_context_size, model.weights.max_context_size)
+    assert sizes == ((5, 7) if name == "regressor" else (10, 10))
+    x = np.random.default_rng(0).normal(size=(sizes[1], 2))
+    assert np.isfinite(model.fit(x, np.arange(sizes[1]) % 2).predict(x)).all()
+    save_tree(tmp_path / "arrays.msgpack", {"weights": np.ones(3)})
     with pytest.raises(BadInput, match="parameters, not 3"):
-        export.published_network(kind, {f"{name}/weights": np.ones((1, 3))}, "smoke")
+        weights.NETWORKS["classifier"].collect(settings_of("tables"), FinishedReplicate("pfn", "tables", 0, tmp_path))
 
 
 def test_intervals_of_the_published_regressor_hold_their_share() -> None:
     """Of fresh draws of its prior, and of the progress of diabetes by each of the five measurements that tell most."""
-    path = project_root() / "results" / "pfn" / "laptop" / "arrays.npz"
-    arrays = dict(np.load(path)) if path.exists() else {}
-    if "estimator/weights" not in arrays:
+    path = weights_path(project_root() / "results" / "pfn" / "laptop", "regressor")
+    if not path.exists():
         pytest.skip("no regressor is published yet")
     settings = settings_of("estimator", "laptop", sets=100)
-    trained = export.published_network("regressor", arrays)
+    trained = read_weights(path).model.weights
     x, y = hyper.narrow_process(hyper.hyper_prior(settings), jax.random.key(5), (100, 51, 5))
     table = load_diabetes()
     order = np.random.default_rng(0).permutation(len(table.target))

@@ -22,6 +22,11 @@
     });
   }
   const fitting = () => view.lines.filter(fits);
+  // The conditions under which alone such an arm exists, where they are not those that are chosen.
+  const elsewhere = (arm) => Object.entries(chosen).flatMap(([name, value]) => {
+    const own = values(name, view.lines.filter((line) => line.arm === arm));
+    return value !== "all" && own.length === 1 && String(own[0]) !== value ? [`${drawing.worded(name)} ${own[0]}`] : [];
+  });
   const shown = () => fitting().filter((line) => !hidden.has(line.arm));
   const label = (line) => [drawing.worded(line.arm), ...names().filter((name) => name in line.at)
     .map((name) => `${drawing.worded(name)} ${line.at[name]}`)].join(", ");
@@ -77,7 +82,8 @@
       button.dataset.arm = arm;
       swatch.style.borderTopColor = `var(--line-${place.get(arm) % 8})`;
       swatch.style.borderTopStyle = { solid: "solid", dot: "dotted" }[dashOf(arm)] ?? "dashed";
-      button.append(swatch, drawing.worded(arm));
+      const only = elsewhere(arm);
+      button.append(swatch, drawing.worded(arm) + (only.length ? ` (at ${only.join(", ")})` : ""));
       button.setAttribute("aria-pressed", String(!hidden.has(arm)));
       button.addEventListener("click", () => {
         if (hidden.has(arm)) hidden.delete(arm); else hidden.add(arm);
@@ -128,7 +134,8 @@
     Plotly.react(chart, traces(), layout, drawing.config);
     const arms = armsOf(drawn).map(drawing.worded).join(", ") || "no arm";
     chart.setAttribute("aria-label", `Chart of ${drawing.worded(view.metric)} against ${drawing.worded(view.x)} in study ${view.study}: ${arms}. Its last values are in the table below it.`);
-    part("status").textContent = `${drawn.length} of ${view.lines.length} lines shown`;
+    const others = armsOf(drawn).filter((arm) => elsewhere(arm).length).map((arm) => `${drawing.worded(arm)} exists at ${elsewhere(arm).join(", ")} alone`);
+    part("status").textContent = [`${drawn.length} of ${view.lines.length} lines shown`, ...others].join("; ");
     table(drawn);
   }
 

@@ -50,21 +50,35 @@
     });
   }
 
+  // The words by which a paper is found: all that the page says of it.
+  function wordsOf(slug, parts) {
+    const labels = parts.flatMap((part) => [...part.querySelectorAll("[aria-label]")].map((each) => each.getAttribute("aria-label")));
+    return [slug, ...parts.map((part) => part.textContent), ...labels].join(" ").toLowerCase();
+  }
+
   function filter(form) {
     const rows = [...document.getElementById(form.dataset.filters).tBodies[0].rows];
-    const count = form.querySelector("output");
+    const parts = new Map(rows.map((row) => [row, [...document.querySelectorAll(`[data-paper="${row.dataset.paper}"]`)]]));
+    const words = new Map(rows.map((row) => [row, wordsOf(row.dataset.paper, parts.get(row))]));
+    const grid = document.querySelector(".grid"), count = form.querySelector("output");
+    const dim = (verdict) => {
+      if (verdict) grid.dataset.verdict = verdict; else delete grid.dataset.verdict;
+      grid.querySelectorAll(".m").forEach((mark) => mark.classList.toggle("chosen", mark.classList.contains(verdict.replace(" ", "-") || "m")));
+      grid.querySelectorAll(".group").forEach((group) => { group.hidden = !group.querySelector("li:not([hidden])"); });
+    };
     const apply = () => {
-      const words = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const wanted = form.elements.words.value.toLowerCase().split(/\s+/).filter(Boolean);
       const field = form.elements.field.value, verdict = form.elements.verdict.value, state = form.elements.state.value;
       let shown = 0;
       for (const row of rows) {
-        const fits = words.every((word) => row.dataset.words.includes(word))
+        const fits = wanted.every((word) => words.get(row).includes(word))
           && (!field || row.dataset.fields.split("|").includes(field))
           && (!verdict || row.dataset.verdicts.split("|").includes(verdict))
           && (!state || row.dataset.state === state);
-        row.hidden = !fits;
+        parts.get(row).forEach((part) => { part.hidden = !fits; });
         shown += fits;
       }
+      dim(verdict);
       count.textContent = shown === rows.length ? `${rows.length} in all` : `${shown} of ${rows.length}`;
     };
     form.addEventListener("input", apply);
@@ -77,6 +91,22 @@
     apply();
   }
 
+  // What a mark stands for, beside it while it is pointed at or has the focus; Escape takes it away.
+  function explainMarks(tip) {
+    const show = (event) => {
+      const mark = event.target.closest("a.m");
+      tip.hidden = !mark;
+      if (!mark) return;
+      tip.textContent = mark.getAttribute("aria-label");
+      const at = mark.getBoundingClientRect(), width = document.documentElement.clientWidth;
+      tip.style.left = `${Math.max(8, Math.min(at.left, width - tip.offsetWidth - 8)) + scrollX}px`;
+      tip.style.top = `${at.bottom + scrollY + 6}px`;
+    };
+    document.addEventListener("pointerover", show);
+    document.addEventListener("focusin", show);
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+  }
+
   function copying(button) {
     const text = document.getElementById(button.dataset.copies).textContent;
     button.addEventListener("click", async () => {
@@ -87,6 +117,7 @@
   }
 
   document.querySelectorAll("button.theme").forEach(themeButton);
+  document.querySelectorAll(".tip").forEach(explainMarks);
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("form[data-filters]").forEach(filter);
   document.querySelectorAll("button[data-copies]").forEach(copying);
