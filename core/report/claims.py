@@ -103,8 +103,13 @@ class Claim:
         return MARKS[self.verdict]
 
     @property
-    def control_holds(self) -> bool:
-        """Whether the control holds as well, so that the claim proves nothing."""
+    def proves_nothing(self) -> bool:
+        """Whether it holds, and with the control's exchange as well, or as far as can be told."""
+        return self.verdict == "holds" and self.control_does_not_pass
+
+    @property
+    def control_does_not_pass(self) -> bool:
+        """Whether the control holds as well, or has an effect that cannot be told from the claim's."""
         return self.control is not None and self.control.passes is False
 
 

@@ -77,6 +77,8 @@ def _found(paper: PaperPage) -> str:
     if parts == ["none fails"]:
         return "No claim has been decided yet."
     counts = f"Of {len(paper.rows)} claims {', '.join(parts)}."
+    if unproven := [row.id for row in paper.rows if row.claim and row.claim.proves_nothing]:
+        counts += f" The control of {' and of '.join(unproven)} does not pass, so that verdict proves nothing."
     lead = leading_row(paper)
     return counts if lead is None else f"{counts} {lead.id}: {_sentence(lead.statement)} {_numbers(lead)}".rstrip()
 
@@ -96,8 +98,9 @@ def _numbers(row: ClaimRow) -> str:
 
 def leading_row(paper: PaperPage) -> ClaimRow | None:
     """The claim that stands for the paper: the one that the config names, or else the first decided one about what
-    its front drawing shows, of that drawing's study, or at all."""
+    its front drawing shows, of that drawing's study, or at all; one that proves nothing comes last."""
     decided = [row for row in paper.rows if row.claim and row.claim.verdict in WORDS]
+    decided.sort(key=lambda row: bool(row.claim and row.claim.proves_nothing))
     named = [row for row in decided if row.id == paper.front.claim]
     metric, drawing = paper.front_metric, paper.front_drawing
     beside = [row for row in decided if row.claim and drawing is not None and row.claim.study == drawing.study]

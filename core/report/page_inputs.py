@@ -112,8 +112,17 @@ def _sweeps(local: Path) -> Iterator[kept.Entry]:
 
 
 def _locks(local: Path, slug: str = "") -> list[str]:
-    """The runs at work: that one stopped changes no file."""
-    return [run.name for run in run_folders(local) if run.name.startswith(slug) and is_locked(run / "lock")]
+    """The runs and the points of sweeps at work: that one stopped changes no file."""
+    own = [run / "lock" for run in run_folders(local) if run.name.startswith(slug)]
+    points = sorted((local / "runs" / SWEEPS_FOLDER).glob("*/points/*.lock"))
+    return [str(lock.relative_to(local)) for lock in (*own, *points) if _is_held(lock)]
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        return is_locked(lock)
+    except OSError:  # not ours to open: named where runs are read
+        return False
 
 
 def _link(place: Path, out: Path) -> str:

@@ -73,7 +73,10 @@ def _published_results(root: Path, slug: str) -> list[Result]:
 
 
 def _verdicts(config: PaperConfig, results: list[Result]) -> str:
-    """The config's claims grouped by verdict, as in `✓ C1 C2 · ? C4`, those without one last."""
+    """The config's claims grouped by verdict, as in `✓ C1 C2° · ? C4`, those without one last.
+
+    A ° marks one that holds though its control does not pass.
+    """
     known: dict[str, Claim] = {}
     for result in reversed(results):
         known |= {claim.id: claim for claim in result.claims}
@@ -81,7 +84,7 @@ def _verdicts(config: PaperConfig, results: list[Result]) -> str:
     for verdict, mark in MARKS.items():
         names = [name for name in config.claims if name in known and known[name].verdict == verdict]
         if names:
-            groups.append(f"{mark} {' '.join(names)}")
+            groups.append(f"{mark} {' '.join(name + '°' * known[name].proves_nothing for name in names)}")
     waiting = [name for name in config.claims if name not in known]
     if waiting:
         groups.append(f"not run: {' '.join(waiting)}")

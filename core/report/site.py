@@ -66,7 +66,8 @@ def build_site(
             paper.shown = site.write_paper_page(config, paper, [each for each in sweeps if each.paper == paper.slug])
         papers = [paper for paper in papers if paper.shown]
         gallery = [entry for paper in papers if (entry := site.write_drawing(paper))]
-        site.write_page(TOGETHER, "together.html.j2", together=collect_claims(listed, found))
+        stale = {f"{paper.slug}.html#claim-{row.id}" for paper in papers for row in paper.rows if paper.staleness(row)}
+        site.write_page(TOGETHER, "together.html.j2", together=collect_claims(listed, found), stale=stale)
         tally = opening.verdict_counts(row for paper in papers for row in paper.rows)
         about: dict[str, Any] = {"papers": papers, "sweeps": sweeps, "skipped": skipped, "tally": tally}
         about |= {"gallery": gallery, "fields": front.group_by_field(papers)}

@@ -107,5 +107,10 @@ def format_control(claim: Mapping[str, Any]) -> str:
     control = claim["control"]
     if control["verdict"] == "not testable":
         return f"control of {claim['id']} ({control['name']}): not testable"
-    outcome = "passes" if control["passes"] else f"does NOT pass ({control['verdict']}): the claim proves nothing"
+    if control["passes"]:
+        outcome = "passes"
+    elif control["verdict"] == "holds":
+        outcome = "does NOT pass (holds): the claim proves nothing"
+    else:
+        outcome = f"does NOT pass ({control['verdict']}): its effect cannot be told from the claim's"
     return f"control of {claim['id']} ({control['name']}): {outcome}"

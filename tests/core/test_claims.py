@@ -199,6 +199,13 @@ def test_a_control_that_merely_misses_does_not_pass():
     assert "cannot be told from" in found["note"]
 
 
+def test_a_control_that_equals_its_claim_does_not_pass():
+    """Also where both fail: a difference that is 0 tells nothing apart."""
+    found = judged(effects_of(-3.0, 1.0), control={"b": "other"})
+    assert (found["verdict"], found["control"]["verdict"], found["control"]["passes"]) == ("fails", "fails", False)
+    assert found["control"]["difference"] == {"estimate": 0.0, "low": 0.0, "high": 0.0}
+
+
 def test_control_difference_is_paired():
     shared = np.array([-5.0, 3.0, 1.0, -2.0, 4.0, -1.0])
     table = rows_of(20 + shared, c=shared + 19 + np.array([0.01, -0.01] * 3))

@@ -215,6 +215,7 @@ MISSING = [
     ({"select": {"densty": 3}}, lottery_rows(), r"unknown column in .* 'densty': did you mean 'density'"),
     ({"over": "query"}, lottery_rows(), r"unknown column in .* 'query'"),
     ({"select": {"arm": "reinit"}}, lottery_rows(), r"'draw' still has 3 values \(0, 1, 2\); select one"),
+    ({"select": {"task": [0, 1]}}, line([1.0, 2.0], "task"), r"'task' still has 2 values \(0, 1\); select one"),
     (
         {"number": [{"minus": {"arm": ["ticket", "reinit"]}}]},
         lottery_rows(),

@@ -13,6 +13,7 @@ from core.models.linear import (
     fit_linear_svm,
     fit_svm_by_reverse_validation,
     fit_svm_path,
+    hinge_objective,
     predict_class,
     principal_directions,
     project_to_plane,
@@ -39,6 +40,21 @@ def test_support_vector_machines_are_those_of_scikit_learn() -> None:
         np.testing.assert_allclose(weights[:-1], other.coef_[0], atol=2e-4)
         assert float(weights[-1]) == pytest.approx(other.intercept_[0], abs=2e-4)
     assert np.abs(found[0] - found[2]).max() > 0.01, "the costs make no difference"
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 0.3, 0.05, 1e-3])
+def test_newtons_method_ends_as_soon_as_the_gradient_is_small_enough(tolerance: float) -> None:
+    """Measured against the gradient at 0, by differentiation: the step before had not reached it yet."""
+    x, signs = clouds(0)
+    lifted = jnp.concatenate([x, jnp.ones((len(x), 1))], axis=1)
+    gradient = jax.jit(jax.grad(lambda w: hinge_objective(w, lifted, signs, 1.0)))
+    first = float(jnp.linalg.norm(gradient(jnp.zeros(x.shape[1] + 1))))
+    after = [fit_svm_path(x, signs, (1.0,), iterations=n, tolerance=0.0)[0] for n in range(1, 9)]
+    sizes = [float(jnp.linalg.norm(gradient(w))) / first for w in after]
+    steps = next(n for n, size in enumerate(sizes) if size <= tolerance)
+    assert steps < len(sizes) - 1 and sizes[-1] < sizes[0] / 100
+    found = fit_svm_path(x, signs, (1.0,), iterations=50, tolerance=tolerance)[0]
+    np.testing.assert_allclose(found, after[steps], rtol=1e-5, atol=1e-6)
 
 
 def test_several_classes_are_told_apart_as_by_scikit_learn() -> None:

@@ -1,6 +1,7 @@
 """The front of the report and the opening of its pages: a mark for every claim, a figure a paper, four lines, faults
 that a reader would trip over, and pages that are made anew only where something changed."""
 
+import fcntl
 import json
 import re
 import time
@@ -11,11 +12,11 @@ import pytest
 from core.errors import BadInput
 from core.papers.config import PaperConfig, parse_config
 from core.paths import report_folder
-from core.report import ratios
+from core.report import ratios, readme_table
 from core.report.claims import parse_claims
 from core.report.freshness_process import CURRENT, EDITED, STALE, Freshness
 from core.report.opening import leading_row, opening
-from core.report.page_inputs import INPUTS_FILE
+from core.report.page_inputs import INPUTS_FILE, site_stamp
 from core.report.paper_page import PaperPage
 from core.report.results import read_all_results
 from core.report.site import build_site
@@ -55,6 +56,24 @@ def test_every_claim_is_a_mark_that_leads_to_it(tmp_path: Path) -> None:
     assert text.index("kernels b paper") < text.index("sparsity a paper")
 
 
+def test_a_claim_whose_control_holds_too_is_marked_and_stands_for_no_paper(tmp_path: Path) -> None:
+    control = {"name": "other", "verdict": "holds", "difference": None, "passes": False}
+    publish(tmp_path, "a_paper", [claim("C1", control=control), claim("C2", "fails", control=control), claim("C3")])
+    made = config("a_paper", claims=("C1", "C2", "C3"))
+    build_site(tmp_path, [made], tmp_path / "report")
+    found = marks(tmp_path / "report" / "index.html")
+    assert found["a_paper.html#claim-C1"] == (
+        "m holds unproven", "C1 holds, its control does not pass: Sentence of C1.",
+    )  # fmt: skip
+    assert [found[f"a_paper.html#claim-{name}"][0] for name in ("C2", "C3")] == ["m fails", "m holds"]
+    assert "holds, but its control does not pass" in Reader(tmp_path / "report" / "index.html").text
+    page = page_of(tmp_path, made)
+    lead = leading_row(page)
+    assert lead is not None and lead.id != "C1"
+    assert "The control of C1 does not pass, so that verdict proves nothing." in opening(page).found
+    assert readme_table.render_table([made], tmp_path).count("✓ C1° C3 · ✗ C2") == 1
+
+
 @pytest.mark.parametrize(
     ("states", "said"),
     [
@@ -77,6 +96,8 @@ def test_a_claim_of_a_stale_study_says_so_in_its_row(tmp_path: Path, states: lis
         ("m holds stale", "C1 holds, stale: Sentence of C1.") if said else ("m holds", "C1 holds: Sentence of C1.")
     )
     assert found["a_paper.html#claim-C2"][0] == "m holds"  # of a local run
+    together = Reader(tmp_path / "report" / "together.html").text
+    assert ("published by other code, settings" in together) == bool(said)
 
 
 def test_log_ratios_stand_beside_how_many_times_they_are(tmp_path: Path) -> None:
@@ -229,6 +250,23 @@ def test_pages_whose_inputs_stand_are_not_made_anew(tmp_path: Path) -> None:
     assert changed("Another title") == set()
     (out / INPUTS_FILE).write_text("[torn")
     assert changed("Another title") == {"a_paper", "b_paper"}
+
+
+def test_a_lock_that_is_let_go_makes_pages_anew(tmp_path: Path) -> None:
+    publish(tmp_path, "a_paper", [claim("C1")])
+    lock = tmp_path / "runs" / "sweeps" / "abc123abc123" / "points" / "000000.lock"
+    sweep(tmp_path, "a_paper")
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+
+    def stamp() -> str:
+        return site_stamp(tmp_path, tmp_path, tmp_path / "report")
+
+    free = stamp()
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert stamp() != free
+    assert stamp() == free
 
 
 def test_an_unchanged_site_is_left_alone(toy_root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from core import terminal
+from core.launch.compose import compose_launch
+from core.launch.jobs import make_job
 from core.papers.claims import Printed
+from core.planning.forecasting import Forecast
 from core.running import display
 
 
@@ -67,12 +70,24 @@ def test_every_verdict_has_its_mark(verdict):
     [
         ("fails", True, "passes"),
         ("holds", False, "does NOT pass (holds): the claim proves nothing"),
+        ("fails", False, "does NOT pass (fails): its effect cannot be told from the claim's"),
         ("not testable", False, "not testable"),
     ],
 )
 def test_how_a_control_came_out(verdict, passes, said):
     line = display.format_control(claim(control={"name": "chance", "verdict": verdict, "passes": passes}))
     assert line == f"control of C1 (chance): {said}"
+
+
+@pytest.mark.parametrize(("studies", "said"), [(1, False), (2, True)])
+def test_only_several_studies_are_forecast_together(toy_root, capsys, studies, said):
+    launch = compose_launch(["paper=toy", "study=all", "scale=smoke"])
+    jobs = [make_job(launch, chosen) for chosen in launch.studies[:studies]]
+    display.RunDisplay().print_header(launch, jobs, [Forecast(2.5, 1.0, 1, "", 0)] * studies)
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith("toy · smoke scale") and len(lines) == studies + said
+    assert all("from 0, forecast" in line for line in lines[:studies])
+    assert (lines[-1] == " forecast 5 min together") is said
 
 
 def test_square_brackets_are_text(capsys):

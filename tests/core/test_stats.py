@@ -21,6 +21,14 @@ def test_mean_interval_is_students():
     assert (found.estimate, found.n, found.level) == (pytest.approx(values.mean()), 5, 0.975)
 
 
+def test_two_units_are_enough_for_an_interval():
+    reach = scipy_stats.t.ppf(0.975, 1) * 1.0  # sd / sqrt(n) of 1 and 3
+    found = stats.mean_interval(np.array([1.0, 3.0]))
+    assert (found.low, found.high) == pytest.approx((2.0 - reach, 2.0 + reach))
+    n = next(n for n in range(3, 99) if scipy_stats.t.ppf(0.975, n - 1) * math.sqrt(2.0 / n) < 1.5)
+    assert stats.additional_units(found, 0.5) == n - 2
+
+
 @pytest.mark.parametrize("values", [[1.0], [1.0, math.inf, 2.0], [-math.inf, math.inf]])
 def test_mean_of_one_or_of_infinite_values_is_unbounded(values):
     found = stats.mean_interval(np.array(values))
@@ -38,6 +46,15 @@ def test_crossed_interval_by_hand():
     reach = scipy_stats.t.ppf(0.975, 1) * math.sqrt((rows_square + columns_square - rest_square) / 4)
     found = stats.crossed_mean_interval(values)
     assert (found.estimate, found.low, found.high) == pytest.approx((3.0, 3.0 - reach, 3.0 + reach))
+
+
+def test_crossed_interval_of_three_by_two_units_by_hand():
+    values = np.array([[0.5, 3.5], [2.5, 7.5], [6.0, 10.0]])  # rows 2, 5, 8; columns 3, 7; rest +-0.5 in two rows
+    rows_square, columns_square, rest_square = 2 * 9.0, 3 * 8.0, 1.0 / 2
+    reach = scipy_stats.t.ppf(0.975, 1) * math.sqrt((rows_square + columns_square - rest_square) / 6)
+    for table in (values, values.T):
+        found = stats.crossed_mean_interval(table)
+        assert (found.estimate, found.low, found.high) == pytest.approx((5.0, 5.0 - reach, 5.0 + reach))
 
 
 @pytest.mark.parametrize(("rows_sd", "columns_sd"), [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
@@ -136,6 +153,13 @@ def test_bootstrap_is_deterministic_and_unbounded_below_ten():
 def test_bootstrap_of_a_constant_is_a_point():
     found = stats.bootstrap_interval(np.ones((12, 1)), STATISTICS["sd"][0])
     assert (found.low, found.high) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.6, 0.8, 0.9])
+def test_a_bootstrap_that_meets_its_estimate_again_is_not_biased_by_that(level):
+    """Means of as many 1 as -1 lie as often above as below their own mean, and are equal to it one time in five."""
+    found = stats.bootstrap_interval(np.array([[-1.0], [1.0]] * 8), lambda rows: rows[..., 0].mean(-1), level)
+    assert found.low == -found.high < 0
 
 
 def test_slopes_and_rank_correlations_against_scipy():

@@ -1,6 +1,7 @@
 """Sweeps from end to end on the toy paper: every launcher, killed and shared sweeps, failures, the winner."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -18,7 +19,7 @@ import pytest
 from core import files
 from core.cli.main import main
 from core.runs import measurements, sweep_folder
-from core.runs.sweep_folder import Sweep
+from core.runs.sweep_folder import Sweep, SweepPoint
 from core.sweeps import display
 from tests.core.test_sweep_folder import example
 from tests.limits import machine_seconds
@@ -307,6 +308,14 @@ def test_sweeps_are_shown(here: Path, capsys: pytest.CaptureFixture[str], monkey
     for part in ("settings.rate", "0.1 [0, 0.2]", "a worker ended with code 1", "on fresh replicates from 1000 on"):
         assert part in shown
     assert main(["sweeps", "9"]) == 2 and "unknown sweep '9'" in capsys.readouterr().err
+
+
+def test_points_are_counted_in_every_state() -> None:
+    states = ("waiting", "running", "finished", "finished", "failed", "interrupted")
+    points = tuple(SweepPoint(n, {}, (), (), (0, 1), state) for n, state in enumerate(states))
+    sweep = Sweep("0123", (), "grid", {}, None, points, None, Path())
+    assert display.format_state_counts(sweep) == "1 interrupted, 1 failed, 2 finished, 1 running, 1 waiting"
+    assert display.format_state_counts(dataclasses.replace(sweep, points=())) == "no point yet"
 
 
 def test_numbers_are_shown_with_their_intervals() -> None:

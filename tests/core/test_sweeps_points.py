@@ -1,17 +1,19 @@
 """From words to points: what a sweep is before anything runs, its identity, its objective, and every refusal."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats as oracle
 
 from core.cli.main import main
-from core.errors import BadInput
+from core.errors import BadInput, Stopped, Unfinished
 from core.launch import compose, jobs
 from core.launch.hydra_queries import search_path_words
 from core.runs import measurements
-from core.sweeps import objective, search, sweep_command
+from core.runs.sweep_folder import Sweep, SweepPoint
+from core.sweeps import objective, run_point, search, sweep_command
 from core.sweeps.objective import Objective
 from tests.toy import CONFIG, EXPERIMENT, SETTINGS, write_paper
 
@@ -28,6 +30,11 @@ def here(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def identity(*words: str) -> str:
     return sweep_command.grid_identity(sweep_command.parse_command(words))
+
+
+def test_the_last_of_the_words_that_all_points_share_counts():
+    command = sweep_command.parse_command([*WORDS, "workers=1", "workers=3", "settings.rate=0.1,0.2"])
+    assert (command.shared_value("workers", "2"), command.shared_value("device", "auto")) == ("3", "auto")
 
 
 def test_a_grid_is_every_combination_once():
@@ -89,6 +96,23 @@ def test_presets_and_further_arms_can_be_axes(here: Path) -> None:
     assert checker.check_point(1, {"+preset": "brisk"}).runs == (jobs.make_job(alone, alone.studies[0]).run.identity,)
     other = sweep_command.parse_command((*WORDS, "+preset=gentle,brisk"))
     assert identity(*words) == sweep_command.grid_identity(other), "wherever the presets are"
+
+
+@pytest.mark.parametrize(
+    ("error", "leads", "stops"), [(Stopped, True, True), (Stopped, False, False), (Unfinished, True, False)]
+)
+def test_only_a_signal_to_the_process_that_leads_stops_the_whole_sweep(
+    error: type[Unfinished], leads: bool, stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(words: tuple[str, ...]) -> None:
+        raise error("cut short")
+
+    monkeypatch.setattr(run_point.compose, "compose_launch", interrupted)
+    asked: list[str] = []
+    leader = SimpleNamespace(is_this_process=leads, request_stop=lambda: asked.append("stop"))
+    sweep = Sweep("0123", WORDS, "grid", {}, None, (), None, Path())
+    found = run_point.compute_point(sweep, SweepPoint(0, {}, WORDS, (), (0, 1)), leader)
+    assert found == {"state": "interrupted", "message": "cut short", "code": 75} and asked == ["stop"] * stops
 
 
 # Objectives
@@ -161,6 +185,7 @@ REFUSALS = {
     f"{RATES} workers=1,2": "workers is one for the whole sweep",
     f"{RATES} points=[0,2]": "beyond the last point, 1",
     f"{RATES} points=all": "numbers of points",
+    f"{RATES} points={sweep_command.MOST_POINTS}": "numbers of points",
     f"{RATES} objective.metrik=loss": "did you mean 'metric'?",
     f"{RATES} objective.direction=min": "objective.metric is missing",
     f"{RATES} objective.metric=loss objective.direction=low": "choose min or max",

@@ -109,6 +109,12 @@ def test_points_of_a_finite_space_are_distinct_and_the_search_ends_with_the_last
     assert tpe(*axes, trials=size).end_line(folder) == "", "as many as were asked for"
 
 
+def test_every_seed_that_is_accepted_can_begin_a_search(tmp_path: Path) -> None:
+    """What is added to it for the next points leads beyond 32 bits."""
+    source = tpe(*AXES, trials=2, at_once=2, seed=2**32 - 1)
+    assert len(source.add_points(opened(source, tmp_path))) == 2
+
+
 def test_values_that_contradict_each_other_are_a_failed_point(tmp_path: Path) -> None:
     """steps below every=3 are refused by the experiment, which only the combination shows."""
     source = tpe("settings.steps=int(interval(1,2))", trials=2)

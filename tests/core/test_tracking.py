@@ -193,6 +193,12 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_extra(
         Mirror.start(tmp_path, TRACKING | {"name": "trackio"})
 
 
+def test_series_are_named_by_metric_arm_and_the_conditions_that_apply() -> None:
+    row = {"metric": "loss", "value": 0.5, "step": 3, "arm": "ticket", "density": 21.1, "draw": None, "replicate": 0}
+    assert rows.dashboard_series_name(row) == "loss/ticket, density 21.1, replicate 0"
+    assert rows.dashboard_series_name({"metric": "loss", "value": 0.5}) == "loss"
+
+
 def test_only_finished_replicates_are_read(tmp_path: Path) -> None:
     write_replicate(tmp_path, 0)
     write_replicate(tmp_path, 3)

@@ -21,6 +21,8 @@ from core.launch.jobs import Job, make_job
 from core.planning import machine
 from core.planning.forecasting import replicate_batches
 from core.running import execute, prepared, worker_pool
+from core.running.distributed import join_processes
+from core.running.process_group import JOINING
 from core.running.worker import Worker
 from core.running.worker_pool import WorkerPool
 from core.runs import measurements
@@ -84,6 +86,28 @@ def test_every_task_is_computed_once_and_its_steps_are_counted(pool):
     assert sum(event["count"] for event in of_kind(events, "steps")) == 5 * 3 * 7
     assert not of_kind(events, "failed") and asked.missing == []
     assert set(asked.run.read_cost(3)) >= {"seconds", "compile_seconds", "iterating_seconds", "peak_gib", "steps"}
+
+
+def test_only_the_time_of_compiling_counts_as_such(monkeypatch):
+    listeners = []
+    monkeypatch.setattr("jax.monitoring.register_event_duration_secs_listener", listeners.append)
+    worker = Worker(events=None)
+    worker.count_compile_seconds()
+    for event, seconds in (("/jax/core/compile/backend_compile_duration", 2.0), ("/jax/tracing_duration", 5.0)):
+        listeners[0](event, seconds, fun_name="step")
+    assert worker.compile_seconds == 2.0
+
+
+@pytest.mark.parametrize(("coordinator", "told"), [("10.0.0.1:9000", (3, 1)), (None, (None, None))])
+def test_processes_are_numbered_where_a_coordinator_is_named_and_by_their_cluster_otherwise(
+    monkeypatch, coordinator, told
+):
+    given = {}
+    monkeypatch.setattr("jax.config.update", lambda *_: None)
+    monkeypatch.setattr("jax.distributed.initialize", lambda *places, **waits: given.update(waits, places=places))
+    join_processes({"coordinator": coordinator, "count": 3, "index": 1, "patience": 0.2})
+    assert given.pop("places") == (coordinator, *told)
+    assert given == {"heartbeat_timeout_seconds": 1, "initialization_timeout": max(1, round(0.2 * JOINING))}
 
 
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(pool):
