@@ -9,7 +9,6 @@ import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, unknown_name
@@ -42,7 +41,7 @@ def check_pruner(name: Any, objective: Objective | None, launcher: str, points: 
     return str(name)
 
 
-def compute_until_pruned(folder: Path, sweep: Sweep, point: SweepPoint, launch: Launch) -> tuple[list[float], bool]:
+def compute_until_pruned(sweep: Sweep, point: SweepPoint, launch: Launch) -> tuple[list[float], bool]:
     """Compute the replicates of a point a few at a time, as many as there are workers, while it keeps up with others.
 
     Returns the mean objective over its first 1, 2, … replicates, and whether it was pruned; one that was not has all of
@@ -56,7 +55,7 @@ def compute_until_pruned(folder: Path, sweep: Sweep, point: SweepPoint, launch: 
         part = dataclasses.replace(launch, studies=(dataclasses.replace(chosen, replicates=count),))
         execute.compute_launch(part)
         means = running_means(objective.values(make_job(part, part.studies[0])), objective.direction)
-        others = [each for each in sweep_folder.read_sweep(folder).points if each.number != point.number]
+        others = [each for each in sweep_folder.read_sweep(sweep.folder).points if each.number != point.number]
         if count < chosen.replicates and should_prune(sweep.pruner, objective.direction, means, others):
             return means, True
     return means, False

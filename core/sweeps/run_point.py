@@ -109,18 +109,18 @@ def compute_point_if_free(folder: Path, number: int, leader: Leader) -> None:
             stop_with_leader(leader),
             redirect_output(sweep_folder.point_output_path(folder, number)),
         ):
-            found = compute_point(folder, sweep, point, leader)
+            found = compute_point(sweep, point, leader)
         seconds = round(time.monotonic() - started, 3)
         sweep_folder.write_point(folder, dataclasses.replace(point, **found, seconds=seconds))
 
 
-def compute_point(folder: Path, sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
-    """Run a point of the sweep in `folder`; returns its new state with message, exit code and objective."""
+def compute_point(sweep: Sweep, point: SweepPoint, leader: Leader) -> dict[str, Any]:
+    """Run a point; returns its new state with message, exit code and objective."""
     try:
         launch = set_tracking_group(compose.compose_launch(point.words), sweep.identity)
         means: list[float] = []
         if sweep.pruner != pruning.NONE:
-            means, pruned = pruning.compute_until_pruned(folder, sweep, point, launch)
+            means, pruned = pruning.compute_until_pruned(sweep, point, launch)
             if pruned:
                 message = f"after {len(means)} of {point.replicates[1]} replicates, mean {means[-1]:.4g}"
                 return {"state": "pruned", "message": message, "code": 0, "means": tuple(means)}
