@@ -5,8 +5,8 @@
     python -m benchmarks.accelerators ntk --cpu 2   the script itself, on two virtual CPU devices
 
 The default studies are performed in processes of their own: replicate by replicate on the CPU, under `vmap` and under
-`pmap` on the accelerator. Rows lie apart where they differ by more than 2 % (of 1, where they are smaller); the exit code
-is then 1. Steps per second are those that all replicates of a study take together at paper scale, in the first long loop
+`pmap` on the accelerator. Rows lie apart where they differ by more than 2 % (of 1, where they are smaller); the exit
+code is then 1. Steps per second are those of all replicates of a study together at paper scale, in the first long loop
 once its program is warm. What was found is printed, and written to `benchmarks/results/accelerators.json`.
 """
 
