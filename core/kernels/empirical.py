@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from core.errors import BadInput, unknown_name
 from core.kernels import layerwise
 from core.kernels.linearisation import Apply
+from core.models.convolution import forward_mode
 
 Outputs = Literal["all", "trace"] | int
 GIB = 2.0**30
@@ -277,7 +278,8 @@ def _inputs(apply: Apply, params: Any, x: jax.Array, outputs: Outputs) -> jax.Ar
 @_compiled
 def _multiply(apply: Apply, params: Any, left: jax.Array, right: jax.Array, outputs: Outputs) -> jax.Array:
     network = _select_outputs(apply, outputs)
-    _, push = jax.linearize(lambda p: network(p, left), params)
+    with forward_mode():
+        _, push = jax.linearize(lambda p: network(p, left), params)
 
     def columns(one: jax.Array) -> jax.Array:
         # Θ(x, x') e_p = J(x) (J(x')ᵀ e_p) for each output p: (o, n1, o)

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+from core.models.convolution import forward_mode
+
 Apply = Callable[..., Any]  # (params, x) -> outputs, for instance the `apply` of a flax module
 
 
@@ -13,7 +15,8 @@ def linearise(apply: Apply, params: Any) -> Apply:
 
     def linearised(moved: Any, x: jax.Array) -> jax.Array:
         change = jax.tree.map(lambda new, old: new - old, moved, params)
-        value, slope = jax.jvp(lambda p: apply(p, x), (params,), (change,))
+        with forward_mode():
+            value, slope = jax.jvp(lambda p: apply(p, x), (params,), (change,))
         return value + slope
 
     return linearised

@@ -5,6 +5,8 @@ no reversal. The convolutions that automatic differentiation derives are in othe
 a loop. Here both derivatives are convolutions of that form again. Accelerators have fast ones for all forms.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal
 
@@ -51,6 +53,23 @@ class Conv(nn.Module):
         x, kernel, bias = promote_dtype(x, kernel, bias)
         y = convolve(x, kernel, self.stride, self.padding)
         return y if bias is None else y + bias[None, None, None]
+
+
+def forward_mode() -> AbstractContextManager[None]:
+    """What flax modules compute within can be differentiated forwards, too: each `Conv` is XLA's own convolution."""
+    return nn.intercept_methods(_with_own_derivatives)
+
+
+def _with_own_derivatives(method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    conv = context.module
+    if not isinstance(conv, Conv) or context.method_name != "__call__" or conv.is_initializing():
+        return method(*args, **kwargs)
+    bias = conv.get_variable("params", "bias") if conv.use_bias else None
+    x, kernel, bias = promote_dtype(*args, conv.get_variable("params", "kernel"), bias)
+    strides = (conv.stride, conv.stride)
+    pads = tuple(jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, conv.padding))
+    y = _plain(x, kernel, conv.stride, pads)
+    return y if bias is None else y + bias[None, None, None]
 
 
 def _plain(

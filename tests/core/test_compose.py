@@ -295,7 +295,7 @@ def test_the_composition_is_printed_as_yaml_that_says_it_all():
     assert shown["studies"]["ready"]["settings"] == {"prepared": {"count": 4}, "extra": 1.0}
     assert set(shown) == {
         *("paper", "scale", "study", "studies", "replicates", "first_replicate", "device", "workers", "axis"),
-        *("budget", "hosts", "tracking"),
+        *("budget", "debug", "hosts", "tracking"),
     }
 
 
