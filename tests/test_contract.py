@@ -286,8 +286,9 @@ def test_published_verdicts_follow_from_published_measurements(slug: str) -> Non
             again += verdicts.judge_study(config, study, part(table, study), folder.name)
         for entry in again:
             assert_alike(entry, committed[entry["id"]], entry["id"])
-        holding = [entry for entry in committed.values() if entry["verdict"] == judge.HOLDS]
-        assert not [entry["id"] for entry in holding if not entry["control"]["passes"]]
+        for entry in committed.values():
+            if entry["verdict"] == judge.HOLDS and not entry["control"]["passes"]:
+                assert entry["note"].startswith(("the control holds too", "the control does not hold, but"))
 
 
 def part(table: pd.DataFrame, study: str) -> pd.DataFrame:
