@@ -57,10 +57,10 @@ class Conv(nn.Module):
 
 def forward_mode() -> AbstractContextManager[None]:
     """What flax modules compute within can be differentiated forwards, too: each `Conv` is XLA's own convolution."""
-    return nn.intercept_methods(_with_own_derivatives)
+    return nn.intercept_methods(_with_xla_derivatives)
 
 
-def _with_own_derivatives(method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+def _with_xla_derivatives(method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
     conv = context.module
     if not isinstance(conv, Conv) or context.method_name != "__call__" or conv.is_initializing():
         return method(*args, **kwargs)

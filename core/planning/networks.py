@@ -20,7 +20,7 @@ SHOWN_LOOPS = 4
 
 
 @dataclass
-class Network:
+class CalledNetwork:
     """A flax module that a trial calls from outside of any other, with the inputs of its first call.
 
     Attributes:
@@ -42,7 +42,7 @@ class Network:
 class NetworkLab(ShapeLab):
     """Follows a trial by shapes, and notes the networks that it calls."""
 
-    networks: dict[str, Network] = field(default_factory=dict)
+    networks: dict[str, CalledNetwork] = field(default_factory=dict)
     _loop: str = ""
     _inside: bool = False
 
@@ -81,7 +81,7 @@ class NetworkLab(ShapeLab):
     def _note_network(self, module: nn.Module, method: str, arguments: tuple, options: dict[str, Any]) -> None:
         unbound = module.clone(parent=None, name=None)
         found = self.networks.setdefault(
-            repr(unbound), Network(unbound, method, *jax.tree.map(_shape_of, (arguments, options)))
+            repr(unbound), CalledNetwork(unbound, method, *jax.tree.map(_shape_of, (arguments, options)))
         )
         if self._loop and self._loop not in found.loops:
             found.loops.append(self._loop)
@@ -98,14 +98,14 @@ def _zeros(shape: jax.ShapeDtypeStruct) -> Any:
     return np.zeros(shape.shape, shape.dtype)
 
 
-def find_networks(study: StudyConfig, scale: str) -> list[Network]:
+def find_networks(study: StudyConfig, scale: str) -> list[CalledNetwork]:
     """The networks that the trial of a study calls at a scale, in the order of their first calls."""
     lab = NetworkLab()
     trace_trial(study.slug, study, study.build(study.values(scale)), lab)
     return list(lab.networks.values())
 
 
-def render_network(network: Network) -> str:
+def render_network(network: CalledNetwork) -> str:
     """Flax's table of a network: path, layer, shapes, FLOPs of one call and parameters, line by line."""
     leaves, structure = jax.tree.flatten((network.arguments, network.options))
     arrays = [_zeros(leaf) for leaf in leaves if isinstance(leaf, jax.ShapeDtypeStruct)]
@@ -129,7 +129,7 @@ def render_network(network: Network) -> str:
     return "\n".join(line.rstrip() for line in table.splitlines() if line.strip())
 
 
-def loops_in_words(network: Network) -> str:
+def loops_in_words(network: CalledNetwork) -> str:
     """Which loops of steps call it."""
     rest = f" and {len(network.loops) - SHOWN_LOOPS} more" if len(network.loops) > SHOWN_LOOPS else ""
     return f"{', '.join(network.loops[:SHOWN_LOOPS])}{rest}" if network.loops else "no loop of steps"

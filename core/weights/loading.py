@@ -18,7 +18,7 @@ from core.papers.contract import Network, load_networks
 from core.papers.settings import build_settings
 from core.paths import published_folder
 from core.runs.measurements import read_measurements
-from core.runs.published import WEIGHTS
+from core.runs.published import PROVENANCE, TABLE, WEIGHTS
 from core.weights.export import CARD_SUFFIX, SUFFIX, VERSION, export_networks
 from core.weights.tensors import read_tensors
 
@@ -109,7 +109,7 @@ def _export_here(slug: str, scale: str, word: str, network: Network) -> Path:
     launch = compose.compose_launch([f"paper={slug}", f"study={network.study}", f"scale={scale}"])
     job = jobs.make_job(launch, launch.studies[0])
     folder = job.run.verdict_folder(job.numbers)
-    if not (folder / "provenance.json").exists():
+    if not (folder / PROVENANCE).exists():
         raise BadInput(
             f"{slug}/{word} is not published at {scale} scale, and no finished run here has it: "
             f"encore run paper={slug} study={network.study} scale={scale}"
@@ -120,8 +120,8 @@ def _export_here(slug: str, scale: str, word: str, network: Network) -> Path:
 
 def write_networks(slug: str, study: str, scale: str, run: Path, verdict: Path) -> list[Path]:
     """Write the networks of a finished run of a study beside its verdict; returns their files, without the cards."""
-    provenance, settings = files.read_json(verdict / "provenance.json"), files.read_json(run / "settings.json")
-    table = read_measurements(verdict / "measurements.csv.gz")
+    provenance, settings = files.read_json(verdict / PROVENANCE), files.read_json(run / "settings.json")
+    table = read_measurements(verdict / TABLE)
     found = export_networks(load_config(slug), study, scale, run, settings["settings"], table, provenance)
     for name, content in found.items():
         files.write_bytes(verdict / WEIGHTS / name, content)

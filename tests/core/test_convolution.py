@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.lab.replicas import Lifter, ReplicateAxis
-from core.models.convolution import PIECE, Conv, Padding, convolve
+from core.models.convolution import PIECE, Conv, Padding, convolve, forward_mode
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 # kernel size, stride, padding, height and width, channels, batch
@@ -135,3 +135,17 @@ def test_an_accelerator_gets_the_plain_convolution(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     written = str(jax.make_jaxpr(partial(with_gradients, convolve))(x, kernel))
     assert "custom_vjp" not in written and written.count("conv_general_dilated[") == 3
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_forward_derivatives_where_they_are_asked_for(use_bias):
+    conv, x = Conv(4, 3, 2, use_bias=use_bias), normal(0, 3, 6, 5, 3)
+    params = conv.init(jax.random.key(1), x)
+    change = jax.tree.map(lambda leaf: normal(2, *leaf.shape), params)
+    with forward_mode():
+        value, slope = jax.jvp(lambda p: conv.apply(p, x), (params,), (change,))
+    # the layer is linear in its parameters, so that its derivative is what the change gives
+    np.testing.assert_allclose(value, conv.apply(params, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(slope, conv.apply(change, x), rtol=1e-5, atol=1e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda p: conv.apply(p, x), (params,), (change,))
