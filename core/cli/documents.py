@@ -42,10 +42,10 @@ def list_document(found: Mapping[str, PaperOverview]) -> dict[str, Any]:
 
 
 def overview_document(slug: str, about: PaperOverview) -> dict[str, Any]:
-    """One paper; `minutes` are what its default studies took when they were published."""
-    folder, verdicts, minutes = paths.published_folder() / slug / "laptop", {}, None
+    """One paper; `minutes` are what its default studies took, `unproven` claims that hold though no control passes."""
+    folder, claims, minutes = paths.published_folder() / slug / "laptop", [], None
     if (folder / "claims.json").exists():
-        verdicts = {claim["id"]: claim["verdict"] for claim in files.read_json(folder / "claims.json")}
+        claims = files.read_json(folder / "claims.json")
         studies = files.read_json(folder / "provenance.json")["studies"]
         seconds = sum(study["seconds"] for name, study in studies.items() if name in about.default_studies)
         minutes = round(seconds / 60, 1)
@@ -55,9 +55,14 @@ def overview_document(slug: str, about: PaperOverview) -> dict[str, Any]:
         "fields": about.fields,
         "claims": about.claims,
         "default_studies": about.default_studies,
-        "verdicts": verdicts,
+        "verdicts": {claim["id"]: claim["verdict"] for claim in claims},
+        "unproven": [claim["id"] for claim in claims if _is_unproven(claim)],
         "minutes": minutes,
     }
+
+
+def _is_unproven(claim: Mapping[str, Any]) -> bool:
+    return claim["verdict"] == "holds" and claim["control"]["passes"] is False
 
 
 def paper_document(config: "PaperConfig") -> dict[str, Any]:

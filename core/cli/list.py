@@ -25,12 +25,14 @@ def main(arguments: argparse.Namespace) -> int:
     table = Table("paper", "title", "field", "claims", "verdicts at laptop scale", "minutes", box=None, pad_edge=False)
     for slug, about in found.items():
         shown = documents.overview_document(slug, about)
-        verdicts = " ".join(f"{name}{MARKS[verdict]}" for name, verdict in shown["verdicts"].items())
+        verdicts = " ".join(
+            f"{name}{MARKS[verdict]}{'°' * (name in shown['unproven'])}" for name, verdict in shown["verdicts"].items()
+        )
         minutes = "" if shown["minutes"] is None else f"{shown['minutes']:.0f}"
         fields = ", ".join(about.fields)
         table.add_row(slug, about.title, fields, str(about.claims), verdicts or "not published", minutes)
     screen = console()
     print_table(screen, table)
-    screen.print("\n✓ holds   ✗ fails   ? undecided   – not testable at laptop scale")
+    screen.print("\n✓ holds   ✗ fails   ? undecided   – not testable at laptop scale   ° its control does not pass")
     screen.print("minutes: what the default studies took when they were published")
     return 0
