@@ -61,17 +61,21 @@ class ResultSettings(Settings):
     iterations: int | None = setting("length", default=None)
 
 
+SETTINGS = {"learning_rate": 0.0012, "optimizer": {"name": "adam"}, "hidden": [300, 100]}
+LENGTHS = {"laptop": None, "paper": 50000}  # iterations, by scale
+
+
 def config(slug: str, title: str = "A Paper", claims: tuple[str, ...] = ("C1", "C2"), **about: Any) -> PaperConfig:
     paper = {"title": title, "authors": ["A. Author", "B. Author"], "year": 2019, "venue": "ICLR"}
     paper |= {"arxiv": "1803.03635", "fields": ["sparsity"], "idea": "The idea in a sentence."} | about
     deviation = {"what": "training length", "paper": 50000, "laptop": 4000, "bears_on": claims[:1], "why": "time"}
-    settings = {"learning_rate": 0.0012, "optimizer": {"name": "adam"}, "hidden": [300, 100]}
     study: dict[str, Any] = {
         "says": "The default study.",
         "arms": {"dense": "the whole network", "ticket": "a part of it", "reinit": "the same, drawn anew"},
         "deviations": [deviation],
     }
-    study |= {"settings": settings, "scales": {"smoke": {"learning_rate": 0.1}, "paper": {"iterations": 50000}}}
+    scales = {"smoke": {"learning_rate": 0.1}, "paper": {"iterations": LENGTHS["paper"]}}
+    study |= {"settings": SETTINGS, "scales": scales}
     printed = {"value": 0.5, "unit": "percentage points", "where": "figure 4a"}
     more = {"metric": "test_accuracy", "arms": ["ticket", "dense"], "matters": 0.17}
     control = {"ticket": "reinit"}
@@ -91,13 +95,15 @@ def provenance(date: str = "2026-01-02", seconds: float = 540.0) -> dict[str, An
 
 
 def publish(root: Path, slug: str, claims: list[dict[str, Any]], scale: str = "laptop", **figures: str) -> Path:
+    """A published folder of the study that `config` declares, run with the settings that it has there."""
     folder = root / slug / scale
     write_json(folder / "claims.json", claims)
     (folder / "figures").mkdir()
     for name, content in figures.items():
         (folder / "figures" / f"{name}.svg").write_text(content)
     sums = {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in folder.rglob("*.*")}
-    studies = {"lenet": provenance() | {"replicates": 6, "settings": {"learning_rate": 0.0012}}}
+    settings = SETTINGS | {"iterations": LENGTHS[scale]}
+    studies = {"lenet": provenance() | {"replicates": 6, "settings": settings}}
     write_json(folder / "provenance.json", {"studies": studies, "files": sums | {"provenance.json": digest(studies)}})
     return folder
 

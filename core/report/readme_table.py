@@ -8,10 +8,18 @@ from pathlib import Path
 from core import files
 from core.errors import BadInput
 from core.papers.config import PaperConfig
+from core.papers.settings import settings_as_dict
 from core.paths import experiment_file
 from core.report.claims import MARKS, Claim
 from core.report.effects import effects_svg
-from core.report.results import InvalidResult, Result, publishable_folders, read_published_result, scale_sort_key
+from core.report.results import (
+    InvalidResult,
+    Result,
+    StudyOrigin,
+    publishable_folders,
+    read_published_result,
+    scale_sort_key,
+)
 from core.report.together import collect_claims
 
 DRAWING = "docs/effects.svg"
@@ -75,20 +83,33 @@ def _published_results(root: Path, slug: str) -> list[Result]:
 def _verdicts(config: PaperConfig, results: list[Result]) -> str:
     """The config's claims grouped by verdict, as in `✓ C1 C2° · ? C4`, those without one last.
 
-    A ° marks one that holds though its control does not pass.
+    A ° marks one that holds though its control does not pass. Claims whose study was published with other settings than
+    today's are named, without a verdict: it was about something else.
     """
     known: dict[str, Claim] = {}
+    earlier: set[str] = set()
     for result in reversed(results):
-        known |= {claim.id: claim for claim in result.claims}
+        found = {claim.id: claim for claim in result.claims}
+        changed = {origin.name for origin in result.studies if not _has_todays_settings(config, result.scale, origin)}
+        earlier = (earlier - found.keys()) | {name for name, claim in found.items() if claim.study in changed}
+        known |= found
     groups = []
     for verdict, mark in MARKS.items():
         names = [name for name in config.claims if name in known and known[name].verdict == verdict]
-        if names:
-            groups.append(f"{mark} {' '.join(name + '°' * known[name].proves_nothing for name in names)}")
-    waiting = [name for name in config.claims if name not in known]
-    if waiting:
-        groups.append(f"not run: {' '.join(waiting)}")
+        if now := [name + "°" * known[name].proves_nothing for name in names if name not in earlier]:
+            groups.append(f"{mark} {' '.join(now)}")
+    for title, names in (("to be renewed", earlier), ("not run", config.claims.keys() - known.keys())):
+        if listed := [name for name in config.claims if name in names]:
+            groups.append(f"{title}: {' '.join(listed)}")
     return " · ".join(groups)
+
+
+def _has_todays_settings(config: PaperConfig, scale: str, origin: StudyOrigin) -> bool:
+    """Whether a published study was run with the settings that the config has now."""
+    study = config.studies.get(origin.name)
+    if study is None or study.waits_for_winners(values := study.values(scale)):
+        return False
+    return origin.settings == settings_as_dict(study.build(values))
 
 
 def _links(config: PaperConfig) -> str:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from core.errors import BadInput
-from core.files import write_json
+from core.files import read_json, write_json
 from core.report import formatting, readme_table
 from core.report.assets import PLOTLY_FILE, plotly_path
 from core.report.claims import Clause, parse_claims
@@ -323,6 +323,16 @@ def test_readme_table_is_made_from_published_results_alone(tmp_path: Path) -> No
     )
     assert readme_table.is_current(readme, configs, root)
     assert not readme_table.update_readme(readme, configs, root)
+
+
+def test_claims_of_other_settings_have_no_verdict_in_the_readme(tmp_path: Path) -> None:
+    publish(tmp_path, "a_paper", [claim("C1"), claim("C2", "not testable", study="conv")], scale="laptop")
+    made = config("a_paper", claims=("C1", "C2", "C3"))
+    assert "| ✓ C1 · – C2 · not run: C3 |" in readme_table.render_table([made], tmp_path)
+    record = read_json(tmp_path / "a_paper" / "laptop" / "provenance.json")
+    record["studies"]["lenet"]["settings"]["hidden"] = [300, 99]
+    write_json(tmp_path / "a_paper" / "laptop" / "provenance.json", record)
+    assert "| – C2 · to be renewed: C1 · not run: C3 |" in readme_table.render_table([made], tmp_path)
 
 
 def test_readme_without_markers_and_damaged_results_are_errors(tmp_path: Path) -> None:
